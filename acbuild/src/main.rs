@@ -1,0 +1,2 @@
+//! `acbuild`: builds App Container Images.
+fn main() {}

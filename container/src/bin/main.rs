@@ -1,0 +1,2 @@
+//! `rkt-oci`: runs one OCI bundle.
+fn main() {}

@@ -1,0 +1,1 @@
+//! One Linux container from one OCI runtime configuration.

@@ -1,0 +1,1 @@
+//! App Container images at rest.

@@ -1,0 +1,2 @@
+//! `rkt`: runs container images as pods.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The App Container formats as plain data.
