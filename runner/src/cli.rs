@@ -1,0 +1,127 @@
+//! The command line: global flags, the list of commands, and where errors become text and exit status.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands;
+use crate::failure::{Failure, OWN_ERROR, Outcome};
+use crate::output;
+
+/// Runs container images as pods.
+#[derive(Debug, Parser)]
+#[command(name = "rkt", infer_subcommands = true, max_term_width = 100, arg_required_else_help = true)]
+struct Cli {
+    /// Data directory [default: /var/lib/rkt for root, $XDG_DATA_HOME/rkt else]
+    #[arg(long, global = true, env = "RKT_DIR", hide_env_values = true, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Says more on standard error
+    #[arg(long, global = true)]
+    debug: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Prints the versions of this program and of the specification
+    Version(commands::version::Args),
+}
+
+/// What holds for every command.
+#[derive(Debug)]
+pub struct Global {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// Whether more is said on standard error.
+    pub debug: bool,
+    /// The command's name, in front of what is said on standard error.
+    pub command: &'static str,
+}
+
+impl Global {
+    /// Says `text` on standard error.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        output::note(self.command, text.as_ref());
+    }
+
+    /// Says `text` on standard error when `--debug` is given.
+    pub fn debug(&self, text: impl AsRef<str>) {
+        if self.debug {
+            output::note(self.command, text.as_ref());
+        }
+    }
+
+    /// Refuses to go on when the caller is not root.
+    pub fn require_root(&self) -> Result<(), Failure> {
+        match rustix::process::geteuid().is_root() {
+            true => Ok(()),
+            false => Err(Failure::new(format!("must be run as root: try `sudo rkt {}`", self.command))),
+        }
+    }
+}
+
+/// Runs the command line `arguments` (program name first) and returns the exit status.
+pub fn main(arguments: Vec<OsString>) -> u8 {
+    let cli = match Cli::command().try_get_matches_from(arguments).and_then(|m| Cli::from_arg_matches(&m)) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let global = |command| Global { dir: cli.dir.unwrap_or_else(default_dir), debug: cli.debug, command };
+    match cli.command {
+        Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
+    }
+}
+
+fn default_dir() -> PathBuf {
+    PathBuf::from("/var/lib/rkt")
+}
+
+fn finish(global: Global, command: impl FnOnce(&Global) -> Outcome) -> u8 {
+    command(&global).unwrap_or_else(|failure| {
+        output::note(global.command, &failure.line());
+        failure.code()
+    })
+}
+
+/// Help goes to standard output; a mistake is one line.
+fn usage(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::print(&text).map_or(OWN_ERROR, |()| 0),
+        // No command at all: the status of the original.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => output::print(&text).map_or(OWN_ERROR, |()| 2),
+        _ => {
+            let first = text.split("\n\n").next().unwrap_or(&text);
+            let first = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
+            output::note("rkt", &format!("{first}: see `{} --help`", command_path(&text)));
+            OWN_ERROR
+        }
+    }
+}
+
+/// The command that clap's text gives the usage of: `rkt image rm`.
+fn command_path(text: &str) -> String {
+    let usage = text.split("Usage: ").nth(1).unwrap_or("rkt");
+    let words = usage.split_whitespace().take_while(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+    let words: Vec<&str> = words.collect();
+    if words.is_empty() { "rkt".into() } else { words.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound_and_every_item_has_help() {
+        Cli::command().help_expected(true).debug_assert();
+    }
+
+    #[test]
+    fn the_usage_names_the_command() {
+        assert_eq!(command_path("x\n\nUsage: rkt image rm [OPTIONS] <IMAGE>"), "rkt image rm");
+        assert_eq!(command_path("nothing"), "rkt");
+    }
+}

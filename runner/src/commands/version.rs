@@ -1,0 +1,16 @@
+//! `rkt version`
+
+use crate::cli::Global;
+use crate::failure::{Context, Outcome};
+use crate::output;
+
+/// `version` takes nothing.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Prints one line per version.
+pub fn run(_: &Global, _: Args) -> Outcome {
+    let text = format!("rkt Version: {}\nappc Version: {}\n", env!("CARGO_PKG_VERSION"), "0.8.11");
+    output::print(&text).context("writing to standard output")?;
+    Ok(0)
+}

@@ -1,0 +1,78 @@
+//! The one error type that reaches `main`: what failed, and the chain of reasons below it.
+
+use std::error::Error;
+use std::fmt::Display;
+
+/// The exit status of nearly every error of `rkt` itself, far away from what apps use.
+pub const OWN_ERROR: u8 = 254;
+
+/// What a command returns: the exit status, or why it failed.
+pub type Outcome = Result<u8, Failure>;
+
+/// Why a command failed. Printed once, by `main`, as `command: what: why`.
+#[derive(Debug)]
+pub struct Failure {
+    what: String,
+    source: Option<Box<dyn Error + Send + Sync>>,
+    code: u8,
+}
+
+impl Failure {
+    /// A failure that has no other error below it.
+    pub fn new(what: impl Into<String>) -> Failure {
+        Failure { what: what.into(), source: None, code: OWN_ERROR }
+    }
+
+    /// The exit status.
+    pub fn code(&self) -> u8 {
+        self.code
+    }
+
+    /// The whole chain in one line. A level that repeats the end of the one above is left out.
+    pub fn line(&self) -> String {
+        let mut line = self.what.clone();
+        let mut below = self.source.as_deref().map(|e| e as &dyn Error);
+        while let Some(error) = below {
+            let text = error.to_string();
+            if line.is_empty() {
+                line = text;
+            } else if !line.ends_with(&text) {
+                line = format!("{line}: {text}");
+            }
+            below = error.source();
+        }
+        line.replace('\n', " ")
+    }
+}
+
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { what: String::new(), source: Some(Box::new(error)), code: OWN_ERROR }
+    }
+}
+
+/// Says what was being done when an error came.
+pub trait Context<T> {
+    /// Puts `what` in front of the error's text.
+    fn context(self, what: impl Display) -> Result<T, Failure>;
+}
+
+impl<T, E: Error + Send + Sync + 'static> Context<T> for Result<T, E> {
+    fn context(self, what: impl Display) -> Result<T, Failure> {
+        self.map_err(|e| Failure { what: what.to_string(), source: Some(Box::new(e)), code: OWN_ERROR })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_is_one_line_without_repeats() {
+        let failure = Err::<(), _>(std::io::Error::other("disk\nfull")).context("writing /x").unwrap_err();
+        assert_eq!(failure.line(), "writing /x: disk full");
+        let failure = Err::<(), _>(std::io::Error::other("disk full")).context("writing /x: disk full").unwrap_err();
+        assert_eq!(failure.line(), "writing /x: disk full");
+        assert_eq!(Failure::from(std::io::Error::other("alone")).line(), "alone");
+    }
+}

@@ -1,0 +1,6 @@
+//! `rkt`: runs container images as pods.
+
+pub mod cli;
+pub mod commands;
+pub mod failure;
+pub mod output;
