@@ -1,0 +1,57 @@
+//! Things that are undone when they go out of scope, also when a test fails.
+
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, UnmountFlags};
+
+/// A mounted file system.
+pub struct Mounted {
+    target: PathBuf,
+}
+
+impl Mounted {
+    /// Mounts a tmpfs of at most `size` (as in `4m`) on a new or existing folder.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn tmpfs(target: &Path, size: &str) -> Self {
+        std::fs::create_dir_all(target).expect("the mount point can be made");
+        let options = std::ffi::CString::new(format!("size={size},mode=0755")).expect("no NUL");
+        rustix::mount::mount("tmpfs", target, "tmpfs", MountFlags::empty(), options.as_c_str())
+            .unwrap_or_else(|error| panic!("mount a tmpfs on {}: {error}", target.display()));
+        Self { target: target.to_owned() }
+    }
+
+    /// Binds a folder onto itself, so that it can be made read-only alone.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn bind(target: &Path) -> Self {
+        rustix::mount::mount_bind(target, target).unwrap_or_else(|error| panic!("bind {}: {error}", target.display()));
+        Self { target: target.to_owned() }
+    }
+
+    /// Refuses writes from now on.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn read_only(&self) {
+        rustix::mount::mount_remount(&self.target, MountFlags::RDONLY | MountFlags::BIND, "")
+            .unwrap_or_else(|error| panic!("remount {} read-only: {error}", self.target.display()));
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = rustix::mount::unmount(&self.target, UnmountFlags::DETACH);
+    }
+}
+
+/// Unmounts everything at or below a folder in this mount namespace, newest first.
+pub fn unmount_below(folder: &Path) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+    for point in points.filter(|point| Path::new(point).starts_with(folder)).collect::<Vec<_>>().into_iter().rev() {
+        let _ = rustix::mount::unmount(point, UnmountFlags::DETACH);
+    }
+}

@@ -1,0 +1,81 @@
+//! What the host looks like, to prove that nothing of it was changed and nothing was left behind.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::tree::Tree;
+
+/// The host's mounts, cgroups, devices and network links, and the content of chosen folders.
+///
+/// Other tests run at the same time, so what is merely there for a while is no fault: only what is new and stays is.
+pub struct HostState {
+    facts: BTreeSet<String>,
+    watched: Vec<(PathBuf, Tree)>,
+}
+
+impl HostState {
+    /// Takes it down as it is now.
+    #[expect(clippy::new_without_default, reason = "it reads the host")]
+    pub fn new() -> Self {
+        Self { facts: facts(), watched: Vec::new() }
+    }
+
+    /// Watches a folder too: nothing in it may change in any way.
+    pub fn watch(mut self, folder: &Path) -> Self {
+        self.watched.push((folder.to_owned(), Tree::read(folder)));
+        self
+    }
+
+    /// Fails the test when something was left behind or changed.
+    #[track_caller]
+    pub fn check(&self) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let mut left: BTreeSet<String> = facts().difference(&self.facts).cloned().collect();
+        while !left.is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
+            let now = facts();
+            left.retain(|fact| now.contains(fact));
+        }
+        for fact in &left {
+            clean(fact);
+        }
+        assert!(left.is_empty(), "left behind on the host:\n{}", left.into_iter().collect::<Vec<_>>().join("\n"));
+        for (folder, before) in &self.watched {
+            before.assert_same(&Tree::read(folder), &format!("{} changed", folder.display()));
+        }
+    }
+}
+
+fn facts() -> BTreeSet<String> {
+    let mut facts = BTreeSet::new();
+    for line in std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default().lines() {
+        facts.insert(format!("mount {}", line.split(' ').nth(4).unwrap_or(line)));
+    }
+    cgroups(Path::new("/sys/fs/cgroup"), &mut facts);
+    for (folder, what) in [("/dev", "device"), ("/sys/class/net", "link"), ("/dev/mqueue", "queue")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            facts.insert(format!("{what} {}", entry.file_name().display()));
+        }
+    }
+    facts
+}
+
+fn cgroups(folder: &Path, facts: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            facts.insert(format!("cgroup {}", entry.path().display()));
+            cgroups(&entry.path(), facts);
+        }
+    }
+}
+
+/// Removes what a faulty program left, so that one fault does not spoil the tests after it.
+fn clean(fact: &str) {
+    if let Some(point) = fact.strip_prefix("mount ") {
+        let _ = rustix::mount::unmount(point, rustix::mount::UnmountFlags::DETACH);
+    }
+    if let Some(cgroup) = fact.strip_prefix("cgroup ") {
+        let _ = std::fs::remove_dir(cgroup);
+    }
+}
