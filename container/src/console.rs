@@ -1,0 +1,173 @@
+//! Terminals: the caller's in raw mode, and the bytes between it and a container's.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::stdio::{stdin, stdout};
+use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+
+/// What a terminal sends for Ctrl-D, the end of the input.
+const END_OF_INPUT: u8 = 4;
+
+/// Keeps the caller's terminal in raw mode; dropping it restores what was.
+#[derive(Debug)]
+pub struct RawMode {
+    before: Termios,
+}
+
+impl RawMode {
+    /// Switches the terminal on standard input; none when standard input is not a terminal.
+    pub fn enter() -> io::Result<Option<RawMode>> {
+        if !isatty(stdin()) {
+            return Ok(None);
+        }
+        let before = tcgetattr(stdin())?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(stdin(), OptionalActions::Drain, &raw)?;
+        Ok(Some(RawMode { before }))
+    }
+}
+
+impl Drop for RawMode {
+    fn drop(&mut self) {
+        // A terminal that is gone needs no restoring.
+        let _gone = tcsetattr(stdin(), OptionalActions::Drain, &self.before);
+    }
+}
+
+/// Gives a terminal its size in characters.
+pub fn set_size(terminal: impl AsFd, columns: u16, rows: u16) -> io::Result<()> {
+    Ok(tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
+}
+
+/// Passes bytes between the caller's standard input and output and the master side of a container's terminal.
+///
+/// It never waits by itself: poll [`Relay::interests`], then call [`Relay::advance`]; on `SIGWINCH`
+/// [`Relay::resize`]; when the container has ended [`Relay::finish`].
+#[derive(Debug)]
+pub struct Relay {
+    master: OwnedFd,
+    raw: Option<RawMode>,
+    /// Typed, but not taken by the container yet.
+    typed: Vec<u8>,
+    input_open: bool,
+    master_open: bool,
+}
+
+impl Relay {
+    /// Starts with the caller's terminal in raw mode and the container's of the same size.
+    pub fn new(master: OwnedFd) -> io::Result<Relay> {
+        fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+        let raw = RawMode::enter()?;
+        let relay = Relay { master, raw, typed: Vec::new(), input_open: true, master_open: true };
+        relay.resize()?;
+        Ok(relay)
+    }
+
+    /// What to poll for before the next [`Relay::advance`].
+    pub fn interests(&self) -> Vec<PollFd<'_>> {
+        let mut interests = Vec::with_capacity(2);
+        if self.master_open {
+            let writable = if self.typed.is_empty() { PollFlags::empty() } else { PollFlags::OUT };
+            interests.push(PollFd::new(&self.master, PollFlags::IN | writable));
+        }
+        // What is typed waits in the caller's terminal as long as the container does not take it.
+        if self.input_open && self.typed.is_empty() {
+            interests.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
+        }
+        interests
+    }
+
+    /// Passes on what there is.
+    pub fn advance(&mut self) -> io::Result<()> {
+        self.take_output()?;
+        if self.input_open && self.typed.is_empty() && readable(stdin())? {
+            self.take_input()?;
+        }
+        self.give_input()
+    }
+
+    /// Passes on the last output of a container that has ended, and restores the caller's terminal.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.take_output()
+    }
+
+    /// Gives the container's terminal the size of the caller's, if that is one.
+    pub fn resize(&self) -> io::Result<()> {
+        if self.raw.is_some() {
+            tcsetwinsize(&self.master, tcgetwinsize(stdin())?)?;
+        }
+        Ok(())
+    }
+
+    fn take_output(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 8192];
+        while self.master_open {
+            match rustix::io::read(&self.master, &mut buffer) {
+                // EIO: nobody has the other side open. It may be opened again, but only by somebody who was inside.
+                Ok(0) | Err(Errno::IO) => self.master_open = false,
+                Ok(length) => write_all(stdout(), &buffer[..length])?,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn take_input(&mut self) -> io::Result<()> {
+        let mut buffer = [0; 4096];
+        match rustix::io::read(stdin(), &mut buffer) {
+            // EIO: the caller's terminal is gone.
+            Ok(0) | Err(Errno::IO) => {
+                self.input_open = false;
+                self.typed.push(END_OF_INPUT);
+            }
+            Ok(length) => self.typed.extend_from_slice(&buffer[..length]),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    fn give_input(&mut self) -> io::Result<()> {
+        while self.master_open && !self.typed.is_empty() {
+            match rustix::io::write(&self.master, &self.typed) {
+                Ok(length) => drop(self.typed.drain(..length)),
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(Errno::IO) => self.master_open = false,
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut fds, Some(&now)) {
+        Err(Errno::INTR) => Ok(false),
+        ready => Ok(ready? > 0),
+    }
+}
+
+fn write_all(fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::write(fd, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::INTR) => {}
+            // The caller's standard output may be set to not wait; we have nowhere else to put the bytes.
+            Err(Errno::AGAIN) => {
+                rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None)?;
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}

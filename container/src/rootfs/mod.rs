@@ -1,0 +1,3 @@
+//! The container's root file system.
+
+pub mod overlay;

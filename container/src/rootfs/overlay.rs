@@ -1,0 +1,138 @@
+//! Overlay mounts that exist as a descriptor only.
+//!
+//! Nothing appears in the caller's mount table, so nothing is left there whatever happens to the caller: the kernel
+//! drops the mount with its last descriptor (or with the mount namespace it was attached in).
+//!
+//! | kernel | several lower layers are given by |
+//! |---|---|
+//! | 6.5 and later | `lowerdir+`, one by one, up to 500 |
+//! | before | one `lowerdir=` string of at most 255 bytes, else `mount(2)` (4095 bytes) in a namespace of its own |
+//!
+//! Layers are named through their descriptors (`/proc/self/fd/7`): short, and no `:` or `,` of a path can be misread.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, OpenTreeFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount, mount_change, open_tree,
+};
+
+use crate::error::{Context, Error, Result};
+use crate::sys;
+
+/// `fsconfig(2)`: a string value has at most 255 bytes.
+const STRING_MAX: usize = 255;
+
+/// Mounts `lower` (bottom first) with `upper` on top, work being done in `work` (same file system, else empty).
+pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    mount_overlay(lower, Some((upper, work)))
+}
+
+/// Mounts `lower` (bottom first) read-only.
+pub fn overlay_read_only(lower: &[PathBuf]) -> Result<OwnedFd> {
+    mount_overlay(lower, None)
+}
+
+fn mount_overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    if lower.is_empty() {
+        return Err(Error::Other("overlay: no lower layer".into()));
+    }
+    let layers = Layers::open(lower, upper)?;
+    match layers.mount_one_by_one() {
+        Err(Errno::INVAL) => {}
+        done => return done.context(|| format!("mount overlay of {}", names(lower))),
+    }
+    // Older kernels do not know `lowerdir+`. A kernel that refused the layers themselves says so again below.
+    let mounted = if layers.lower_string().len() <= STRING_MAX {
+        layers.mount_by_string()
+    } else {
+        layers.mount_in_own_namespace()
+    };
+    mounted.context(|| format!("mount overlay of {}", names(lower)))
+}
+
+fn names(lower: &[PathBuf]) -> String {
+    lower.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The directories of an overlay, open.
+struct Layers {
+    /// Top first, as the kernel wants them.
+    lower: Vec<OwnedFd>,
+    upper: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Layers {
+    fn open(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<Layers> {
+        let open = |path: &Path| {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
+        };
+        let lower = lower.iter().rev().map(|path| open(path)).collect::<Result<_>>()?;
+        let upper = upper.map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
+        Ok(Layers { lower, upper })
+    }
+
+    fn lower_string(&self) -> String {
+        self.lower.iter().map(proc_path).collect::<Vec<_>>().join(":")
+    }
+
+    fn mount_one_by_one(&self) -> Result<OwnedFd, Errno> {
+        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        for layer in &self.lower {
+            fsconfig_set_string(&fs, "lowerdir+", proc_path(layer))?;
+        }
+        self.finish(fs)
+    }
+
+    fn mount_by_string(&self) -> Result<OwnedFd, Errno> {
+        let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_set_string(&fs, "lowerdir", self.lower_string())?;
+        self.finish(fs)
+    }
+
+    fn finish(&self, fs: OwnedFd) -> Result<OwnedFd, Errno> {
+        fsconfig_set_string(&fs, "source", "overlay")?;
+        match &self.upper {
+            Some((upper, work)) => {
+                fsconfig_set_string(&fs, "upperdir", proc_path(upper))?;
+                fsconfig_set_string(&fs, "workdir", proc_path(work))?;
+            }
+            None => fsconfig_set_flag(&fs, "ro")?,
+        }
+        fsconfig_create(&fs)?;
+        fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+    }
+
+    /// `mount(2)` takes a page of options but also attaches: a thread does it where nobody looks and clones the result.
+    fn mount_in_own_namespace(&self) -> Result<OwnedFd, Errno> {
+        let mut options = format!("lowerdir={}", self.lower_string());
+        if let Some((upper, work)) = &self.upper {
+            options += &format!(",upperdir={},workdir={}", proc_path(upper), proc_path(work));
+        }
+        let flags = if self.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
+        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
+        let attach = move || -> Result<OwnedFd, Errno> {
+            sys::namespace::unshare(libc::CLONE_FS | libc::CLONE_NEWNS).map_err(errno)?;
+            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
+            // Any directory does. This one is there, or the layers could not be named, and they are looked up before it
+            // is covered.
+            let place = "/proc";
+            let flags_clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+            mount("overlay", place, "overlay", flags, options.as_c_str())?;
+            open_tree(CWD, place, flags_clone)
+        };
+        std::thread::scope(|scope| scope.spawn(attach).join().unwrap_or(Err(Errno::IO)))
+    }
+}
+
+fn proc_path(fd: &OwnedFd) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+}

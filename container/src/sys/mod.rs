@@ -1,0 +1,9 @@
+//! System calls that have no safe wrapper elsewhere. The only place of this crate with `unsafe` in it.
+
+pub mod clone;
+pub mod credentials;
+pub mod exec;
+pub mod mount;
+pub mod namespace;
+pub mod network;
+pub mod signal;
