@@ -3,4 +3,5 @@
 pub mod cli;
 pub mod commands;
 pub mod failure;
+pub mod human;
 pub mod output;
