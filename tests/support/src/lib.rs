@@ -17,3 +17,8 @@ pub use image::busybox_image;
 pub use scratch::Scratch;
 pub use terminal::Terminal;
 pub use tree::Tree;
+
+/// How often a test kills what it watches: `APPC_KILLS`, as a soak run sets it, or this.
+pub fn kills(default: u32) -> u32 {
+    std::env::var("APPC_KILLS").ok().and_then(|count| count.parse().ok()).unwrap_or(default)
+}

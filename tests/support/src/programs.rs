@@ -25,3 +25,21 @@ pub fn find(name: &str) -> PathBuf {
     );
     std::path::absolute(program).expect("the current folder is readable")
 }
+
+/// Copies the programs to where every user can reach them, whatever folder the project lies in.
+///
+/// # Panics
+/// When they have not been built.
+pub fn for_everyone(scratch: &crate::Scratch) -> PathBuf {
+    let folder = scratch.path().join("bin");
+    std::fs::create_dir_all(&folder).expect("the folder is ours");
+    for name in ["acbuild", "rkt", "rkt-oci"] {
+        std::fs::copy(find(name), folder.join(name)).expect("the folder is ours");
+    }
+    folder
+}
+
+/// The same command as the user nobody. Needs root and the program `setpriv`.
+pub fn as_nobody(command: crate::Cmd) -> crate::Cmd {
+    command.under("setpriv", ["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+}
