@@ -34,6 +34,9 @@ pub enum Error {
     /// The container was killed by its memory limit before its program ran.
     #[error("container init was OOM-killed (memory limit too low?)")]
     OutOfMemory,
+    /// The cgroup could not be planned, made or removed.
+    #[error(transparent)]
+    Cgroup(#[from] crate::cgroup::Error),
     /// A hook failed.
     #[error("error running {name} hook #{index}: {why}")]
     Hook {

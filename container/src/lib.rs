@@ -1,5 +1,6 @@
 //! One Linux container from one OCI runtime configuration.
 
+pub mod cgroup;
 pub mod console;
 pub mod error;
 pub mod rootfs;

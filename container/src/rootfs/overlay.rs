@@ -72,7 +72,7 @@ impl Layers {
             rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
         };
         let lower = lower.iter().rev().map(|path| open(path)).collect::<Result<_>>()?;
-        let upper = upper.map(|(upper, work)| Ok((open(upper)?, open(work)?))).transpose()?;
+        let upper = upper.map(|(upper, work)| Ok::<_, crate::Error>((open(upper)?, open(work)?))).transpose()?;
         Ok(Layers { lower, upper })
     }
 

@@ -1,5 +1,6 @@
 //! System calls that have no safe wrapper elsewhere. The only place of this crate with `unsafe` in it.
 
+pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod exec;

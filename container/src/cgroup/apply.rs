@@ -1,0 +1,175 @@
+//! Makes what a [`CgroupPlan`] says.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use appc_rooted::Root;
+use rustix::io::Errno;
+
+use super::events;
+use super::live::{Cgroup, Place};
+use super::plan::{CgroupPlan, Group, Write};
+use super::tree::{Dir, Step};
+use super::{Error, Result};
+use crate::sys::bpf;
+
+impl CgroupPlan {
+    /// Makes the directories and writes the limits.
+    ///
+    /// # Errors
+    /// Nothing made here is left behind. A cgroup that was there before must be empty and must not be frozen.
+    pub fn create(&self) -> Result<Cgroup> {
+        let mut cgroup = Cgroup::empty(self.version);
+        for group in &self.groups {
+            if let Err(e) = add_group(&mut cgroup, group) {
+                cgroup.take_back();
+                return Err(e);
+            }
+        }
+        cgroup.note_earlier_kills();
+        Ok(cgroup)
+    }
+}
+
+fn add_group(cgroup: &mut Cgroup, group: &Group) -> Result<()> {
+    let root = Root::open(&group.mount).map_err(|e| Error::io("open", &group.mount, e))?;
+    let (controllers, mount, path) = (group.controllers.clone(), group.mount.clone(), group.path.clone());
+    // Before anything is made, so that a failure on the way takes back what was.
+    cgroup.places.push(Place { controllers, mount, path, root, made: false });
+    let at = cgroup.places.len() - 1;
+    let place = &mut cgroup.places[at];
+
+    let cpuset = group.controllers.iter().any(|c| c == "cpuset");
+    let (dir, made) = Dir::make(&place.root, &group.mount, &group.path, |step| match step {
+        Step::Above(dir, made) if group.is_unified() => enable_controllers(dir, made, group),
+        Step::Entered { parent, child } if cpuset => inherit_cpuset(parent, child),
+        _ => Ok(()),
+    })?;
+    place.made = made;
+    check_usable(&dir, made, group)?;
+    write_all(&dir, &group.writes)?;
+    if let Some(program) = &group.program {
+        let attach = |e| Error::io("attach the program for linux.resources.devices to", &dir.path, e);
+        let program = bpf::load_device_program(program).map_err(attach)?;
+        bpf::attach_device_program(dir.as_fd(), program.as_fd()).map_err(attach)?;
+    }
+    Ok(())
+}
+
+/// Version 2: a controller works in a cgroup when all above it have it in `cgroup.subtree_control`.
+fn enable_controllers(dir: &Dir, made: bool, group: &Group) -> Result<()> {
+    if group.enable.is_empty() && !made {
+        return Ok(());
+    }
+    let read = |file| dir.read(file).map_err(|e| Error::io("read", dir.path.join(file), e));
+    let enabled = read("cgroup.subtree_control")?;
+    let has = |name: &str| enabled.split_whitespace().any(|c| c == name);
+    for (controller, field) in group.enable.iter().filter(|(c, _)| !has(c)) {
+        dir.write("cgroup.subtree_control", &format!("+{controller}")).map_err(|e| match Errno::from_io_error(&e) {
+            Some(Errno::BUSY) => {
+                let (field, controller, path) = (field.clone(), controller.clone(), dir.path.clone());
+                Error::Populated { field, controller, path }
+            }
+            Some(Errno::NOENT) => {
+                let rule = format!("the {controller} controller is not available in {}", dir.path.display());
+                Error::invalid(field, rule)
+            }
+            _ => Error::io("enable controllers in", &dir.path, e),
+        })?;
+    }
+    if made {
+        // Ours: pass on all there is, so that usage can be read where nothing is limited. Whether each can be
+        // passed on is no part of the configuration, so a refusal is none of its business either.
+        for controller in read("cgroup.controllers")?.split_whitespace().filter(|c| !has(c)) {
+            let _ = dir.write("cgroup.subtree_control", &format!("+{controller}"));
+        }
+    }
+    Ok(())
+}
+
+/// Version 1: a new cpuset is empty, and nothing can enter an empty one.
+fn inherit_cpuset(parent: &Dir, child: &Dir) -> Result<()> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let read = |dir: &Dir| dir.read(file).map_err(|e| Error::io("read", dir.path.join(file), e));
+        if read(child)?.trim().is_empty() {
+            let inherited = read(parent)?;
+            child.write(file, inherited.trim()).map_err(|e| Error::io("write", child.path.join(file), e))?;
+        }
+    }
+    Ok(())
+}
+
+fn check_usable(dir: &Dir, made: bool, group: &Group) -> Result<()> {
+    if !made {
+        let count = dir.processes().map_err(|e| Error::io("read the processes of", &dir.path, e))?.len();
+        if count > 0 {
+            return Err(Error::NotEmpty { path: dir.path.clone(), count });
+        }
+    }
+    let frozen = if group.is_unified() {
+        dir.read("cgroup.events").is_ok_and(|text| events::value(&text, "frozen") == Some(1))
+    } else {
+        group.controllers.iter().any(|c| c == "freezer")
+            && dir.read("freezer.state").is_ok_and(|text| text.trim() != "THAWED")
+    };
+    if frozen { Err(Error::Frozen { path: dir.path.clone() }) } else { Ok(()) }
+}
+
+/// Writes all values. Some constrain one another (limit and limit with swap, burst and quota), in an order that
+/// depends on what was there before: what is refused is tried again after the others.
+pub(super) fn write_all(dir: &Dir, writes: &[Write]) -> Result<()> {
+    let mut pending: Vec<&Write> = writes.iter().collect();
+    loop {
+        let (mut refused, mut first) = (Vec::new(), None);
+        for write in &pending {
+            match write_one(dir, write) {
+                Ok(()) => {}
+                Err(e) if may_succeed_later(write, &e) => {
+                    refused.push(*write);
+                    first.get_or_insert(e);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        match first {
+            None => return Ok(()),
+            Some(e) if refused.len() == pending.len() => return Err(e),
+            Some(_) => pending = refused,
+        }
+    }
+}
+
+fn may_succeed_later(write: &Write, e: &Error) -> bool {
+    let invalid = |e: &io::Error| Errno::from_io_error(e) == Some(Errno::INVAL);
+    // Device rules are in order, and the first of them would undo the others.
+    matches!(e, Error::Write { cause, .. } if invalid(cause)) && !write.file.starts_with("devices.")
+}
+
+fn write_one(dir: &Dir, write: &Write) -> Result<()> {
+    check_usage(dir, write)?;
+    let (mut file, mut value) = (&write.file, &write.value);
+    let mut result = dir.write(file, value);
+    let missing = |r: &io::Result<()>| r.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+    if let Some(otherwise) = write.otherwise.as_ref().filter(|_| missing(&result)) {
+        (file, value) = (&otherwise.0, &otherwise.1);
+        result = dir.write(file, value);
+    }
+    let path = || dir.path.join(file);
+    let field = || write.field.clone();
+    match result {
+        Err(_) if missing(&result) && write.optional => Ok(()),
+        Err(_) if missing(&result) => Err(Error::NoFile { field: field(), path: path() }),
+        Err(e) if write.optional && e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(cause) => Err(Error::Write { field: field(), path: path(), value: value.clone(), cause }),
+        Ok(()) => Ok(()),
+    }
+}
+
+fn check_usage(dir: &Dir, write: &Write) -> Result<()> {
+    let (Some((file, what)), Ok(limit)) = (write.not_below, write.value.parse()) else { return Ok(()) };
+    let text = dir.read(file).map_err(|e| Error::io("read", dir.path.join(file), e))?;
+    match text.trim().parse() {
+        Ok(usage) if usage > limit => Err(Error::BelowUsage { field: write.field.clone(), what, limit, usage }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,352 @@
+//! A cgroup that exists: entering it, listing and killing what runs in it, removing it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use appc_rooted::{OFlags, Root};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::layout::Version;
+use super::tree::{self, Dir};
+use super::{Error, Result, events};
+
+/// How long processes that were killed, or frozen, may take to notice.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest pause between two looks at them.
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The cgroup of one container, in every hierarchy that it is in.
+#[derive(Debug)]
+pub struct Cgroup {
+    version: Version,
+    /// The first lists, freezes and kills.
+    pub(super) places: Vec<Place>,
+    /// `oom_kill` as it was found.
+    earlier_kills: u64,
+}
+
+/// One directory of it.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Empty in the unified hierarchy.
+    pub controllers: Vec<String>,
+    pub mount: PathBuf,
+    pub path: PathBuf,
+    pub root: Root,
+    /// Whether it was made just now, by this process.
+    pub made: bool,
+}
+
+impl Place {
+    fn is_unified(&self) -> bool {
+        self.controllers.is_empty()
+    }
+
+    fn dir(&self) -> io::Result<Dir> {
+        Dir::below(&self.root, &self.mount, &self.path)
+    }
+
+    fn full(&self) -> PathBuf {
+        self.mount.join(&self.path)
+    }
+}
+
+/// What a later process needs to find the cgroup again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    places: Vec<SavedPlace>,
+    #[serde(default)]
+    earlier_kills: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct SavedPlace {
+    controllers: Vec<String>,
+    mount: PathBuf,
+    path: PathBuf,
+}
+
+/// The way into a cgroup for a process that is about to be made.
+#[derive(Debug)]
+pub struct Entry {
+    unified: Option<OwnedFd>,
+    tasks: Vec<OwnedFd>,
+}
+
+impl Entry {
+    /// The directory for `CLONE_INTO_CGROUP`, where there is a unified hierarchy.
+    pub fn clone_into(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes the calling thread into the version 1 hierarchies: the single thread of a new process.
+    ///
+    /// A thread that moves itself needs none of the locks that moving another process takes, which wait for all
+    /// processors. Allocates nothing, so it may be called after a fork.
+    ///
+    /// # Errors
+    /// What the kernel says, `ENODEV` when the cgroup was removed.
+    pub fn enter(&self) -> io::Result<()> {
+        for tasks in &self.tasks {
+            rustix::io::write(tasks, b"0")?;
+        }
+        Ok(())
+    }
+}
+
+impl Cgroup {
+    pub(super) fn empty(version: Version) -> Cgroup {
+        Cgroup { version, places: Vec::new(), earlier_kills: 0 }
+    }
+
+    /// Finds a cgroup again. It need not exist any more.
+    ///
+    /// # Errors
+    /// When a hierarchy it was in is not mounted any more.
+    pub fn reopen(saved: &Saved) -> Result<Cgroup> {
+        let open = |place: &SavedPlace| {
+            let path = appc_rooted::clean(&place.path);
+            let path = path.strip_prefix("/").unwrap_or(&path).to_owned();
+            if path.as_os_str().is_empty() {
+                return Err(Error::invalid("cgroup of the saved state", "names the root cgroup"));
+            }
+            let root = Root::open(&place.mount).map_err(|e| Error::io("open", &place.mount, e))?;
+            Ok(Place { controllers: place.controllers.clone(), mount: place.mount.clone(), path, root, made: false })
+        };
+        let places = saved.places.iter().map(open).collect::<Result<Vec<_>>>()?;
+        let version = match (places.iter().any(Place::is_unified), places.iter().all(Place::is_unified)) {
+            (false, _) => Version::V1,
+            (true, false) => Version::Hybrid,
+            (true, true) => Version::V2,
+        };
+        Ok(Cgroup { version, places, earlier_kills: saved.earlier_kills })
+    }
+
+    /// What [`Cgroup::reopen`] needs.
+    pub fn saved(&self) -> Saved {
+        let save =
+            |p: &Place| SavedPlace { controllers: p.controllers.clone(), mount: p.mount.clone(), path: p.path.clone() };
+        Saved { places: self.places.iter().map(save).collect(), earlier_kills: self.earlier_kills }
+    }
+
+    /// How the host's hierarchies are laid out.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Its directories, each with the controllers of a version 1 hierarchy (none for the unified one).
+    pub fn directories(&self) -> impl Iterator<Item = (&[String], PathBuf)> {
+        self.places.iter().map(|p| (p.controllers.as_slice(), p.full()))
+    }
+
+    /// Opens the way in.
+    ///
+    /// # Errors
+    /// When the cgroup was removed meanwhile.
+    pub fn entry(&self) -> Result<Entry> {
+        let mut entry = Entry { unified: None, tasks: Vec::new() };
+        for place in &self.places {
+            let (path, flags) = match place.is_unified() {
+                true => (place.path.clone(), OFlags::PATH | OFlags::DIRECTORY),
+                false => (place.path.join("tasks"), OFlags::WRONLY),
+            };
+            let fd = place.root.open_at(&path, flags).map_err(|e| Error::io("open", place.mount.join(&path), e))?;
+            if place.is_unified() { entry.unified = Some(fd) } else { entry.tasks.push(fd) }
+        }
+        Ok(entry)
+    }
+
+    /// Moves the process `pid` in. Slow, see [`Entry::enter`].
+    ///
+    /// # Errors
+    /// What the kernel says: `ESRCH` when there is no such process.
+    pub fn add(&self, pid: i32) -> Result<()> {
+        for place in &self.places {
+            let write = place.dir().and_then(|dir| dir.write("cgroup.procs", &pid.to_string()));
+            write.map_err(|e| Error::io("add a process to", place.full(), e))?;
+        }
+        Ok(())
+    }
+
+    /// All processes in it and in cgroups that were made below it; none when it was removed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        let Some(place) = self.places.first() else { return Ok(Vec::new()) };
+        let mut pids = Vec::new();
+        let walked = place.dir().and_then(|dir| {
+            dir.walk(&mut |dir| match dir.processes() {
+                // A threaded cgroup: its processes are listed further up.
+                Err(e) if Errno::from_io_error(&e) == Some(Errno::OPNOTSUPP) => Ok(()),
+                found => found.map(|mut found| pids.append(&mut found)),
+            })
+        });
+        match walked {
+            Err(e) if !tree::is_gone(&e) => Err(Error::io("list the processes of", place.full(), e)),
+            _ => Ok(pids),
+        }
+    }
+
+    /// Sends SIGKILL to everything in it. Does not wait for the end; processes that fork at the same time may need
+    /// another round where the kernel has no `cgroup.kill` (before 5.14, and on version 1).
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn kill_all(&self) -> Result<()> {
+        let Some(place) = self.places.first() else { return Ok(()) };
+        if place.is_unified() {
+            match place.dir().and_then(|dir| dir.write("cgroup.kill", "1")) {
+                Ok(()) => return Ok(()),
+                // Gone, or an older kernel.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) if tree::is_gone(&e) => return Ok(()),
+                Err(e) => return Err(Error::io("kill the processes of", place.full(), e)),
+            }
+        }
+        // While they stand still no new ones appear. Without a freezer there is only doing it again.
+        let _ = self.set_frozen(true);
+        let pids = self.pids();
+        for pid in pids.iter().flatten().filter_map(|pid| Pid::from_raw(*pid)) {
+            // It may just have ended.
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        // SIGKILL reaches a process that is frozen by version 1 when it thaws.
+        let _ = self.set_frozen(false);
+        pids.map(drop)
+    }
+
+    /// Stops everything in it, and waits until it stands still.
+    ///
+    /// # Errors
+    /// When there is no freezer, or something does not stop in ten seconds; then nothing is left frozen.
+    pub fn freeze(&self) -> Result<()> {
+        let mut wait = Wait::new();
+        loop {
+            // Again each time: version 1 may miss a process that was being made.
+            self.set_frozen(true)?;
+            if self.is_frozen()? {
+                return Ok(());
+            }
+            if !wait.pause() {
+                self.thaw()?;
+                let path = self.places.first().map(Place::full).unwrap_or_default();
+                return Err(Error::io("freeze", path, Errno::TIMEDOUT));
+            }
+        }
+    }
+
+    /// Lets everything in it go on.
+    ///
+    /// # Errors
+    /// When there is no freezer.
+    pub fn thaw(&self) -> Result<()> {
+        self.set_frozen(false)
+    }
+
+    /// Whether everything in it stands still.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_frozen(&self) -> Result<bool> {
+        let Some(place) = self.places.first() else { return Ok(false) };
+        let file = if place.is_unified() { "cgroup.events" } else { "freezer.state" };
+        let text = place.dir().and_then(|dir| dir.read(file)).map_err(|e| Error::io("read", place.full(), e))?;
+        Ok(if place.is_unified() { events::value(&text, "frozen") == Some(1) } else { text.trim() == "FROZEN" })
+    }
+
+    fn set_frozen(&self, frozen: bool) -> Result<()> {
+        let Some(place) = self.places.first() else { return Ok(()) };
+        let (file, value) = match (place.is_unified(), frozen) {
+            (true, true) => ("cgroup.freeze", "1"),
+            (true, false) => ("cgroup.freeze", "0"),
+            (false, true) => ("freezer.state", "FROZEN"),
+            (false, false) => ("freezer.state", "THAWED"),
+        };
+        let write = place.dir().and_then(|dir| dir.write(file, value));
+        write.map_err(|e| Error::io("write", place.full().join(file), e))
+    }
+
+    /// How many processes the kernel has killed because of the memory limit.
+    pub fn oom_kills(&self) -> u64 {
+        self.counted_kills().saturating_sub(self.earlier_kills)
+    }
+
+    pub(super) fn note_earlier_kills(&mut self) {
+        self.earlier_kills = self.counted_kills();
+    }
+
+    /// 0 where memory is not limited, as the kernel then has no reason and keeps no count.
+    fn counted_kills(&self) -> u64 {
+        let file = |p: &Place| match p.is_unified() {
+            true => Some("memory.events"),
+            false => p.controllers.iter().any(|c| c == "memory").then_some("memory.oom_control"),
+        };
+        let read = |p: &Place| events::value(&p.dir().ok()?.read(file(p)?).ok()?, "oom_kill");
+        self.places.iter().filter_map(read).sum()
+    }
+
+    /// Kills what is left in it and removes it, with cgroups that the container made below it and with directories
+    /// above it that were made for it and are empty now. What is gone already is no error.
+    ///
+    /// # Errors
+    /// When processes do not die in ten seconds.
+    pub fn destroy(&self) -> Result<()> {
+        for place in &self.places {
+            let mut wait = Wait::new();
+            while let Err(e) = tree::remove(&place.root, &place.mount, &place.path) {
+                if Errno::from_io_error(&e) != Some(Errno::BUSY) {
+                    return Err(Error::io("remove", place.full(), e));
+                }
+                self.kill_all()?;
+                if !wait.pause() {
+                    let count = self.pids().map(|pids| pids.len()).unwrap_or_default();
+                    return Err(Error::Busy { path: place.full(), count });
+                }
+            }
+            tree::remove_made_parents(&place.root, &place.path);
+        }
+        Ok(())
+    }
+
+    /// After a failed creation: removes what was made, and only that.
+    pub(super) fn take_back(&self) {
+        for place in &self.places {
+            if place.made {
+                // It says EBUSY when it is in use after all.
+                let _ = tree::remove(&place.root, &place.mount, &place.path);
+            }
+            tree::remove_made_parents(&place.root, &place.path);
+        }
+    }
+}
+
+/// Pauses that grow, up to an end.
+struct Wait {
+    end: Instant,
+    next: Duration,
+}
+
+impl Wait {
+    fn new() -> Wait {
+        Wait { end: Instant::now() + PATIENCE, next: Duration::from_micros(50) }
+    }
+
+    /// False when patience is at its end.
+    fn pause(&mut self) -> bool {
+        if Instant::now() >= self.end {
+            return false;
+        }
+        std::thread::sleep(self.next);
+        self.next = (self.next * 2).min(LONGEST_PAUSE);
+        true
+    }
+}
+
+#[cfg(test)]
+#[path = "live_tests.rs"]
+mod tests;
