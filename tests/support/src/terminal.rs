@@ -137,3 +137,22 @@ fn resize(master: impl std::os::fd::AsFd, rows: u16, columns: u16) {
     let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(master, size).expect("a terminal has a size");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_answers_on_its_terminal() {
+        crate::needs!("setsid", "sh", "stty");
+        let mut shell = Terminal::start(&Cmd::new("sh"));
+        shell.send("stty size; echo $((6 * 7))\n");
+        shell.expect("24 80");
+        shell.expect("\r\n42\r\n");
+        shell.resize(30, 90);
+        shell.send("stty size; exit 5\n");
+        shell.expect("30 90");
+        let ended = shell.wait();
+        ended.require(ended.code() == 5, "the exit code");
+    }
+}

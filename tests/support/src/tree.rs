@@ -189,3 +189,48 @@ fn digest(path: &Path) -> Vec<u8> {
 pub fn sha512(bytes: &[u8]) -> String {
     ring::digest::digest(&ring::digest::SHA512, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_difference_is_seen() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("a"), "text").expect("ours");
+        std::fs::write(path("b"), "text").expect("ours");
+        std::os::unix::fs::symlink("a", path("c")).expect("ours");
+        let before = Tree::read(folder.path());
+        before.assert_same(&Tree::read(folder.path()), "nothing happened");
+
+        let changes: &[(&str, &dyn Fn())] = &[
+            ("a: time", &|| {
+                std::fs::File::options()
+                    .write(true)
+                    .open(path("a"))
+                    .and_then(|file| file.set_modified(std::time::UNIX_EPOCH))
+                    .expect("ours")
+            }),
+            ("a: mode", &|| {
+                std::fs::set_permissions(path("a"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("ours")
+            }),
+            ("b: time", &|| std::fs::write(path("b"), "TEXT").expect("ours")),
+            ("c: ", &|| {
+                std::fs::remove_file(path("c")).expect("ours");
+                std::os::unix::fs::symlink("b", path("c")).expect("ours");
+            }),
+            ("b: ", &|| {
+                std::fs::remove_file(path("b")).expect("ours");
+                std::fs::hard_link(path("a"), path("b")).expect("ours");
+            }),
+            ("d is new", &|| std::fs::create_dir(path("d")).expect("ours")),
+            ("a is missing", &|| std::fs::remove_file(path("a")).expect("ours")),
+        ];
+        for (wanted, change) in changes {
+            change();
+            let found = before.differences(&Tree::read(folder.path()));
+            assert!(found.iter().any(|line| line.starts_with(wanted)), "{wanted}: {found:?}");
+        }
+    }
+}
