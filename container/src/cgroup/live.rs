@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::layout::Version;
+use super::plan::{CgroupPlan, Group};
 use super::tree::{self, Dir};
 use super::{Error, Result, events};
 
@@ -68,6 +69,16 @@ struct SavedPlace {
     controllers: Vec<String>,
     mount: PathBuf,
     path: PathBuf,
+}
+
+impl CgroupPlan {
+    /// What [`Cgroup::reopen`] will need. To be written down before the cgroup is made, so that it is found and removed
+    /// whatever happens to its maker.
+    pub fn saved(&self) -> Saved {
+        let save =
+            |g: &Group| SavedPlace { controllers: g.controllers.clone(), mount: g.mount.clone(), path: g.path.clone() };
+        Saved { places: self.groups.iter().map(save).collect(), earlier_kills: 0 }
+    }
 }
 
 /// The way into a cgroup for a process that is about to be made.
