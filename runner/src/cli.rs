@@ -26,6 +26,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Lists pods
+    List(commands::list::Args),
+    /// Removes pods that do not run
+    Rm(commands::rm::Args),
+    /// Shows the state of a pod
+    Status(commands::status::Args),
     /// Prints the versions of this program and of the specification
     Version(commands::version::Args),
 }
@@ -71,6 +77,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     };
     let global = |command| Global { dir: cli.dir.unwrap_or_else(default_dir), debug: cli.debug, command };
     match cli.command {
+        Command::List(args) => finish(global("list"), |g| commands::list::run(g, args)),
+        Command::Rm(args) => finish(global("rm"), |g| commands::rm::run(g, args)),
+        Command::Status(args) => finish(global("status"), |g| commands::status::run(g, args)),
         Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
     }
 }

@@ -23,6 +23,12 @@ impl Failure {
         Failure { what: what.into(), source: None, code: OWN_ERROR }
     }
 
+    /// The same failure with what it happened in put in front.
+    pub fn within(self, what: impl Display) -> Failure {
+        let code = self.code;
+        Failure { what: format!("{what}: {}", self.line()), source: None, code }
+    }
+
     /// The exit status.
     pub fn code(&self) -> u8 {
         self.code

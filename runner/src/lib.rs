@@ -1,7 +1,11 @@
 //! `rkt`: runs container images as pods.
 
+pub mod capabilities;
 pub mod cli;
 pub mod commands;
+pub mod duration;
 pub mod failure;
 pub mod human;
 pub mod output;
+pub mod pod;
+pub mod request;

@@ -10,7 +10,7 @@ pub struct Args {}
 
 /// Prints one line per version.
 pub fn run(_: &Global, _: Args) -> Outcome {
-    let text = format!("rkt Version: {}\nappc Version: {}\n", env!("CARGO_PKG_VERSION"), "0.8.11");
+    let text = format!("rkt Version: {}\nappc Version: {}\n", env!("CARGO_PKG_VERSION"), appc_spec::AC_VERSION);
     output::print(&text).context("writing to standard output")?;
     Ok(0)
 }

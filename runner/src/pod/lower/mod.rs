@@ -1,0 +1,180 @@
+//! From the pod manifest to one OCI runtime configuration per app.
+//!
+//! Pure: everything that has to be looked up on the host or in an image comes in through [`Inputs`].
+
+mod environment;
+mod isolators;
+mod mounts;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use appc_spec::{PodManifest, RuntimeApp};
+use oci_spec::runtime::{
+    Linux, LinuxCapabilities, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec, User,
+};
+
+use super::users::Account;
+
+pub use isolators::Unenforced;
+
+/// The version of the runtime specification that is written.
+const OCI_VERSION: &str = "1.2.0";
+
+/// What of an app or its pod does not come from the manifests.
+#[derive(Debug, Clone)]
+pub struct Inputs<'a> {
+    /// The pod.
+    pub pod: &'a PodManifest,
+    /// The app; its `app` section is complete.
+    pub app: &'a RuntimeApp,
+    /// Who it runs as.
+    pub account: &'a Account,
+    /// The pod's namespaces.
+    pub namespaces: &'a [(LinuxNamespaceType, PathBuf)],
+    /// Its control group.
+    pub cgroup: &'a Path,
+    /// Where the pod's volumes are on the host, by name.
+    pub volumes: &'a BTreeMap<String, HostVolume>,
+    /// A directory for `/dev/shm` that the apps of the pod share; a memory file system of the app's own else.
+    pub shared_memory: Option<&'a Path>,
+    /// The value of `TERM` when the app gets a terminal.
+    pub terminal: Option<&'a str>,
+}
+
+/// A volume on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostVolume {
+    /// Its path.
+    pub path: PathBuf,
+    /// What device it is, if it is one.
+    pub device: Option<(LinuxDeviceType, i64, i64)>,
+}
+
+/// What lowering gives.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lowered {
+    /// The configuration.
+    pub spec: Spec,
+    /// Isolators that it does not carry, to be told to the user.
+    pub unenforced: Vec<Unenforced>,
+}
+
+/// Why an app cannot be expressed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// There is nothing to run.
+    #[error("the image has no app section: name a program with --exec")]
+    NoApp,
+    /// There is nothing to run.
+    #[error("nothing to run: `acbuild set-exec` gives the image a command, --exec names one for this run")]
+    NoExec,
+    /// A capability set cannot be had.
+    #[error("isolator {isolator}: unknown capability {name:?}")]
+    Capability {
+        /// The isolator's name.
+        isolator: String,
+        /// The name in it.
+        name: String,
+    },
+    /// One set is absolute, the other relative to the default: together they mean nothing.
+    #[error("capabilities-retain-set and capabilities-remove-set exclude each other: keep one, or give --caps-retain")]
+    BothCapabilitySets,
+    /// A limit that cannot be.
+    #[error("isolator {isolator}: {why}")]
+    Resource {
+        /// The isolator's name.
+        isolator: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A mount whose volume is not in the pod.
+    #[error("dangling mount point {path:?}: volume {volume:?} not found: add --volume={volume},kind=…")]
+    Dangling {
+        /// The path in the app.
+        path: String,
+        /// The name that is not there.
+        volume: String,
+    },
+}
+
+/// Lowers one app.
+pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
+    let app = inputs.app.app.as_ref().ok_or(Error::NoApp)?;
+    if app.exec.first().is_none_or(String::is_empty) {
+        return Err(Error::NoExec);
+    }
+    let limits = isolators::lower(app.isolators.iter())?;
+    let devices = mounts::device_rules(inputs);
+    let mut resources = limits.resources;
+    resources.set_devices(Some(devices));
+
+    let mut linux = Linux::default();
+    linux
+        .set_resources(Some(resources))
+        .set_cgroups_path(Some(inputs.cgroup.into()))
+        .set_namespaces(Some(namespaces(inputs.namespaces)))
+        .set_masked_paths(Some(mounts::MASKED.map(String::from).into()))
+        .set_readonly_paths(Some(mounts::READ_ONLY.map(String::from).into()));
+
+    let mut user = User::default();
+    user.set_uid(inputs.account.uid).set_gid(inputs.account.gid);
+    user.set_additional_gids((!app.supplementary_gids.is_empty()).then(|| app.supplementary_gids.clone()));
+
+    let mut process = Process::default();
+    process
+        .set_terminal(inputs.terminal.map(|_| true))
+        .set_user(user)
+        .set_args(Some(app.exec.clone()))
+        .set_env(Some(environment::environment(inputs, app)))
+        .set_cwd(app.working_directory.as_deref().unwrap_or("/").into())
+        .set_capabilities(Some(capabilities(limits.capabilities)))
+        .set_no_new_privileges(Some(limits.no_new_privileges))
+        .set_oom_score_adj(limits.oom_score_adj)
+        .set_rlimits(None);
+
+    let mut root = Root::default();
+    root.set_path("rootfs".into()).set_readonly(Some(inputs.app.read_only_rootfs));
+
+    let mut spec = Spec::default();
+    spec.set_version(OCI_VERSION.into())
+        .set_root(Some(root))
+        .set_hostname(None)
+        .set_mounts(Some(mounts::mounts(inputs)?))
+        .set_process(Some(process))
+        .set_linux(Some(linux));
+    Ok(Lowered { spec, unenforced: limits.unenforced })
+}
+
+/// The same container for an event handler: its own command, as root, without a terminal.
+pub fn handler(app: &Spec, exec: &[String]) -> Spec {
+    let mut spec = app.clone();
+    if let Some(process) = spec.process_mut() {
+        process.set_args(Some(exec.to_vec())).set_user(User::default()).set_terminal(None);
+    }
+    spec
+}
+
+/// The pod's namespaces, and a mount namespace of the app's own.
+fn namespaces(shared: &[(LinuxNamespaceType, PathBuf)]) -> Vec<LinuxNamespace> {
+    let mut own = LinuxNamespace::default();
+    own.set_typ(LinuxNamespaceType::Mount).set_path(None);
+    let join = |(kind, path): &(LinuxNamespaceType, PathBuf)| {
+        let mut namespace = LinuxNamespace::default();
+        namespace.set_typ(*kind).set_path(Some(path.clone()));
+        namespace
+    };
+    shared.iter().map(join).chain([own]).collect()
+}
+
+/// The set is a ceiling. Nothing is inheritable or ambient, so a program that is not root's starts with none of them.
+fn capabilities(set: oci_spec::runtime::Capabilities) -> LinuxCapabilities {
+    let mut capabilities = LinuxCapabilities::default();
+    capabilities
+        .set_bounding(Some(set.clone()))
+        .set_effective(Some(set.clone()))
+        .set_permitted(Some(set))
+        .set_inheritable(None)
+        .set_ambient(None);
+    capabilities
+}
