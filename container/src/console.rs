@@ -1,13 +1,21 @@
 //! Terminals: the caller's in raw mode, and the bytes between it and a container's.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+    connect, sendmsg, socket_with,
+};
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+
+use crate::error::{Context, Result};
 
 /// What a terminal sends for Ctrl-D, the end of the input.
 const END_OF_INPUT: u8 = 4;
@@ -146,6 +154,22 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// Sends a terminal's master side to whoever listens on the unix socket `path`.
+pub(crate) fn send(path: &Path, master: OwnedFd) -> Result<()> {
+    let shown = || format!("send the terminal to {}", path.display());
+    let address = SocketAddrUnix::new(path).context(shown)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context(shown)?;
+    connect(&socket, &address).context(shown)?;
+    let fds = [master.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+    // Receivers show the text as the terminal's name.
+    let name = [IoSlice::new(b"/dev/ptmx")];
+    sendmsg(&socket, &name, &mut ancillary, SendFlags::NOSIGNAL).context(shown)?;
+    Ok(())
 }
 
 fn readable(fd: BorrowedFd<'_>) -> io::Result<bool> {

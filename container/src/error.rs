@@ -26,13 +26,13 @@ pub enum Error {
         cause: io::Error,
     },
     /// The container's first process could not be set up; the text came from it.
-    #[error("error during container init: {0}")]
+    #[error("unable to start container process: error during container init: {0}")]
     Init(String),
     /// The program of the container could not be executed.
-    #[error("{0}")]
+    #[error("unable to start container process: {0}")]
     Exec(String),
     /// The container was killed by its memory limit before its program ran.
-    #[error("container init was OOM-killed (memory limit too low?)")]
+    #[error("unable to start container process: container init was OOM-killed (memory limit too low?)")]
     OutOfMemory,
     /// The cgroup could not be planned, made or removed.
     #[error(transparent)]

@@ -1,12 +1,27 @@
 //! One Linux container from one OCI runtime configuration.
+//!
+//! [`Plan::new`] reads a configuration and refuses what cannot be given; [`Plan::create`] makes the container up to its
+//! program, [`Created::start`] has that executed, and the [`Process`] is waited for and destroyed. Whoever calls these
+//! must have a single thread, see [`sys::clone::clone3`].
+//!
+//! The root file system is hostile, the configuration is trusted.
 
+mod capabilities;
 pub mod cgroup;
 pub mod console;
+mod container;
 pub mod error;
+pub mod hooks;
+mod init;
+mod namespaces;
+pub mod plan;
+mod protocol;
 pub mod rootfs;
 pub mod sandbox;
 pub mod sys;
 
+pub use container::{Created, Process, exit_code};
 pub use error::{Error, Result};
+pub use plan::{Plan, RootSource, Setup, Stdio};
 pub use rootfs::overlay::{overlay, overlay_read_only};
 pub use sandbox::{Network, Sandbox, SandboxOptions};

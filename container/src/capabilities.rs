@@ -1,0 +1,137 @@
+//! The five capability sets of a process.
+
+use std::io;
+
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
+
+use crate::sys::credentials::{self, CapabilitySets};
+
+/// The sets as bits, ready to be applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CapabilityPlan {
+    bounding: u64,
+    sets: CapabilitySets,
+    ambient: u64,
+}
+
+impl CapabilityPlan {
+    /// Reads the configuration; a process without the field has no capabilities. Also returns what will not be had.
+    pub(crate) fn new(spec: Option<&LinuxCapabilities>) -> (CapabilityPlan, Vec<String>) {
+        let Some(spec) = spec else { return (CapabilityPlan::default(), vec![]) };
+        let permitted = bits(spec.permitted());
+        let inheritable = bits(spec.inheritable());
+        let asked = bits(spec.ambient());
+        // capabilities(7): a capability can be ambient only while it is both permitted and inheritable.
+        let ambient = asked & permitted & inheritable;
+        let plan = CapabilityPlan {
+            bounding: bits(spec.bounding()),
+            sets: CapabilitySets { effective: bits(spec.effective()), permitted, inheritable },
+            ambient,
+        };
+        let lost = spec.ambient().iter().flatten().filter(|&&c| ambient >> number(c) & 1 == 0);
+        let mut warnings: Vec<String> = lost
+            .map(|c| format!("can't raise ambient capability {c:?}: it is not both permitted and inheritable"))
+            .collect();
+        warnings.sort();
+        (plan, warnings)
+    }
+
+    /// Shrinks the bounding set; needs `CAP_SETPCAP`, so before [`CapabilityPlan::apply`].
+    pub(crate) fn limit(&self) -> io::Result<()> {
+        for capability in 0..64 {
+            if self.bounding >> capability & 1 == 1 {
+                continue;
+            }
+            match credentials::drop_bounding(capability) {
+                // The first number the kernel does not know: there is none above it.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => break,
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes on the other four sets; to be called by the final user.
+    pub(crate) fn apply(&self) -> io::Result<()> {
+        credentials::set_capabilities(self.sets)?;
+        for capability in (0..64).filter(|c| self.ambient >> c & 1 == 1) {
+            credentials::raise_ambient(capability)?;
+        }
+        Ok(())
+    }
+}
+
+fn bits(set: &Option<Capabilities>) -> u64 {
+    set.iter().flatten().fold(0, |bits, &capability| bits | 1 << number(capability))
+}
+
+/// The number of linux/capability.h.
+fn number(capability: Capability) -> u32 {
+    match capability {
+        Capability::Chown => 0,
+        Capability::DacOverride => 1,
+        Capability::DacReadSearch => 2,
+        Capability::Fowner => 3,
+        Capability::Fsetid => 4,
+        Capability::Kill => 5,
+        Capability::Setgid => 6,
+        Capability::Setuid => 7,
+        Capability::Setpcap => 8,
+        Capability::LinuxImmutable => 9,
+        Capability::NetBindService => 10,
+        Capability::NetBroadcast => 11,
+        Capability::NetAdmin => 12,
+        Capability::NetRaw => 13,
+        Capability::IpcLock => 14,
+        Capability::IpcOwner => 15,
+        Capability::SysModule => 16,
+        Capability::SysRawio => 17,
+        Capability::SysChroot => 18,
+        Capability::SysPtrace => 19,
+        Capability::SysPacct => 20,
+        Capability::SysAdmin => 21,
+        Capability::SysBoot => 22,
+        Capability::SysNice => 23,
+        Capability::SysResource => 24,
+        Capability::SysTime => 25,
+        Capability::SysTtyConfig => 26,
+        Capability::Mknod => 27,
+        Capability::Lease => 28,
+        Capability::AuditWrite => 29,
+        Capability::AuditControl => 30,
+        Capability::Setfcap => 31,
+        Capability::MacOverride => 32,
+        Capability::MacAdmin => 33,
+        Capability::Syslog => 34,
+        Capability::WakeAlarm => 35,
+        Capability::BlockSuspend => 36,
+        Capability::AuditRead => 37,
+        Capability::Perfmon => 38,
+        Capability::Bpf => 39,
+        Capability::CheckpointRestore => 40,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(json: &str) -> (CapabilityPlan, Vec<String>) {
+        CapabilityPlan::new(Some(&serde_json::from_str(json).unwrap()))
+    }
+
+    #[test]
+    fn ambient_needs_permitted_and_inheritable() {
+        let (plan, warnings) = plan(
+            r#"{"permitted": ["CAP_KILL", "CAP_CHOWN"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
+        );
+        assert_eq!(plan.ambient, 1 << 5);
+        assert_eq!(plan.sets.permitted, 1 << 5 | 1);
+        assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn absent_means_none() {
+        assert_eq!(CapabilityPlan::new(None).0, CapabilityPlan::default());
+    }
+}

@@ -1,0 +1,342 @@
+//! The parent's side: from a plan to a process, and from a process to nothing left.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+
+use crate::cgroup::Cgroup;
+use crate::console;
+use crate::error::{Context, Error, Result};
+use crate::hooks::{HookState, Hooks, Stage};
+use crate::init::Init;
+use crate::plan::{Plan, Stdio};
+use crate::protocol::{Channel, Failure, Message};
+use crate::sys::clone::{Cloned, clone3};
+use crate::sys::signal;
+
+impl Plan {
+    /// Makes the container up to the point before its program is executed.
+    ///
+    /// The calling process must have one thread, see [`clone3`]. On failure nothing is left behind.
+    ///
+    /// # Errors
+    /// What the kernel refused, or what init or a hook said.
+    pub fn create(self) -> Result<Created> {
+        let cgroup = self.cgroup.as_ref().map(|plan| plan.create()).transpose()?;
+        match self.start_init(cgroup.as_ref()) {
+            Ok((channel, init)) => {
+                let process = Process::new(&self, init, cgroup);
+                let mut created = Created { process, channel, plan: self };
+                match created.converse() {
+                    Ok(()) => Ok(created),
+                    Err(e) => Err(created.give_up(e)),
+                }
+            }
+            Err(e) => {
+                // The first error is the one to tell.
+                let _not_removed = cgroup.map(|cgroup| cgroup.destroy());
+                Err(e)
+            }
+        }
+    }
+
+    /// [`Plan::create`] and [`Created::start`].
+    ///
+    /// # Errors
+    /// As those two.
+    pub fn spawn(self) -> Result<Process> {
+        self.create()?.start()
+    }
+
+    fn start_init(&self, cgroup: Option<&Cgroup>) -> Result<(Channel, Cloned)> {
+        let entry = cgroup.map(Cgroup::entry).transpose()?;
+        let (ours, theirs) = Channel::pair().context(|| "make the channel to init")?;
+        let init = Init { plan: self, channel: theirs, cgroup, entry: entry.as_ref() };
+        let into = entry.as_ref().and_then(|e| e.clone_into());
+        // Init must not hold our end, or it would never see that we are gone.
+        let ours = Cell::new(Some(ours));
+        let child = || {
+            drop(ours.take());
+            init.run()
+        };
+        let cloned = self.namespaces.inside_pid_namespace(|| {
+            clone3(self.namespaces.clone, into, child).context(|| "clone the container's first process")
+        })?;
+        let ours = ours.take().ok_or_else(|| Error::Other("the channel to init is gone".to_owned()))?;
+        Ok((ours, cloned))
+    }
+
+    pub(crate) fn state(&self, status: &'static str, pid: Option<i32>) -> HookState<'_> {
+        HookState {
+            oci_version: &self.version,
+            id: &self.id,
+            status,
+            pid,
+            bundle: &self.bundle,
+            annotations: self.annotations.as_ref(),
+        }
+    }
+}
+
+/// A container whose first process is ready to execute its program.
+#[derive(Debug)]
+pub struct Created {
+    process: Process,
+    channel: Channel,
+    plan: Plan,
+}
+
+impl Created {
+    /// The first process as the host numbers it.
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// What there is of the process already: its cgroup, its terminal.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Has the program executed.
+    ///
+    /// # Errors
+    /// When it cannot be, or a poststart hook fails; then the container is gone.
+    pub fn start(mut self) -> Result<Process> {
+        match self.go() {
+            Ok(()) => Ok(self.process),
+            Err(e) => Err(self.give_up(e)),
+        }
+    }
+
+    /// Leaves init waiting at `exec.fifo` for another process to start it.
+    pub fn detach(self) -> Process {
+        self.process
+    }
+
+    /// The parent's part of [`crate::protocol`] up to `Ready`.
+    fn converse(&mut self) -> Result<()> {
+        let pid = self.process.pid;
+        if self.plan.namespaces.makes(libc::CLONE_NEWUSER) {
+            self.plan.namespaces.write_mappings(pid)?;
+            self.channel.send(&Message::Mapped).context(|| "talk to init")?;
+        }
+        if let Some(score) = self.plan.process.oom_score_adj {
+            let path = format!("/proc/{pid}/oom_score_adj");
+            std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;
+        }
+        loop {
+            match self.listen()? {
+                Message::RootReady => {
+                    let state = self.plan.state("creating", Some(pid));
+                    self.plan.hooks.run(Stage::Prestart, &state)?;
+                    self.plan.hooks.run(Stage::CreateRuntime, &state)?;
+                    self.channel.send(&Message::HooksDone).context(|| "talk to init")?;
+                }
+                Message::Console(master) => match &self.plan.stdio {
+                    Stdio::ConsoleSocket(path) => console::send(path, master)?,
+                    _ => self.process.console = Some(master),
+                },
+                Message::Ready => return Ok(()),
+                other => return Err(Error::Other(format!("init says {other:?} out of turn"))),
+            }
+        }
+    }
+
+    fn go(&mut self) -> Result<()> {
+        self.channel.send(&Message::Start).context(|| "talk to init")?;
+        match self.channel.receive().context(|| "listen to init")? {
+            // The channel closes with the execve; that init died instead shows when it is waited for.
+            None => {}
+            Some(Message::Failed(failure)) => return Err(failed(failure)),
+            Some(other) => return Err(Error::Other(format!("init says {other:?} out of turn"))),
+        }
+        let state = self.plan.state("running", Some(self.process.pid));
+        self.plan.hooks.run(Stage::Poststart, &state)
+    }
+
+    fn listen(&mut self) -> Result<Message> {
+        match self.channel.receive().context(|| "listen to init")? {
+            Some(Message::Failed(failure)) => Err(failed(failure)),
+            Some(message) => Ok(message),
+            None if self.process.oom_kills() > 0 => Err(Error::OutOfMemory),
+            None => {
+                let status = self.process.wait()?;
+                Err(Error::Init(format!("it ended without a word ({status})")))
+            }
+        }
+    }
+
+    /// Undoes everything, so that only `why` is left.
+    fn give_up(self, why: Error) -> Error {
+        // The first error is the one to tell.
+        let _not_undone = self.process.destroy();
+        why
+    }
+}
+
+fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::SetUp(why) => Error::Init(why),
+        Failure::Exec(why) => Error::Exec(why),
+    }
+}
+
+/// The first process of a container, a child of this process.
+#[derive(Debug)]
+pub struct Process {
+    /// Its number on the host.
+    pub pid: i32,
+    pidfd: OwnedFd,
+    console: Option<OwnedFd>,
+    cgroup: Option<Cgroup>,
+    memory_limit: Option<i64>,
+    poststop: Poststop,
+    status: Option<ExitStatus>,
+}
+
+/// What poststop hooks need when everything else is gone.
+#[derive(Debug)]
+struct Poststop {
+    hooks: Hooks,
+    version: String,
+    id: String,
+    bundle: std::path::PathBuf,
+    annotations: Option<std::collections::HashMap<String, String>>,
+}
+
+impl Process {
+    fn new(plan: &Plan, init: Cloned, cgroup: Option<Cgroup>) -> Process {
+        Process {
+            pid: init.pid,
+            pidfd: init.pidfd,
+            console: None,
+            cgroup,
+            memory_limit: plan.memory_limit,
+            poststop: Poststop {
+                hooks: plan.hooks.clone(),
+                version: plan.version.clone(),
+                id: plan.id.clone(),
+                bundle: plan.bundle.clone(),
+                annotations: plan.annotations.clone(),
+            },
+            status: None,
+        }
+    }
+
+    /// Becomes readable when the process has ended.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// The master side of its terminal, with [`Stdio::Terminal`].
+    pub fn console(&self) -> Option<BorrowedFd<'_>> {
+        self.console.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Hands the terminal over, to a [`console::Relay`] for example.
+    pub fn take_console(&mut self) -> Option<OwnedFd> {
+        self.console.take()
+    }
+
+    /// Its cgroup.
+    pub fn cgroup(&self) -> Option<&Cgroup> {
+        self.cgroup.as_ref()
+    }
+
+    /// `linux.resources.memory.limit`, when there is one.
+    pub fn memory_limit(&self) -> Option<i64> {
+        self.memory_limit
+    }
+
+    /// How many processes of the container were killed by its memory limit.
+    pub fn oom_kills(&self) -> u64 {
+        self.cgroup.as_ref().map_or(0, Cgroup::oom_kills)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When somebody else has waited for it.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        loop {
+            if let Some(status) = self.look(WaitIdOptions::EXITED)? {
+                return Ok(status);
+            }
+        }
+    }
+
+    /// Its exit status if it has ended.
+    ///
+    /// # Errors
+    /// When somebody else has waited for it.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        self.look(WaitIdOptions::EXITED | WaitIdOptions::NOHANG)
+    }
+
+    fn look(&mut self, options: WaitIdOptions) -> Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            let ended = rustix::io::retry_on_intr(|| waitid(WaitId::PidFd(self.pidfd.as_fd()), options))
+                .context(|| format!("wait for process {}", self.pid))?;
+            // As wait(2) packs it: a code in the second byte or a signal in the first.
+            self.status = ended.map(|ended| match ended.exit_status() {
+                Some(code) => ExitStatus::from_raw((code & 0xff) << 8),
+                None => ExitStatus::from_raw(ended.terminating_signal().unwrap_or(libc::SIGKILL)),
+            });
+        }
+        Ok(self.status)
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// `ESRCH` when it has ended.
+    pub fn kill(&self, signal: i32) -> io::Result<()> {
+        signal::send(self.pidfd.as_fd(), signal)
+    }
+
+    /// Kills what is left of the container, removes its cgroup and runs its poststop hooks, whose failures are returned.
+    ///
+    /// # Errors
+    /// When something does not die.
+    pub fn destroy(mut self) -> Result<Vec<Error>> {
+        if self.try_wait()?.is_none() {
+            self.kill(libc::SIGKILL).or_else(ended_already).context(|| format!("kill process {}", self.pid))?;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.destroy()?;
+        }
+        self.wait()?;
+        Ok(self.poststop.run())
+    }
+}
+
+impl Poststop {
+    fn run(&self) -> Vec<Error> {
+        let state = HookState {
+            oci_version: &self.version,
+            id: &self.id,
+            status: "stopped",
+            pid: None,
+            bundle: &self.bundle,
+            annotations: self.annotations.as_ref(),
+        };
+        self.hooks.run_all(Stage::Poststop, &state)
+    }
+}
+
+fn ended_already(error: io::Error) -> io::Result<()> {
+    if error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
+}
+
+/// The number a shell would give to that end: the code, or 128 and the signal.
+pub fn exit_code(status: ExitStatus) -> i32 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 255,
+    }
+}

@@ -1,0 +1,186 @@
+//! Programs of the host's administrator that run at fixed moments of a container's life.
+//!
+//! | hook | when | where | failure |
+//! |---|---|---|---|
+//! | prestart, createRuntime | root built, host's still reachable | parent's namespaces | container is not made |
+//! | createContainer | right after those | container's namespaces, host's root | container is not made |
+//! | startContainer | right before the program | container | container is not started |
+//! | poststart | after the program started | parent's namespaces | container is killed |
+//! | poststop | after the container is gone | parent's namespaces | warning |
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use oci_spec::runtime::Hook;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result, errno_text};
+
+/// All hooks of a container, checked.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Hooks {
+    prestart: Vec<Hook>,
+    create_runtime: Vec<Hook>,
+    create_container: Vec<Hook>,
+    start_container: Vec<Hook>,
+    poststart: Vec<Hook>,
+    poststop: Vec<Hook>,
+}
+
+/// The moments at which hooks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Old name for the first moment.
+    Prestart,
+    /// First moment, on the host's side.
+    CreateRuntime,
+    /// First moment, on the container's side.
+    CreateContainer,
+    /// Right before the program.
+    StartContainer,
+    /// Right after it started.
+    Poststart,
+    /// After the container is gone.
+    Poststop,
+}
+
+/// What hooks read on their standard input: the state of the runtime specification.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct HookState<'a> {
+    pub(crate) oci_version: &'a str,
+    pub(crate) id: &'a str,
+    pub(crate) status: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) pid: Option<i32>,
+    pub(crate) bundle: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) annotations: Option<&'a HashMap<String, String>>,
+}
+
+impl Hooks {
+    /// Reads `hooks`.
+    pub(crate) fn new(spec: Option<&oci_spec::runtime::Hooks>) -> Result<Hooks> {
+        let Some(spec) = spec else { return Ok(Hooks::default()) };
+        Ok(Hooks {
+            prestart: checked("prestart", spec.prestart())?,
+            create_runtime: checked("createRuntime", spec.create_runtime())?,
+            create_container: checked("createContainer", spec.create_container())?,
+            start_container: checked("startContainer", spec.start_container())?,
+            poststart: checked("poststart", spec.poststart())?,
+            poststop: checked("poststop", spec.poststop())?,
+        })
+    }
+
+    /// Whether something runs at that moment.
+    pub(crate) fn any(&self, stage: Stage) -> bool {
+        !self.of(stage).1.is_empty()
+    }
+
+    /// Runs the hooks of one moment in their order, stopping at the first failure.
+    pub(crate) fn run(&self, stage: Stage, state: &HookState<'_>) -> Result<()> {
+        let (name, hooks) = self.of(stage);
+        if hooks.is_empty() {
+            return Ok(());
+        }
+        let state = serde_json::to_vec(state).map_err(|e| Error::Other(format!("state for hooks: {e}")))?;
+        for (index, hook) in hooks.iter().enumerate() {
+            run(hook, &state).map_err(|why| Error::Hook { name, index, why })?;
+        }
+        Ok(())
+    }
+
+    /// Runs every hook of one moment, whatever the others do; returns the failures.
+    pub(crate) fn run_all(&self, stage: Stage, state: &HookState<'_>) -> Vec<Error> {
+        let (name, hooks) = self.of(stage);
+        let state = match serde_json::to_vec(state) {
+            Ok(state) => state,
+            Err(e) => return vec![Error::Other(format!("state for hooks: {e}"))],
+        };
+        let failures = hooks.iter().enumerate().filter_map(|(index, hook)| Some((index, run(hook, &state).err()?)));
+        failures.map(|(index, why)| Error::Hook { name, index, why }).collect()
+    }
+
+    fn of(&self, stage: Stage) -> (&'static str, &[Hook]) {
+        match stage {
+            Stage::Prestart => ("prestart", &self.prestart),
+            Stage::CreateRuntime => ("createRuntime", &self.create_runtime),
+            Stage::CreateContainer => ("createContainer", &self.create_container),
+            Stage::StartContainer => ("startContainer", &self.start_container),
+            Stage::Poststart => ("poststart", &self.poststart),
+            Stage::Poststop => ("poststop", &self.poststop),
+        }
+    }
+}
+
+fn checked(name: &str, hooks: &Option<Vec<Hook>>) -> Result<Vec<Hook>> {
+    for (i, hook) in hooks.iter().flatten().enumerate() {
+        if !hook.path().is_absolute() {
+            return Err(Error::refused(format!("hooks.{name}[{i}].path"), "must be an absolute path"));
+        }
+        if hook.timeout().is_some_and(|seconds| seconds <= 0) {
+            return Err(Error::refused(format!("hooks.{name}[{i}].timeout"), "must be greater than zero"));
+        }
+    }
+    Ok(hooks.clone().unwrap_or_default())
+}
+
+fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
+    let mut command = Command::new(hook.path());
+    // args[0] is the program's name for itself.
+    if let Some((name, args)) = hook.args().as_ref().and_then(|args| args.split_first()) {
+        command.arg0(name).args(args);
+    }
+    command.env_clear();
+    for variable in hook.env().iter().flatten() {
+        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
+        command.env(name, value);
+    }
+    // A file in memory takes whatever the hook says, whether or not somebody holds it open afterwards.
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut said = File::from(rustix::fs::memfd_create("hook", flags).map_err(|e| e.to_string())?);
+    let stderr = said.try_clone().map_err(|e| errno_text(&e))?;
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
+    // Its own group, so that what it started is killed with it when it takes too long.
+    command.process_group(0);
+    let mut child = command.spawn().map_err(|e| format!("{}: {}", hook.path().display(), errno_text(&e)))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A hook need not read its input.
+        let _unread = stdin.write_all(state);
+    }
+    let status = wait(&mut child, hook)?;
+    if status.success() {
+        return Ok(());
+    }
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, signal) => format!("signal {}", signal.unwrap_or(0)),
+    };
+    let mut words = String::new();
+    // What it said is an extra: without it there is still the status.
+    let _unreadable = said.seek(SeekFrom::Start(0)).and_then(|_| said.take(4096).read_to_string(&mut words));
+    Err(format!("{how}, stderr: {}", words.trim_end()))
+}
+
+fn wait(child: &mut Child, hook: &Hook) -> Result<ExitStatus, String> {
+    if let Some(seconds) = hook.timeout() {
+        let pid = Pid::from_child(child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| e.to_string())?;
+        let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
+        let ended = retry_on_intr(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)));
+        if ended.map_err(|e| e.to_string())? == 0 {
+            // Gone in this instant is as good.
+            let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
+            let _reaped = child.wait();
+            return Err(format!("ran past its timeout of {seconds} s and was killed"));
+        }
+    }
+    child.wait().map_err(|e| errno_text(&e))
+}

@@ -1,0 +1,189 @@
+//! The container's first process, from the clone to the execve.
+//!
+//! It runs in a copy of the parent's memory: the plan is simply there. It has every descriptor of the parent until its
+//! execve, so it cannot be traced and follows no path of the container's that could lead to them.
+
+mod console;
+mod program;
+mod user;
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::DumpableBehavior;
+
+use crate::cgroup::{Cgroup, Entry};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{HookState, Stage};
+use crate::plan::{Plan, Stdio};
+use crate::protocol::{Channel, Failure, Message};
+use crate::{rootfs, sys};
+
+/// The program's name as `ps` shows it before the execve.
+const NAME: &std::ffi::CStr = c"rkt-oci:init";
+
+/// What init has from its parent.
+pub(crate) struct Init<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) channel: Channel,
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    pub(crate) entry: Option<&'a Entry>,
+}
+
+impl Init<'_> {
+    /// Becomes the container's program, or says why not and returns the exit code.
+    pub(crate) fn run(self) -> i32 {
+        let failure = match self.set_up() {
+            Ok(program) => match self.start(program) {
+                Ok(never) => match never {},
+                Err(failure) => failure,
+            },
+            Err(failure) => failure,
+        };
+        let text = match &failure {
+            Failure::SetUp(text) | Failure::Exec(text) => text.clone(),
+        };
+        if self.channel.send(&Message::Failed(failure)).is_err() {
+            // Nobody has waited, as after `create`: what the container's output goes to is all that is left.
+            let _nobody = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
+        }
+        1
+    }
+
+    /// Everything up to the point where the container counts as created.
+    fn set_up(&self) -> Result<program::Program, Failure> {
+        let set_up = || -> Result<()> {
+            self.detach_from_caller()?;
+            self.enter_namespaces()?;
+            self.build_root()
+        };
+        set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
+        let process = &self.plan.process;
+        let root = &self.plan.root.tree;
+        let root = root.try_clone().map(appc_rooted::Root::from_fd).map_err(|e| Failure::SetUp(e.to_string()))?;
+        let home = user::home(&root, process);
+        user::become_user(&root, process).map_err(|e| Failure::SetUp(e.to_string()))?;
+        let program = program::find(&root, process, home).map_err(Failure::Exec)?;
+        Ok(program)
+    }
+
+    fn detach_from_caller(&self) -> Result<()> {
+        sys::signal::reset();
+        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
+        // For `ps` only.
+        let _unnamed = rustix::thread::set_name(NAME);
+        rustix::process::setsid().context(|| "start a session")?;
+        // Modes below are meant as they are written.
+        rustix::process::umask(Mode::empty());
+        if let Some(entry) = self.entry {
+            entry.enter().context(|| "enter the cgroup")?;
+        }
+        Ok(())
+    }
+
+    fn enter_namespaces(&self) -> Result<()> {
+        let namespaces = &self.plan.namespaces;
+        if namespaces.makes(libc::CLONE_NEWUSER) {
+            self.expect(|m| matches!(m, Message::Mapped))?;
+            sys::credentials::set_all_gids(0).context(|| "become the container's root group")?;
+            sys::credentials::set_all_uids(0).context(|| "become the container's root")?;
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
+        }
+        namespaces.enter()?;
+        namespaces.enter_cgroup_namespace()?;
+        if namespaces.makes(libc::CLONE_NEWNET) {
+            sys::network::raise_loopback().context(|| "bring the loopback interface up")?;
+        }
+        if let Some(name) = &self.plan.hostname {
+            sys::namespace::set_host_name(name).context(|| format!("set the host name {name:?}"))?;
+        }
+        if let Some(name) = &self.plan.domainname {
+            sys::namespace::set_domain_name(name).context(|| format!("set the domain name {name:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn build_root(&self) -> Result<()> {
+        let plan = &self.plan.root;
+        let root = rootfs::attach_root(&plan.tree)?;
+        rootfs::mount_all(&root, &plan.mounts, self.cgroup, self.plan.namespaces.cgroup)?;
+        if let Some(devices) = &plan.devices {
+            rootfs::make_devices(&root, devices)?;
+        }
+        let hooks = &self.plan.hooks;
+        if hooks.any(Stage::Prestart) || hooks.any(Stage::CreateRuntime) {
+            self.tell(&Message::RootReady)?;
+            self.expect(|m| matches!(m, Message::HooksDone))?;
+        }
+        hooks.run(Stage::CreateContainer, &self.state("creating"))?;
+        rootfs::enter(&root, plan.no_pivot)?;
+        self.stdio(&root)?;
+        rootfs::write_settings(&self.plan.sysctl)?;
+        rootfs::cover(&root, &plan.masked, &plan.read_only_paths)?;
+        if plan.read_only { rootfs::set_read_only(&plan.tree) } else { Ok(()) }
+    }
+
+    fn stdio(&self, root: &appc_rooted::Root) -> Result<()> {
+        let process = &self.plan.process;
+        let [input, output, error] = match &self.plan.stdio {
+            Stdio::Inherit => return user::own_pipes(process),
+            Stdio::Fds(fds) => fds.each_ref(),
+            Stdio::Terminal | Stdio::ConsoleSocket(_) => {
+                let terminal = console::open(root, process)?;
+                self.tell(&Message::Console(terminal.master))?;
+                let slave: &OwnedFd = &terminal.slave;
+                rustix::process::ioctl_tiocsctty(slave).context(|| "take the terminal")?;
+                return replace([slave; 3]);
+            }
+        };
+        replace([input, output, error])?;
+        user::own_pipes(process)
+    }
+
+    /// From « created » to the program. Only failures return.
+    fn start(&self, program: program::Program) -> Result<std::convert::Infallible, Failure> {
+        let prepare = || -> Result<()> {
+            self.tell(&Message::Ready)?;
+            self.wait_for_start()?;
+            self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
+            sys::exec::close_on_exec_from(3 + self.plan.preserve_fds).context(|| "close what was inherited")
+        };
+        prepare().map_err(|e| Failure::SetUp(e.to_string()))?;
+        Err(Failure::Exec(program.execute()))
+    }
+
+    fn wait_for_start(&self) -> Result<()> {
+        let Some(directory) = &self.plan.fifo else { return self.expect(|m| matches!(m, Message::Start)) };
+        // Opening waits for the reader, which is `start`. The directory is held open: no path leads there from inside.
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fifo = rustix::io::retry_on_intr(|| rustix::fs::openat(directory, "exec.fifo", flags, Mode::empty()))
+            .context(|| "open exec.fifo")?;
+        rustix::io::write(fifo, b"0").context(|| "write to exec.fifo")?;
+        Ok(())
+    }
+
+    fn tell(&self, message: &Message) -> Result<()> {
+        self.channel.send(message).context(|| "talk to the parent")
+    }
+
+    fn expect(&self, expected: impl Fn(&Message) -> bool) -> Result<()> {
+        match self.channel.receive().context(|| "listen to the parent")? {
+            Some(message) if expected(&message) => Ok(()),
+            Some(other) => Err(Error::Other(format!("the parent says {other:?} out of turn"))),
+            None => Err(Error::Other("the parent is gone".to_owned())),
+        }
+    }
+
+    fn state(&self, status: &'static str) -> HookState<'_> {
+        // In its own pid namespace init is 1, and that is what a hook there can use.
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        self.plan.state(status, Some(pid))
+    }
+}
+
+/// Makes three descriptors standard input, output and error.
+fn replace([input, output, error]: [&OwnedFd; 3]) -> Result<()> {
+    rustix::stdio::dup2_stdin(input).context(|| "set standard input")?;
+    rustix::stdio::dup2_stdout(output).context(|| "set standard output")?;
+    rustix::stdio::dup2_stderr(error).context(|| "set standard error")
+}

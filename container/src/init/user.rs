@@ -1,0 +1,105 @@
+//! Becoming the process's user, in its directory, with its limits.
+
+use std::path::Path;
+
+use appc_rooted::{Mode, OFlags, Root};
+use rustix::fs::{FileType, fstat};
+use rustix::process::{fchdir, getcwd, setrlimit};
+
+use crate::error::{Context, Error, Result, errno_text};
+use crate::plan::ProcessPlan;
+use crate::sys::credentials::{set_all_gids, set_all_uids, set_groups};
+
+/// The longest `/etc/passwd` that is read.
+const PASSWD_MAX: u64 = 1 << 20;
+
+/// Changes everything that `process` says about who and where it is. There is no way back.
+pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
+    for (resource, limit) in &process.rlimits {
+        setrlimit(*resource, limit.clone()).context(|| format!("set the limit {resource:?}"))?;
+    }
+    if process.no_new_privileges {
+        rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
+    }
+    let entered = enter_directory(root, &process.cwd, true);
+    process.capabilities.limit().context(|| "limit the capabilities")?;
+    // Otherwise leaving user 0 would drop the capabilities that are to be kept.
+    rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
+    set_groups(&process.groups).context(|| "set additional groups")?;
+    set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;
+    set_all_uids(process.uid).context(|| format!("become user {}", process.uid))?;
+    rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
+    process.capabilities.apply().context(|| "set capabilities")?;
+    // A directory may be closed to root, as on NFS, and open to the user.
+    let entered = entered.or_else(|_| enter_directory(root, &process.cwd, false));
+    entered.map_err(|e| Error::Other(format!("chdir to cwd ({:?}) set in config.json failed: {e}", process.cwd)))?;
+    rustix::process::umask(Mode::from(process.umask));
+    Ok(())
+}
+
+/// Through the root's descriptor, so that no magic link (`/proc/self/fd/7`) can lead out of the container.
+fn enter_directory(root: &Root, cwd: &Path, make: bool) -> Result<(), String> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let directory = match root.open_at(cwd, flags) {
+        Err(e) if make && e.kind() == std::io::ErrorKind::NotFound => root.mkdir_all(cwd, Mode::from(0o755)),
+        opened => opened,
+    };
+    fchdir(directory.map_err(|e| errno_text(&e))?).map_err(|e| errno_text(&e.into()))?;
+    // What the kernel calls unreachable has no path from our root.
+    match getcwd(Vec::new()) {
+        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        _ => Err("current working directory is outside of container mount namespace root".to_owned()),
+    }
+}
+
+/// The home directory: what the environment says, else what the container's `/etc/passwd` says, else `/`.
+pub(super) fn home(root: &Root, process: &ProcessPlan) -> String {
+    if let Some(home) = process.variable("HOME").filter(|home| !home.is_empty()) {
+        return home.to_owned();
+    }
+    let passwd = root.read("/etc/passwd", PASSWD_MAX).unwrap_or_default();
+    home_in(&String::from_utf8_lossy(&passwd), process.uid).unwrap_or("/").to_owned()
+}
+
+fn home_in(passwd: &str, uid: u32) -> Option<&str> {
+    passwd.lines().find_map(|line| {
+        // name:password:uid:gid:comment:home:shell
+        let fields: Vec<&str> = line.split(':').collect();
+        let found = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty();
+        found.then_some(fields[5])
+    })
+}
+
+/// Lets the user open `/dev/stdout` and its like again: pipes belong to whoever made them.
+pub(super) fn own_pipes(process: &ProcessPlan) -> Result<()> {
+    if process.uid == 0 {
+        return Ok(());
+    }
+    let uid = rustix::fs::Uid::from_raw(process.uid);
+    for fd in [rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        // A descriptor that is not open has no owner to change.
+        let Ok(status) = fstat(fd) else { continue };
+        if FileType::from_raw_mode(status.st_mode) == FileType::Fifo {
+            match rustix::fs::fchown(fd, Some(uid), None) {
+                // Not ours to give (a user namespace without the pipe's owner in it).
+                Ok(()) | Err(rustix::io::Errno::PERM | rustix::io::Errno::INVAL) => {}
+                Err(e) => return Err(e).context(|| "give standard input and output to the user"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::home_in;
+
+    #[test]
+    fn home_is_the_sixth_field() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbroken\nme:x:1000:1000::/home/me:/bin/sh\nnone:x:7:7:::\n";
+        assert_eq!(home_in(passwd, 0), Some("/root"));
+        assert_eq!(home_in(passwd, 1000), Some("/home/me"));
+        assert_eq!(home_in(passwd, 7), None);
+        assert_eq!(home_in(passwd, 8), None);
+    }
+}

@@ -1,0 +1,258 @@
+//! From a configuration to a list of things to do.
+//!
+//! Planning reads the configuration, refuses by name what cannot be given, and opens what the container takes from the
+//! host (root, bind sources, namespaces) as descriptors. It changes nothing: the first side effect is
+//! [`Plan::create`](crate::Plan::create).
+
+mod devices;
+mod mounts;
+mod options;
+mod process;
+mod refuse;
+mod sysctl;
+
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+pub(crate) use devices::DevicePlan;
+pub(crate) use mounts::{MountPlan, Source};
+pub use options::MountOptions;
+pub(crate) use process::ProcessPlan;
+
+use crate::cgroup::{CgroupPlan, Layout};
+use crate::error::{Context, Error, Result};
+use crate::hooks::Hooks;
+use crate::namespaces::NamespacePlan;
+use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
+
+/// Where the root file system comes from.
+#[derive(Debug)]
+pub enum RootSource {
+    /// A directory of the host, with everything mounted below it.
+    Path(PathBuf),
+    /// A detached mount, such as [`overlay`](crate::overlay) makes.
+    Mount(OwnedFd),
+}
+
+/// What the process has as standard input, output and error.
+#[derive(Debug, Default)]
+pub enum Stdio {
+    /// The caller's.
+    #[default]
+    Inherit,
+    /// These three.
+    Fds([OwnedFd; 3]),
+    /// A new terminal of the container; its master side is in [`Process::console`](crate::Process::console).
+    Terminal,
+    /// A new terminal; its master side is sent to the unix socket of this path.
+    ConsoleSocket(PathBuf),
+}
+
+/// What starting a container needs besides its configuration.
+#[derive(Debug)]
+pub struct Setup {
+    /// The container's name.
+    pub id: String,
+    /// What relative paths of the configuration start from.
+    pub bundle: PathBuf,
+    /// The root file system; `root.path` of the configuration when absent.
+    pub root: Option<RootSource>,
+    /// Standard input, output and error. A terminal exactly when `process.terminal` is true.
+    pub stdio: Stdio,
+    /// How many of the caller's descriptors from 3 on the process keeps.
+    pub preserve_fds: u32,
+    /// The host's cgroups; without it the container stays in the caller's and cannot have limits.
+    pub cgroups: Option<Layout>,
+    /// The directory with `exec.fifo`, where init waits to be started by another process. Without it
+    /// [`Created::start`](crate::Created::start) does that.
+    pub fifo: Option<OwnedFd>,
+    /// Stack the root on top of the host's in place of `pivot_root(2)`, which an initramfs does not allow.
+    /// A process with `CAP_SYS_ADMIN` can then find the way out.
+    pub no_pivot: bool,
+}
+
+impl Setup {
+    /// A set-up with nothing but the two things every container has.
+    pub fn new(id: impl Into<String>, bundle: impl Into<PathBuf>) -> Setup {
+        Setup {
+            id: id.into(),
+            bundle: bundle.into(),
+            root: None,
+            stdio: Stdio::Inherit,
+            preserve_fds: 0,
+            cgroups: None,
+            fifo: None,
+            no_pivot: false,
+        }
+    }
+}
+
+/// Everything that making one container will do.
+#[derive(Debug)]
+pub struct Plan {
+    pub(crate) id: String,
+    pub(crate) bundle: PathBuf,
+    pub(crate) version: String,
+    pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
+    pub(crate) namespaces: NamespacePlan,
+    pub(crate) hostname: Option<String>,
+    pub(crate) domainname: Option<String>,
+    pub(crate) root: RootPlan,
+    pub(crate) sysctl: Vec<(String, String)>,
+    pub(crate) process: ProcessPlan,
+    pub(crate) hooks: Hooks,
+    pub(crate) cgroup: Option<CgroupPlan>,
+    pub(crate) memory_limit: Option<i64>,
+    pub(crate) stdio: Stdio,
+    pub(crate) preserve_fds: u32,
+    pub(crate) fifo: Option<OwnedFd>,
+    warnings: Vec<String>,
+}
+
+/// The root file system to build.
+#[derive(Debug)]
+pub(crate) struct RootPlan {
+    /// The tree as a detached mount.
+    pub(crate) tree: OwnedFd,
+    pub(crate) read_only: bool,
+    pub(crate) mounts: Vec<MountPlan>,
+    /// None when the configuration brings a `/dev` of the host.
+    pub(crate) devices: Option<Vec<DevicePlan>>,
+    pub(crate) masked: Vec<PathBuf>,
+    pub(crate) read_only_paths: Vec<PathBuf>,
+    pub(crate) no_pivot: bool,
+}
+
+impl Plan {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the field's name for what is wrong or not supported.
+    pub fn new(spec: &Spec, setup: Setup) -> Result<Plan> {
+        refuse::unsupported(spec)?;
+        let linux = spec.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+        let namespaces = NamespacePlan::new(linux)?;
+        let (process, warnings) = ProcessPlan::new(spec)?;
+        refuse::stdio(process.terminal, &setup.stdio)?;
+        for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
+            if value.as_ref().is_some_and(|v| !v.is_empty()) && !namespaces.has(LinuxNamespaceType::Uts) {
+                return Err(Error::refused(field, format!("unable to set {field} without a private UTS namespace")));
+            }
+        }
+        let cgroup = plan_cgroup(&setup, linux)?;
+        let memory = linux.resources().as_ref().and_then(|r| r.memory().as_ref());
+        Ok(Plan {
+            version: spec.version().clone(),
+            annotations: spec.annotations().clone(),
+            hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
+            domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
+            sysctl: sysctl::plan(linux.sysctl().as_ref(), &namespaces)?,
+            root: plan_root(spec, &setup.bundle, setup.root, setup.no_pivot, &namespaces)?,
+            hooks: Hooks::new(spec.hooks().as_ref())?,
+            memory_limit: memory.and_then(|m| m.limit()).filter(|&limit| limit > 0),
+            namespaces,
+            process,
+            cgroup,
+            id: setup.id,
+            bundle: setup.bundle,
+            stdio: setup.stdio,
+            preserve_fds: setup.preserve_fds,
+            fifo: setup.fifo,
+            warnings,
+        })
+    }
+
+    /// What the configuration asks for in vain, in sentences. Not an error, as every runtime accepts it.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+fn plan_cgroup(setup: &Setup, linux: &oci_spec::runtime::Linux) -> Result<Option<CgroupPlan>> {
+    let Some(layout) = &setup.cgroups else {
+        return match (linux.cgroups_path(), linux.resources()) {
+            (Some(_), _) => Err(Error::refused("linux.cgroupsPath", "cgroups are not in use here: remove the field")),
+            (None, Some(resources)) if *resources != Default::default() => {
+                Err(Error::refused("linux.resources", "cgroups are not in use here: remove the field"))
+            }
+            _ => Ok(None),
+        };
+    };
+    // Like every runtime: a container without a path of its own gets one by its name.
+    let path = match linux.cgroups_path() {
+        Some(path) if !path.as_os_str().is_empty() => path.clone(),
+        _ => PathBuf::from(&setup.id),
+    };
+    Ok(Some(CgroupPlan::new(layout, &path, linux.resources().as_ref())?))
+}
+
+fn plan_root(
+    spec: &Spec,
+    bundle: &Path,
+    source: Option<RootSource>,
+    no_pivot: bool,
+    namespaces: &NamespacePlan,
+) -> Result<RootPlan> {
+    let linux = spec.linux().as_ref();
+    let propagation = propagation(linux.and_then(|l| l.rootfs_propagation().as_deref()).unwrap_or_default())?;
+    let tree = match source {
+        Some(RootSource::Mount(tree)) => tree,
+        Some(RootSource::Path(path)) => root_tree(&path, propagation)?,
+        None => {
+            let root = spec.root().as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
+            root_tree(&bundle.join(root.path()), propagation)?
+        }
+    };
+    let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), bundle, propagation)?;
+    let brings_dev = mounts.iter().any(|m| m.destination == Path::new("/dev") && m.is_bind());
+    let asked = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
+    let paths = |field: &str, list: Option<&Vec<String>>| refuse::container_paths(field, list);
+    Ok(RootPlan {
+        tree,
+        read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
+        mounts,
+        devices: if brings_dev { None } else { Some(devices::plan(asked, namespaces)?) },
+        masked: paths("linux.maskedPaths", linux.and_then(|l| l.masked_paths().as_ref()))?,
+        read_only_paths: paths("linux.readonlyPaths", linux.and_then(|l| l.readonly_paths().as_ref()))?,
+        no_pivot,
+    })
+}
+
+/// A copy of the mounts at `path` that belongs to nobody yet.
+fn root_tree(path: &Path, propagation: Propagation) -> Result<OwnedFd> {
+    let metadata = std::fs::metadata(path)
+        .map_err(|e| Error::refused("root.path", format!("{}: {}", path.display(), crate::error::errno_text(&e))))?;
+    if !metadata.is_dir() {
+        return Err(Error::refused("root.path", format!("{} is not a directory", path.display())));
+    }
+    let tree = clone_tree(path, true).context(|| format!("open the mounts at {}", path.display()))?;
+    let change = MountAttributes { propagation: Some(propagation), ..MountAttributes::default() };
+    mount_setattr(&tree, true, change).context(|| "set the propagation of the root")?;
+    Ok(tree)
+}
+
+fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    open_tree(CWD, path, flags)
+}
+
+/// `rootfsPropagation`; by default mounts of the host arrive, and nothing leaves.
+fn propagation(value: &str) -> Result<Propagation> {
+    Ok(match value {
+        "" | "slave" | "rslave" => Propagation::Slave,
+        "private" | "rprivate" => Propagation::Private,
+        "shared" | "rshared" => Propagation::Shared,
+        "unbindable" | "runbindable" => Propagation::Unbindable,
+        other => {
+            return Err(Error::refused(
+                "linux.rootfsPropagation",
+                format!("{other:?} is none of private, slave, shared, unbindable"),
+            ));
+        }
+    })
+}

@@ -1,0 +1,171 @@
+//! The process of a container.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
+use rustix::process::{Resource, Rlimit};
+
+use crate::capabilities::CapabilityPlan;
+use crate::error::{Error, Result};
+
+/// Numbers of users and groups end before this one, which means "leave as it is" to the kernel.
+const NO_ID: u32 = u32::MAX;
+
+/// What init becomes.
+#[derive(Debug)]
+pub(crate) struct ProcessPlan {
+    pub(crate) args: Vec<CString>,
+    /// Without duplicates: the last one counted.
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) cwd: PathBuf,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) umask: u32,
+    pub(crate) capabilities: CapabilityPlan,
+    pub(crate) rlimits: Vec<(Resource, Rlimit)>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) oom_score_adj: Option<i32>,
+    pub(crate) terminal: bool,
+    /// Columns and rows.
+    pub(crate) console_size: Option<(u16, u16)>,
+}
+
+impl ProcessPlan {
+    /// Reads `process`. Also returns what it asks for in vain.
+    pub(crate) fn new(spec: &Spec) -> Result<(ProcessPlan, Vec<String>)> {
+        let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
+        let user = process.user();
+        if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
+            return Err(Error::refused("process.user.username", "is for another platform: use uid and gid"));
+        }
+        for (field, id) in [("process.user.uid", user.uid()), ("process.user.gid", user.gid())] {
+            if id == NO_ID {
+                return Err(Error::refused(field, "4294967295 is not a number a user or group can have"));
+            }
+        }
+        if !process.cwd().is_absolute() {
+            return Err(Error::refused("process.cwd", "must be an absolute path"));
+        }
+        let (capabilities, warnings) = CapabilityPlan::new(process.capabilities().as_ref());
+        let plan = ProcessPlan {
+            args: args(process)?,
+            env: environment(process.env().as_deref().unwrap_or_default())?,
+            cwd: process.cwd().clone(),
+            uid: user.uid(),
+            gid: user.gid(),
+            groups: user.additional_gids().clone().unwrap_or_default(),
+            umask: user.umask().unwrap_or(0o022) & 0o777,
+            capabilities,
+            rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
+            no_new_privileges: process.no_new_privileges().unwrap_or(false),
+            oom_score_adj: oom_score(process.oom_score_adj())?,
+            terminal: process.terminal().unwrap_or(false),
+            console_size: console_size(process),
+        };
+        plan.check_groups()?;
+        Ok((plan, warnings))
+    }
+
+    fn check_groups(&self) -> Result<()> {
+        // NGROUPS_MAX of linux/limits.h.
+        if self.groups.len() > 65536 {
+            return Err(Error::refused("process.user.additionalGids", "more than 65536 groups"));
+        }
+        Ok(())
+    }
+
+    /// The value of a variable.
+    pub(crate) fn variable(&self, name: &str) -> Option<&str> {
+        self.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+fn args(process: &Process) -> Result<Vec<CString>> {
+    let args = process.args().as_deref().unwrap_or_default();
+    if args.first().is_none_or(|first| first.is_empty()) {
+        return Err(Error::refused("process.args", "must name a program to run"));
+    }
+    args.iter()
+        .enumerate()
+        .map(|(i, arg)| {
+            CString::new(arg.as_str()).map_err(|_| Error::refused(format!("process.args[{i}]"), "holds a zero byte"))
+        })
+        .collect()
+}
+
+/// The variables in the order of their first mention, each with its last value.
+fn environment(env: &[String]) -> Result<Vec<(String, String)>> {
+    let mut variables: Vec<(String, String)> = Vec::with_capacity(env.len());
+    for (i, variable) in env.iter().enumerate() {
+        let refused = |rule: &str| Err(Error::refused(format!("process.env[{i}]"), rule));
+        let Some((name, value)) = variable.split_once('=') else { return refused("has no '='") };
+        if name.is_empty() {
+            return refused("has no name");
+        }
+        if variable.contains('\0') {
+            return refused("holds a zero byte");
+        }
+        match variables.iter_mut().find(|(n, _)| n == name) {
+            Some((_, earlier)) => value.clone_into(earlier),
+            None => variables.push((name.to_owned(), value.to_owned())),
+        }
+    }
+    Ok(variables)
+}
+
+fn rlimits(limits: &[PosixRlimit]) -> Result<Vec<(Resource, Rlimit)>> {
+    let mut planned: Vec<(Resource, Rlimit)> = Vec::with_capacity(limits.len());
+    for (i, limit) in limits.iter().enumerate() {
+        let refused = |rule: String| Err(Error::refused(format!("process.rlimits[{i}]"), rule));
+        let resource = resource(limit.typ());
+        if planned.iter().any(|(r, _)| *r == resource) {
+            return refused(format!("{} is given twice", limit.typ()));
+        }
+        if limit.soft() > limit.hard() {
+            return refused(format!("soft {} is above hard {}", limit.soft(), limit.hard()));
+        }
+        // RLIM_INFINITY is the highest number, for rustix it is the absence of one.
+        let value = |v: u64| Some(v).filter(|&v| v != u64::MAX);
+        planned.push((resource, Rlimit { current: value(limit.soft()), maximum: value(limit.hard()) }));
+    }
+    Ok(planned)
+}
+
+fn resource(kind: PosixRlimitType) -> Resource {
+    match kind {
+        PosixRlimitType::RlimitCpu => Resource::Cpu,
+        PosixRlimitType::RlimitFsize => Resource::Fsize,
+        PosixRlimitType::RlimitData => Resource::Data,
+        PosixRlimitType::RlimitStack => Resource::Stack,
+        PosixRlimitType::RlimitCore => Resource::Core,
+        PosixRlimitType::RlimitRss => Resource::Rss,
+        PosixRlimitType::RlimitNproc => Resource::Nproc,
+        PosixRlimitType::RlimitNofile => Resource::Nofile,
+        PosixRlimitType::RlimitMemlock => Resource::Memlock,
+        PosixRlimitType::RlimitAs => Resource::As,
+        PosixRlimitType::RlimitLocks => Resource::Locks,
+        PosixRlimitType::RlimitSigpending => Resource::Sigpending,
+        PosixRlimitType::RlimitMsgqueue => Resource::Msgqueue,
+        PosixRlimitType::RlimitNice => Resource::Nice,
+        PosixRlimitType::RlimitRtprio => Resource::Rtprio,
+        PosixRlimitType::RlimitRttime => Resource::Rttime,
+    }
+}
+
+fn oom_score(score: Option<i32>) -> Result<Option<i32>> {
+    match score {
+        // OOM_SCORE_ADJ_MIN and _MAX of linux/oom.h.
+        Some(score) if !(-1000..=1000).contains(&score) => {
+            Err(Error::refused("process.oomScoreAdj", format!("{score} is not between -1000 and 1000")))
+        }
+        score => Ok(score),
+    }
+}
+
+fn console_size(process: &Process) -> Option<(u16, u16)> {
+    let size = process.console_size()?;
+    let clamp = |v: u64| u16::try_from(v).unwrap_or(u16::MAX);
+    Some((clamp(size.width()), clamp(size.height()))).filter(|&size| size != (0, 0))
+}

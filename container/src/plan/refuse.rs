@@ -1,0 +1,105 @@
+//! What is refused before anything else is looked at: fields this engine does not implement.
+
+use std::path::{Component, PathBuf};
+
+use oci_spec::runtime::{Linux, Process, Spec};
+
+use crate::error::{Error, Result};
+use crate::plan::Stdio;
+
+const NOT_YET: &str = "is not supported yet: remove it";
+
+/// Names the first field that would have no effect.
+pub(super) fn unsupported(spec: &Spec) -> Result<()> {
+    version(spec.version())?;
+    let foreign = [
+        ("solaris", spec.solaris().is_some()),
+        ("windows", spec.windows().is_some()),
+        ("vm", spec.vm().is_some()),
+        ("zos", spec.zos().is_some()),
+    ];
+    for (field, present) in foreign {
+        if present {
+            return Err(Error::refused(field, "is for another platform: this engine makes Linux containers"));
+        }
+    }
+    let mut fields = Vec::new();
+    if let Some(linux) = spec.linux() {
+        fields.extend(linux_fields(linux));
+    }
+    if let Some(process) = spec.process() {
+        fields.extend(process_fields(process));
+    }
+    match fields.into_iter().find(|(_, present)| *present) {
+        Some((field, _)) => Err(Error::refused(field, NOT_YET)),
+        None => Ok(()),
+    }
+}
+
+fn linux_fields(linux: &Linux) -> [(&'static str, bool); 7] {
+    [
+        ("linux.seccomp", linux.seccomp().is_some()),
+        ("linux.intelRdt", linux.intel_rdt().is_some()),
+        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|v| !v.is_empty())),
+        ("linux.personality", linux.personality().is_some()),
+        ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|v| !v.is_empty())),
+        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|v| !v.is_empty())),
+        ("linux.memoryPolicy", linux.memory_policy().is_some()),
+    ]
+}
+
+fn process_fields(process: &Process) -> [(&'static str, bool); 6] {
+    let text = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
+    [
+        ("process.apparmorProfile", text(process.apparmor_profile())),
+        ("process.selinuxLabel", text(process.selinux_label())),
+        ("process.commandLine", text(process.command_line())),
+        ("process.ioPriority", process.io_priority().is_some()),
+        ("process.scheduler", process.scheduler().is_some()),
+        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
+    ]
+}
+
+/// The specification is stable from 1.0.0 on, and a later 1.x may be read by an earlier reader.
+fn version(version: &str) -> Result<()> {
+    if version.split('.').next() == Some("1") && version.split('.').count() >= 3 {
+        return Ok(());
+    }
+    Err(Error::refused("ociVersion", format!("{version:?} is not a version 1.x.y of the runtime specification")))
+}
+
+/// A terminal is asked for in two places, which must agree.
+pub(super) fn stdio(terminal: bool, stdio: &Stdio) -> Result<()> {
+    match (terminal, stdio) {
+        (true, Stdio::Inherit | Stdio::Fds(_)) => {
+            Err(Error::refused("process.terminal", "needs a terminal or a console socket from the caller"))
+        }
+        (false, Stdio::Terminal | Stdio::ConsoleSocket(_)) => {
+            Err(Error::refused("process.terminal", "must be true for a terminal or a console socket to be used"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Absolute paths of the container, made clean.
+pub(super) fn container_paths(field: &str, paths: Option<&Vec<String>>) -> Result<Vec<PathBuf>> {
+    let mut clean = Vec::new();
+    for (i, path) in paths.into_iter().flatten().enumerate() {
+        let path = PathBuf::from(path);
+        if !path.is_absolute() {
+            return Err(Error::refused(format!("{field}[{i}]"), format!("{path:?} is not an absolute path")));
+        }
+        if path.components().any(|c| c == Component::ParentDir) || path.components().count() < 2 {
+            return Err(Error::refused(
+                format!("{field}[{i}]"),
+                format!("{path:?} must name something below /, without .."),
+            ));
+        }
+        let path = appc_rooted::clean(&path);
+        // A second cover over the same thing would be a cover of the cover.
+        if !clean.contains(&path) {
+            clean.push(path);
+        }
+    }
+    Ok(clean)
+}

@@ -1,0 +1,186 @@
+//! What the parent and the container's first process (init) say to each other while the container starts.
+//!
+//! ```text
+//!  parent                                   init
+//!    │ clone3 ───────────────────────────────▶ │
+//!    │ uid_map, gid_map written                │ waits, only with a new user namespace
+//!    │ Mapped ───────────────────────────────▶ │
+//!    │                                         │ joins namespaces, builds the root file system
+//!    │ ◀──────────────────────────── RootReady │ only when there are prestart or createRuntime hooks
+//!    │ runs them                               │
+//!    │ HooksDone ────────────────────────────▶ │
+//!    │                                         │ createContainer hooks, pivot_root
+//!    │ ◀───────────────── Console + descriptor │ only with a terminal
+//!    │                                         │ masks, credentials, finds the program
+//!    │ ◀──────────────────────────────── Ready │
+//!    │   « created »                           │ waits here, or at exec.fifo when nobody will send Start
+//!    │ Start ────────────────────────────────▶ │
+//!    │                                         │ startContainer hooks, execve
+//!    │ ◀─────────────────────── end of channel │ the socket closes on exec
+//! ```
+//!
+//! In place of any of its messages init may send `Failed` with the sentence to print, and ends. The channel is a pair
+//! of `SOCK_SEQPACKET` sockets: a message is one packet, a tag byte and a text. The root file system's content has no
+//! part in it: init is our own code until its execve.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+
+/// One packet of the channel.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Parent: the user namespace has its mappings.
+    Mapped,
+    /// Init: everything is mounted, and the host's root still reachable.
+    RootReady,
+    /// Parent: the hooks for that moment have run.
+    HooksDone,
+    /// Init: the master side of the container's terminal.
+    Console(OwnedFd),
+    /// Init: nothing is left to do but to execute the program.
+    Ready,
+    /// Parent: execute it.
+    Start,
+    /// Init: the end, and why.
+    Failed(Failure),
+}
+
+/// Why init gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The container could not be set up.
+    SetUp(String),
+    /// Its program could not be found or executed.
+    Exec(String),
+}
+
+/// Longest text of a message; longer ones are cut. Two paths of `PATH_MAX` fit.
+const TEXT_MAX: usize = 16 * 1024;
+
+/// One end of the channel.
+#[derive(Debug)]
+pub(crate) struct Channel(OwnedFd);
+
+impl Channel {
+    /// Both ends.
+    pub(crate) fn pair() -> io::Result<(Channel, Channel)> {
+        let (one, other) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        Ok((Channel(one), Channel(other)))
+    }
+
+    /// Sends one message.
+    pub(crate) fn send(&self, message: &Message) -> io::Result<()> {
+        let (tag, text) = encode(message);
+        let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
+        let tag = [tag];
+        let parts = [IoSlice::new(&tag), IoSlice::new(text)];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        let fds = match message {
+            Message::Console(fd) => vec![fd.as_fd()],
+            _ => vec![],
+        };
+        if !fds.is_empty() {
+            ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+        }
+        rustix::io::retry_on_intr(|| sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
+        Ok(())
+    }
+
+    /// The next message, or none when the other side is gone.
+    pub(crate) fn receive(&self) -> io::Result<Option<Message>> {
+        let mut bytes = vec![0; TEXT_MAX + 1];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let received = loop {
+            let mut parts = [IoSliceMut::new(&mut bytes)];
+            match recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
+                Err(Errno::INTR) => {}
+                // The other side ended with our last message unread.
+                Err(Errno::CONNRESET) => return Ok(None),
+                received => break received?,
+            }
+        };
+        let mut fd = None;
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                fd = fds.next();
+            }
+        }
+        match bytes[..received.bytes].split_first() {
+            None => Ok(None),
+            Some((&tag, text)) => decode(tag, text, fd).map(Some),
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn encode(message: &Message) -> (u8, &str) {
+    match message {
+        Message::Mapped => (1, ""),
+        Message::RootReady => (2, ""),
+        Message::HooksDone => (3, ""),
+        Message::Console(_) => (4, ""),
+        Message::Ready => (5, ""),
+        Message::Start => (6, ""),
+        Message::Failed(Failure::SetUp(why)) => (7, why),
+        Message::Failed(Failure::Exec(why)) => (8, why),
+    }
+}
+
+fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
+    let text = || String::from_utf8_lossy(text).into_owned();
+    Ok(match (tag, fd) {
+        (1, None) => Message::Mapped,
+        (2, None) => Message::RootReady,
+        (3, None) => Message::HooksDone,
+        (4, Some(fd)) => Message::Console(fd),
+        (5, None) => Message::Ready,
+        (6, None) => Message::Start,
+        (7, None) => Message::Failed(Failure::SetUp(text())),
+        (8, None) => Message::Failed(Failure::Exec(text())),
+        (tag, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown message {tag}"))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_sent() {
+        let (one, other) = Channel::pair().unwrap();
+        for message in [Message::Mapped, Message::RootReady, Message::HooksDone, Message::Ready, Message::Start] {
+            one.send(&message).unwrap();
+            let received = other.receive().unwrap().unwrap();
+            assert_eq!(encode(&received), encode(&message));
+        }
+        let long = "ü".repeat(TEXT_MAX);
+        one.send(&Message::Failed(Failure::Exec(long))).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::Failed(Failure::Exec(_)))));
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        one.send(&Message::Console(pipe)).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::Console(_))));
+        drop(one);
+        assert!(other.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert!(decode(0, b"", None).is_err());
+        assert!(decode(4, b"", None).is_err());
+        assert!(decode(200, b"x", None).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! The `cgroup` mount: what a container sees of its own cgroup.
+//!
+//! | host | with a cgroup namespace | without |
+//! |---|---|---|
+//! | v2 | a new cgroup2 mount, whose root is the container's | the container's directory |
+//! | v1, hybrid | a tmpfs with one directory for each hierarchy the container is in, showing the container's | the same |
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use appc_rooted::{Mode, OFlags};
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use super::attach;
+use super::masks::set_read_only;
+use super::mounts::{adjust, new_file_system, text};
+use crate::cgroup::{Cgroup, Version};
+use crate::error::errno_text;
+use crate::plan::MountOptions;
+
+/// `MOUNT_ATTR_RDONLY`.
+const READ_ONLY: u64 = 0x1;
+
+/// Mounts it on `target`. With `namespace` the container has a cgroup namespace of its own.
+pub(super) fn mount(
+    target: &OwnedFd,
+    options: &MountOptions,
+    cgroup: Option<&Cgroup>,
+    namespace: bool,
+) -> Result<(), String> {
+    match cgroup {
+        Some(cgroup) if cgroup.version() == Version::V2 && namespace => {
+            let tree = new_file_system("cgroup2", "cgroup", &[], options.attributes.set)?;
+            attach(&tree, target).map_err(text)
+        }
+        Some(cgroup) if cgroup.version() == Version::V2 => {
+            cgroup.directories().try_for_each(|(_, path)| show(&path, target, options))
+        }
+        cgroup => hierarchies(target, options, cgroup),
+    }
+}
+
+/// A directory of directories. Hierarchies the container has no cgroup in would show its neighbours, so are left out.
+fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>) -> Result<(), String> {
+    let data = [("mode".to_owned(), Some("755".to_owned()))];
+    let tree = new_file_system("tmpfs", "tmpfs", &data, options.attributes.set & !READ_ONLY)?;
+    attach(&tree, target).map_err(text)?;
+    for (controllers, path) in cgroup.iter().flat_map(|c| c.directories()) {
+        let names: Vec<&str> = controllers.iter().map(|c| c.strip_prefix("name=").unwrap_or(c)).collect();
+        let name = if names.is_empty() { "unified".to_owned() } else { names.join(",") };
+        rustix::fs::mkdirat(&tree, &name, Mode::from(0o755)).map_err(text)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::openat(&tree, &name, flags, Mode::empty()).map_err(text)?;
+        show(&path, &place, options)?;
+        for alias in names.iter().filter(|alias| names.len() > 1 && OsStr::new(*alias) != OsStr::new(&name)) {
+            rustix::fs::symlinkat(&name, &tree, *alias).map_err(text)?;
+        }
+    }
+    if options.attributes.set & READ_ONLY != 0 {
+        set_read_only(&tree, false).map_err(|e| errno_text(&e))?;
+    }
+    Ok(())
+}
+
+fn show(cgroup: &Path, place: &OwnedFd, options: &MountOptions) -> Result<(), String> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, cgroup, flags).map_err(|e| format!("open {}: {}", cgroup.display(), text(e)))?;
+    adjust(&tree, options).map_err(|e| errno_text(&e))?;
+    attach(&tree, place).map_err(text)
+}
