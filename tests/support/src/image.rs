@@ -6,6 +6,7 @@ use crate::{Scratch, rootfs};
 
 /// Builds `FILE.aci` in the work folder: a busybox root file system, this name, and what further `acbuild` commands say.
 /// The words of a command are separated by single spaces; a `\t` stands for a space inside of a word.
+#[track_caller]
 pub fn busybox_image(scratch: &Scratch, file: &str, name: &str, commands: &[&str]) -> PathBuf {
     let root = scratch.path().join("busybox");
     if !root.exists() {

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 ///
 /// # Panics
 /// When the program has not been built.
+#[track_caller]
 pub fn find(name: &str) -> PathBuf {
     let folder = match std::env::var_os("APPC_BIN_DIR") {
         Some(folder) => PathBuf::from(folder),
@@ -30,6 +31,7 @@ pub fn find(name: &str) -> PathBuf {
 ///
 /// # Panics
 /// When they have not been built.
+#[track_caller]
 pub fn for_everyone(scratch: &crate::Scratch) -> PathBuf {
     let folder = scratch.path().join("bin");
     std::fs::create_dir_all(&folder).expect("the folder is ours");

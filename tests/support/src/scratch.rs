@@ -54,21 +54,25 @@ impl Scratch {
     }
 
     /// One of the programs, in the work folder, with this data folder.
+    #[track_caller]
     pub fn program(&self, name: &str) -> Cmd {
         Cmd::new(programs::find(name)).cwd(self.work()).env("RKT_DIR", self.data())
     }
 
     /// `acbuild ARGS…`
+    #[track_caller]
     pub fn acbuild<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         self.program("acbuild").args(args)
     }
 
     /// `rkt ARGS…`
+    #[track_caller]
     pub fn rkt<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         self.program("rkt").args(args)
     }
 
     /// `rkt-oci ARGS…`
+    #[track_caller]
     pub fn rkt_oci<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd {
         self.program("rkt-oci").args(args)
     }

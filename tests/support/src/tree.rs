@@ -46,6 +46,12 @@ impl Tree {
         self
     }
 
+    /// Leaves the times of folders out: those change when a temporary file comes and goes.
+    pub fn without_folder_times(mut self) -> Self {
+        self.0.values_mut().filter(|entry| entry.kind == 0o040_000).for_each(|entry| entry.modified = (0, 0));
+        self
+    }
+
     /// How many entries it has.
     pub fn count(&self) -> usize {
         self.0.len()
