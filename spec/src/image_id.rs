@@ -101,7 +101,9 @@ fn digits(text: &str) -> Result<String, Error> {
             bad("badly formatted hash string, expected \"sha512-\" and hexadecimal digits")
         }
         Some(("", _)) => bad("unexpected empty hash type"),
-        Some((kind, _)) if kind != "sha512" => bad(&format!("unrecognized hash type: {kind} (must be sha512)")),
+        Some((kind, _)) if kind != "sha512" => {
+            bad(&format!("unrecognized hash type: {} (must be sha512)", kind.escape_debug()))
+        }
         Some((_, "")) => bad("unexpected empty hash value"),
         Some((_, value)) if !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
             bad(&format!("image ID must be hexadecimal digits after \"sha512-\", found {value:?}"))

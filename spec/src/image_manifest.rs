@@ -9,7 +9,7 @@ use crate::identifier::AcIdentifier;
 use crate::image_id::ImageId;
 use crate::json::{Fields, Map, Object, Read, Write, text};
 use crate::labels::Labels;
-use crate::version::{Version, ac_version};
+use crate::version::{self, Version, ac_version};
 
 const KIND: &str = "ImageManifest";
 
@@ -74,6 +74,7 @@ impl ImageManifest {
     /// # Errors
     /// The first rule that is broken, with its JSON path.
     pub fn validate(&self) -> Result<(), Error> {
+        version::check(&self.ac_version).in_field("acVersion")?;
         self.labels.validate().in_field("labels")?;
         if let Some(app) = &self.app {
             app.validate().in_field("app")?;

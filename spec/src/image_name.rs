@@ -33,7 +33,10 @@ impl FromStr for ImageName {
         }
         for label in labels.into_iter().flat_map(|labels| labels.split(',')) {
             let Some((key, value)) = label.split_once('=') else {
-                return Err(Error::new(format!("malformed string {text:?} - has a label without a value: {label}")));
+                return Err(Error::new(format!(
+                    "malformed string {text:?} - has a label without a value: {}",
+                    label.escape_debug()
+                )));
             };
             if let Some(earlier) = image.labels.get(key) {
                 return Err(Error::new(format!("label {key} with multiple values [{earlier:?} {value:?}]")));

@@ -34,6 +34,12 @@ impl Labels {
             return Err(Error::new(format!("duplicate labels of name {name:?}")).in_field("name").at(at));
         }
         let Some(os) = self.get("os") else { return Ok(()) };
-        check_os_arch(os, self.get("arch"))
+        // Of the two, the one to blame is where the error is.
+        let place = |name: &str, e: Error| {
+            let at = self.iter().position(|label| label.name == name).unwrap_or_default();
+            e.in_field("value").at(at)
+        };
+        check_os_arch(os, None).map_err(|e| place("os", e))?;
+        check_os_arch(os, self.get("arch")).map_err(|e| place("arch", e))
     }
 }

@@ -17,11 +17,11 @@ impl<'a> Parameters<'a> {
         let mut pairs: Vec<(&str, &str)> = Vec::new();
         for part in parts {
             let Some((key, value)) = part.split_once('=') else {
-                let rule = format!("malformed string {text:?} - has a label without a value: {part}");
+                let rule = format!("malformed string {text:?} - has a label without a value: {}", part.escape_debug());
                 return Err(Error::new(rule));
             };
             if key == "name" || pairs.iter().any(|(known, _)| *known == key) {
-                return Err(Error::new(format!("label {key} with multiple values in {text:?}")));
+                return Err(Error::new(format!("label {} with multiple values in {text:?}", key.escape_debug())));
             }
             pairs.push((key, value));
         }

@@ -12,7 +12,7 @@ use crate::json::{Fields, Map, Object, Read, Write, text};
 use crate::list::duplicate;
 use crate::port::ExposedPort;
 use crate::runtime_app::RuntimeApp;
-use crate::version::{Version, ac_version};
+use crate::version::{self, Version, ac_version};
 use crate::volume::Volume;
 
 const KIND: &str = "PodManifest";
@@ -81,6 +81,7 @@ impl PodManifest {
     /// # Errors
     /// The first rule that is broken, with its JSON path.
     pub fn validate(&self) -> Result<(), Error> {
+        version::check(&self.ac_version).in_field("acVersion")?;
         if let Some((at, name)) = duplicate(self.apps.iter().map(|app| app.name.as_str())) {
             let rule = format!("duplicate apps of name {name:?}");
             return Err(Error::new(rule)).in_field("name").at(at).in_field("apps");

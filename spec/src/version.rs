@@ -16,15 +16,20 @@ pub(crate) fn ac_version() -> Version {
     Version::new(0, 8, 11)
 }
 
+pub(crate) fn check(version: &Version) -> Result<(), Error> {
+    if *version == Version::new(0, 0, 0) {
+        return Err(Error::new("SemVer cannot be zero"));
+    }
+    Ok(())
+}
+
 /// Manifests of any version are read, as by the Go tools: all there ever were are of one major version.
 impl Read for Version {
     fn read(value: Value) -> Result<Version, Error> {
         let text = String::read(value)?;
         let version: Version =
             text.parse().map_err(|e| Error::new(format!("SemVer is bad: {text:?} is not like 0.8.11: {e}")))?;
-        if version == Version::new(0, 0, 0) {
-            return Err(Error::new("SemVer cannot be zero"));
-        }
+        check(&version)?;
         Ok(version)
     }
 }

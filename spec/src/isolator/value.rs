@@ -10,7 +10,6 @@ use crate::quantity::Quantity;
 
 /// What an isolator asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Isolator {
     /// `resource/block-bandwidth`: bytes per second, each block device.
     BlockBandwidth(Throughput),
@@ -153,7 +152,7 @@ fn seccomp(value: Value) -> Result<(Vec<String>, Option<String>), Error> {
     } else {
         return Ok((set, Some(errno)));
     };
-    Err(Error::new(format!("{rule}, got {errno}")).in_field("errno"))
+    Err(Error::new(format!("{rule}, got {}", errno.escape_debug())).in_field("errno"))
 }
 
 fn selinux_context(value: Value) -> Result<SelinuxContext, Error> {

@@ -49,10 +49,14 @@ impl Fields {
     /// The field's value as it stands, `null` included.
     pub(crate) fn take_value(&mut self, name: &str) -> Option<Value> {
         let mut found = None;
-        while let Some(key) = self.0.keys().rfind(|key| key.eq_ignore_ascii_case(name)).cloned() {
-            let value = self.0.shift_remove(&key);
-            found = found.or(value);
-        }
+        // One pass: a hostile object may have every spelling of a long name.
+        self.0.retain(|key, value| {
+            let wanted = key.eq_ignore_ascii_case(name);
+            if wanted {
+                found = Some(value.take());
+            }
+            !wanted
+        });
         found
     }
 
@@ -175,7 +179,7 @@ impl Read for BTreeMap<String, String> {
         let read = |(key, value): (String, Value)| match value {
             Value::Null => Ok((key, String::new())),
             Value::String(text) => Ok((key, text)),
-            other => Err(wrong_type("a string", &other).in_field(&key)),
+            other => Err(wrong_type("a string", &other).in_field(&format!("[{key:?}]"))),
         };
         map.into_iter().map(read).collect()
     }
