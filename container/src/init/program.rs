@@ -1,16 +1,17 @@
 //! Finding the program in the container, and executing it.
 
 use std::ffi::CString;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use appc_rooted::{OFlags, Root};
-use rustix::fs::{Access, AtFlags, FileType, accessat, fstat};
+use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 
 use crate::error::errno_text;
 use crate::plan::ProcessPlan;
-use crate::sys::exec::execve;
+use crate::sys::exec::{execve, may_execute};
 
 /// A program that was there when it was looked for.
 pub(super) struct Program {
@@ -67,7 +68,7 @@ fn check(root: &Root, path: &Path) -> Result<(), Errno> {
         FileType::Directory => return Err(Errno::ISDIR),
         _ => return Err(Errno::ACCESS),
     }
-    accessat(&file, "", Access::EXEC_OK, AtFlags::EACCESS | AtFlags::EMPTY_PATH)
+    may_execute(file.as_fd()).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
 }
 
 impl Program {

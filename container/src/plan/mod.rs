@@ -166,6 +166,11 @@ impl Plan {
         })
     }
 
+    /// The cgroup that will be made.
+    pub fn cgroup(&self) -> Option<&CgroupPlan> {
+        self.cgroup.as_ref()
+    }
+
     /// What the configuration asks for in vain, in sentences. Not an error, as every runtime accepts it.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

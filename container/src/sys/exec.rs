@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Replaces this program. Returns only when that failed.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
@@ -30,6 +31,18 @@ pub fn close_from(first: u32) -> io::Result<()> {
 fn close_range(first: u32, flags: u32) -> io::Result<()> {
     // SAFETY: no memory is involved; what closing means for owners is the callers' business, as said above.
     match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether the effective user may execute the file behind a descriptor (also `O_PATH`).
+///
+/// `faccessat2(2)` itself: the wrappers of libraries do without the flag for descriptors, for older kernels' sake.
+pub fn may_execute(file: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = libc::AT_EACCESS | libc::AT_EMPTY_PATH;
+    // SAFETY: the path is an empty C string, and the descriptor is open.
+    match unsafe { libc::syscall(libc::SYS_faccessat2, file.as_raw_fd(), c"".as_ptr(), libc::X_OK, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
