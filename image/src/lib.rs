@@ -1,1 +1,10 @@
 //! App Container images at rest.
+
+pub mod archive;
+mod error;
+mod extract;
+mod progress;
+mod tree;
+
+pub use error::{Error, Result};
+pub use progress::{Progress, Quiet};

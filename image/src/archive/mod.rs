@@ -1,0 +1,30 @@
+//! Image archives: the tar format of the appc specification, compressed or not.
+//!
+//! An archive is a tar with exactly `manifest` (a regular file) and `rootfs` (a directory) at the top. The SHA-512 of
+//! the *uncompressed* tar is the image's ID. [`write()`] makes archives, [`unpack`] reads one into a directory in one
+//! pass, [`manifest()`] and [`looks_like_aci`] only peek.
+//!
+//! Both directions run on a few threads with bounded queues of recycled 1 MiB blocks between them, so memory does not
+//! grow with the image.
+
+mod block;
+mod compression;
+mod decode;
+mod digest;
+mod encode;
+pub(crate) mod entry;
+mod gzip;
+mod header;
+mod intake;
+mod options;
+mod pax;
+mod pipeline;
+pub(crate) mod reader;
+mod sparse;
+mod unpack;
+mod writer;
+
+pub use compression::Compression;
+pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
+pub use unpack::{looks_like_aci, manifest, unpack};
+pub use writer::write;

@@ -1,0 +1,97 @@
+//! What callers ask for and what they get back.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use appc_spec::ImageId;
+
+use super::Compression;
+
+/// How an archive is written.
+#[derive(Debug, Clone, Default)]
+pub struct WriteOptions {
+    /// The compression around the tar.
+    pub compression: Compression,
+    /// The compression's own level; its usual one when `None`.
+    pub level: Option<u32>,
+    /// Times later than this many seconds since 1970 are written as this, and the manifest's time is this (else 0).
+    pub source_date_epoch: Option<i64>,
+    /// Threads that compress, 0 for one per core. The bytes are the same whatever it is.
+    pub threads: usize,
+}
+
+/// An archive that was written.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The digest of the uncompressed archive.
+    pub image_id: ImageId,
+    /// The archive's size in bytes, compressed.
+    pub size: u64,
+    /// Sockets, which no archive can hold, and which were left out. Paths below the root.
+    pub sockets: Vec<PathBuf>,
+}
+
+/// How an archive is unpacked.
+#[derive(Debug, Default)]
+pub struct UnpackOptions {
+    /// Gets a copy of every byte of the archive as it came, compressed.
+    pub tee: Option<File>,
+    /// Whose the files become.
+    pub ownership: Ownership,
+    /// What the archive is.
+    pub kind: Kind,
+    /// The archive's compressed size when known, for the progress display only.
+    pub total: Option<u64>,
+}
+
+/// Whose unpacked and copied files become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ownership {
+    /// As recorded, with device nodes and every extended attribute. Needs root; what cannot be kept is an error.
+    #[default]
+    AsRecorded,
+    /// The caller's. What an ordinary user cannot make (device nodes, some extended attributes) or should not
+    /// (set-user-ID files that would run as the caller) is left out and returned as [`Omission`]s.
+    Mine,
+}
+
+impl Ownership {
+    /// [`Ownership::AsRecorded`] for root, [`Ownership::Mine`] for anyone else.
+    pub fn of_this_process() -> Ownership {
+        if rustix::process::geteuid().is_root() { Ownership::AsRecorded } else { Ownership::Mine }
+    }
+}
+
+/// What an archive is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// An image: `manifest` and `rootfs` at the top and nothing else.
+    #[default]
+    Aci,
+    /// A plain tar whose top is the root file system itself.
+    RootfsTar,
+}
+
+/// An archive that was unpacked.
+#[derive(Debug, Clone)]
+pub struct Unpacked {
+    /// The digest of the uncompressed archive.
+    pub image_id: ImageId,
+    /// The image manifest, verbatim and unchecked; empty for [`Kind::RootfsTar`].
+    pub manifest: Vec<u8>,
+    /// The archive's size in bytes as it came, compressed.
+    pub size: u64,
+    /// Bytes of file content in the tree.
+    pub tree_size: u64,
+    /// What [`Ownership::Mine`] left out.
+    pub omitted: Vec<Omission>,
+}
+
+/// Something that is in the source and not in the copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Omission {
+    /// The path below the root.
+    pub path: PathBuf,
+    /// What was left out, such as `device node`, `attribute security.capability`, `set-user-ID bit`.
+    pub what: String,
+}

@@ -1,0 +1,296 @@
+//! Writing archives so that the same tree gives the same bytes.
+//!
+//! `manifest` comes first, then `rootfs` and what is in it, each directory's names in the order of their bytes.
+//! Owners are numbers only. Of hard links the first name has the content. Sparse files are written with their zeros,
+//! which compress to nothing: where a file system keeps holes says nothing about the content, and the image ID must
+//! not depend on it.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use appc_rooted::{OFlags, Root};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::io::Errno;
+
+use super::encode::Sink;
+use super::entry::{Attributes, PATH_MAX, Time};
+use super::header::{self, BLOCK, Header};
+use super::pax::write_record;
+use super::pipeline::Closed;
+use super::{WriteOptions, Written};
+use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::walk::{Visitor, changed, failed, shown, walk};
+use crate::{Error, Progress, Result};
+
+/// Writes `manifest`, verbatim, and the tree `rootfs` as an image archive to `out`.
+///
+/// Nothing is synced to disk, and nothing may change the tree meanwhile. The bytes depend on the arguments only.
+///
+/// # Errors
+/// [`Error::Tree`] names a file that changed or cannot be archived. What `out` holds then is no archive.
+pub fn write(
+    manifest: &[u8],
+    rootfs: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the root file system"))?;
+    progress.start(None, "write");
+    let written = std::thread::scope(|scope| {
+        let sink = Sink::start(scope, out, options, progress)?;
+        let epoch = options.source_date_epoch;
+        let mut writer = Writer { sink, epoch, links: HashMap::new(), sockets: Vec::new(), closed: false };
+        let walked = writer.manifest(manifest).and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
+        let Writer { sink, sockets, closed, .. } = writer;
+        let finished = sink.finish(walked.is_err());
+        // When the output failed, the walk only knows that it did.
+        let (image_id, size) = if closed { finished? } else { walked.and(finished)? };
+        Ok::<_, Error>(Written { image_id, size, sockets })
+    })?;
+    progress.finish();
+    Ok(written)
+}
+
+struct Writer<'scope, 'p> {
+    sink: Sink<'scope, 'p>,
+    epoch: Option<i64>,
+    /// Where the first name of a file with several is in the archive, and how many names are still to come.
+    links: HashMap<(u64, u64), (Box<[u8]>, u64)>,
+    sockets: Vec<PathBuf>,
+    /// The output has failed.
+    closed: bool,
+}
+
+/// What the header of an entry says.
+struct Record<'r> {
+    /// Below the root file system, for messages.
+    path: &'r [u8],
+    name: &'r [u8],
+    kind: u8,
+    attributes: &'r Attributes,
+    size: u64,
+    link: &'r [u8],
+    device: (u32, u32),
+}
+
+impl Visitor for Writer<'_, '_> {
+    fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
+        let mut attributes = self.attributes(stat);
+        attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        self.entry(Record { path, name: &archived(path), kind: b'5', attributes: &attributes, size: 0, link: b"", device: (0, 0) })?;
+        Ok(true)
+    }
+
+    fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+        match kind {
+            FileType::RegularFile => self.file(path, dir, name),
+            FileType::Socket => {
+                self.sockets.push(OsStr::from_bytes(path).into());
+                Ok(())
+            }
+            _ => self.special(path, dir, name),
+        }
+    }
+}
+
+impl Writer<'_, '_> {
+    fn manifest(&mut self, content: &[u8]) -> Result<()> {
+        let mtime = Time { seconds: self.epoch.unwrap_or(0), nanoseconds: 0 };
+        let attributes = Attributes { mode: 0o644, mtime, ..Attributes::default() };
+        let size = content.len() as u64;
+        let (name, device) = (&b"manifest"[..], (0, 0));
+        self.entry(Record { path: name, name, kind: b'0', attributes: &attributes, size, link: b"", device })?;
+        self.put(content)?;
+        self.pad(size)
+    }
+
+    /// The end mark.
+    fn end(&mut self) -> Result<()> {
+        self.put(&[0; 2 * BLOCK])
+    }
+
+    fn file(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        // If it is a fifo or a device by now, opening it must neither wait nor take a terminal.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::LOOP => changed(path),
+            Errno::ACCESS | Errno::PERM => Error::Tree {
+                path: shown(path),
+                rule: "permission denied: writing this tree needs root".into(),
+            },
+            errno => failed("open", path)(errno),
+        })?;
+        let stat = rustix::fs::fstat(&fd).map_err(failed("look at", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(changed(path));
+        }
+        let mut attributes = self.attributes(&stat);
+        if self.hard_link(path, &stat, &attributes)? {
+            return Ok(());
+        }
+        attributes.xattrs = xattrs(fd.as_fd()).map_err(failed("read the attributes of", path))?;
+        let size = stat.st_size as u64;
+        let record = Record { path, name: &archived(path), kind: b'0', attributes: &attributes, size, link: b"", device: (0, 0) };
+        self.entry(record)?;
+        let mut file = File::from(fd);
+        let read = self.sink.read_from(&mut file, size).map_err(Error::io(format!("read {}", shown(path).display())))?;
+        if self.open(read)? != size || !same(&stat, &rustix::fs::fstat(&file).map_err(failed("look at", path))?) {
+            return Err(changed(path));
+        }
+        self.pad(size)
+    }
+
+    /// Links, devices and fifos: nothing is opened.
+    fn special(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
+        let mut link = Vec::new();
+        let (kind, device) = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(failed("read the link", path))?;
+                link = target.into_bytes();
+                (b'2', 0)
+            }
+            FileType::CharacterDevice => (b'3', stat.st_rdev),
+            FileType::BlockDevice => (b'4', stat.st_rdev),
+            FileType::Fifo => (b'6', 0),
+            _ => return Err(changed(path)),
+        };
+        let mut attributes = self.attributes(&stat);
+        if self.hard_link(path, &stat, &attributes)? {
+            return Ok(());
+        }
+        if kind == b'2' {
+            // A link has no mode of its own, whatever a file system says.
+            attributes.mode = 0o777;
+        }
+        attributes.xattrs = xattrs_at(dir, name).map_err(failed("read the attributes of", path))?;
+        let device = (rustix::fs::major(device), rustix::fs::minor(device));
+        self.entry(Record { path, name: &archived(path), kind, attributes: &attributes, size: 0, link: &link, device })
+    }
+
+    /// Writes a hard link when the file is in the archive already, and tells whether it was.
+    fn hard_link(&mut self, path: &[u8], stat: &Stat, attributes: &Attributes) -> Result<bool> {
+        if stat.st_nlink <= 1 {
+            return Ok(false);
+        }
+        let id = (stat.st_dev, stat.st_ino);
+        let Some((first, to_come)) = self.links.get_mut(&id) else {
+            self.links.insert(id, (archived(path).into(), stat.st_nlink as u64 - 1));
+            return Ok(false);
+        };
+        let first = first.clone();
+        *to_come = to_come.saturating_sub(1);
+        if *to_come == 0 {
+            self.links.remove(&id);
+        }
+        let record = Record { path, name: &archived(path), kind: b'1', attributes, size: 0, link: &first, device: (0, 0) };
+        self.entry(record).map(|()| true)
+    }
+
+    fn attributes(&self, stat: &Stat) -> Attributes {
+        let mut mtime = Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 };
+        if let Some(epoch) = self.epoch {
+            mtime = mtime.min(Time { seconds: epoch, nanoseconds: 0 });
+        }
+        let mode = stat.st_mode & 0o7777;
+        Attributes { mode, uid: stat.st_uid, gid: stat.st_gid, mtime, atime: None, xattrs: Vec::new() }
+    }
+
+    /// Writes a header, with an extended one before it for what does not fit.
+    fn entry(&mut self, record: Record<'_>) -> Result<()> {
+        if record.name.len() > PATH_MAX {
+            let rule = format!("its name in the archive would be longer than {PATH_MAX} bytes");
+            return Err(Error::Tree { path: shown(record.path), rule });
+        }
+        let (header, extended) = record.headers();
+        if !extended.is_empty() {
+            let mut before = Header::new(b'x');
+            before.put(header::NAME, &extended_name(record.name));
+            before.put_octal(header::MODE, 0o644);
+            before.put_octal(header::SIZE, extended.len() as u64);
+            self.put(&before.sealed())?;
+            self.put(&extended)?;
+            self.pad(extended.len() as u64)?;
+        }
+        self.put(&header.sealed())
+    }
+
+    fn put(&mut self, data: &[u8]) -> Result<()> {
+        let put = self.sink.put(data);
+        self.open(put)
+    }
+
+    fn pad(&mut self, len: u64) -> Result<()> {
+        let over = (len % BLOCK as u64) as usize;
+        if over == 0 { Ok(()) } else { self.put(&[0; BLOCK][over..]) }
+    }
+
+    /// Remembers when the output has failed.
+    fn open<T>(&mut self, put: std::result::Result<T, Closed>) -> Result<T> {
+        put.map_err(|Closed| {
+            self.closed = true;
+            Error::io("write the archive")(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+        })
+    }
+}
+
+impl Record<'_> {
+    /// The header, and the records of what it cannot hold.
+    fn headers(&self) -> (Header, Vec<u8>) {
+        let (mut header, mut extended) = (Header::new(self.kind), Vec::new());
+        let Attributes { mode, uid, gid, mtime, xattrs, .. } = self.attributes;
+        header.put_octal(header::MODE, (*mode).into());
+        header.put_octal(header::MAJOR, self.device.0.into());
+        header.put_octal(header::MINOR, self.device.1.into());
+        for (field, key, number) in
+            [(header::UID, "uid", u64::from(*uid)), (header::GID, "gid", (*gid).into()), (header::SIZE, "size", self.size)]
+        {
+            if !header.put_octal(field, number) {
+                write_record(&mut extended, key.as_bytes(), number.to_string().as_bytes());
+            }
+        }
+        let fits = u64::try_from(mtime.seconds).is_ok_and(|seconds| header.put_octal(header::MTIME, seconds));
+        if !fits || mtime.nanoseconds != 0 {
+            write_record(&mut extended, b"mtime", mtime.text().as_bytes());
+        }
+        for (field, key, text) in [(header::NAME, &b"path"[..], self.name), (header::LINK, b"linkpath", self.link)] {
+            // Only ASCII means the same to every reader of the plain header.
+            if !text.is_ascii() || !header.put(field, text) && !(key == b"path" && split_name(&mut header, text)) {
+                write_record(&mut extended, key, text);
+            }
+        }
+        for (name, value) in xattrs {
+            write_record(&mut extended, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        }
+        (header, extended)
+    }
+}
+
+/// Stores a long name in its two halves, if it can be cut at a slash, and tells whether it could.
+fn split_name(header: &mut Header, name: &[u8]) -> bool {
+    let cut = name.iter().enumerate().skip(1).find(|(at, b)| **b == b'/' && name.len() - at - 1 <= header::NAME.1);
+    cut.is_some_and(|(at, _)| {
+        at <= header::PREFIX.1 && header.put(header::PREFIX, &name[..at]) && header.put(header::NAME, &name[at + 1..])
+    })
+}
+
+/// What an extended header is called, for readers that do not know it and make a file of it.
+fn extended_name(name: &[u8]) -> Vec<u8> {
+    let base = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let ascii = base.iter().take(80).map(|b| if b.is_ascii_graphic() { *b } else { b'_' });
+    b"PaxHeaders/".iter().copied().chain(ascii).collect()
+}
+
+fn archived(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", path].concat() }
+}
+
+fn same(before: &Stat, after: &Stat) -> bool {
+    let facts = |s: &Stat| (s.st_size, s.st_mtime, s.st_mtime_nsec, s.st_ctime, s.st_ctime_nsec);
+    facts(before) == facts(after)
+}

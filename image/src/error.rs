@@ -1,0 +1,121 @@
+//! What can go wrong with images, each with its place and its rule.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::archive::Compression;
+
+/// `Result` with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Why something could not be done with an image.
+///
+/// `Display` is the whole sentence, its cause included, on one line: print it as it is.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An archive breaks a rule.
+    #[error("{}at byte {offset}: {rule}", if entry.is_empty() { String::new() } else { format!("archive entry \"{entry}\" ") })]
+    Archive {
+        /// The entry's name, made printable; empty when no entry has been read yet.
+        entry: String,
+        /// Where the entry's header begins in the uncompressed archive.
+        offset: u64,
+        /// The rule that is broken.
+        rule: String,
+    },
+
+    /// A compressed stream cannot be read.
+    #[error("bad {compression} data at byte {offset}: {rule}")]
+    Compressed {
+        /// The format that the stream begins as.
+        compression: Compression,
+        /// Where in the compressed stream it was noticed.
+        offset: u64,
+        /// What is wrong.
+        rule: String,
+    },
+
+    /// A file is no image archive at all.
+    #[error("not an image archive: {0}")]
+    NotAnArchive(String),
+
+    /// A file of the tree being archived or copied changed meanwhile, or cannot be archived.
+    #[error("{}: {rule}", path.display())]
+    Tree {
+        /// The path below the root.
+        path: PathBuf,
+        /// What is wrong with it.
+        rule: String,
+    },
+
+    /// An option has a value that cannot be.
+    #[error("{0}")]
+    Option(String),
+
+    /// A system call failed.
+    #[error("{what}: {}", errno_text(cause))]
+    Io {
+        /// What was being done to what, such as `write rootfs/etc/passwd`.
+        what: String,
+        /// What the kernel said. Part of the `Display` text already, hence not a `source`.
+        cause: io::Error,
+    },
+}
+
+impl Error {
+    /// Makes a system call's error say what was being done: `.map_err(Error::io("open x"))`.
+    pub fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
+        move |cause| Error::Io { what: what.into(), cause: cause.into() }
+    }
+
+    /// The kind of the system call error underneath, when there is one.
+    pub fn io_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Error::Io { cause, .. } => Some(cause.kind()),
+            _ => None,
+        }
+    }
+}
+
+/// "Permission denied" rather than "Permission denied (os error 13)".
+fn errno_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(end) => text[..end].to_owned(),
+        None => text,
+    }
+}
+
+/// Bytes from an archive as text that a terminal and a log can take: no control characters, not endless.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    const LONGEST: usize = 200;
+    let mut text = String::new();
+    for c in String::from_utf8_lossy(bytes).chars() {
+        if text.len() >= LONGEST {
+            text.push('…');
+            break;
+        }
+        match c {
+            c if c.is_control() => text.extend(c.escape_default()),
+            '"' => text.push_str("\\\""),
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_one_line_and_complete() {
+        let error = Error::io("open x")(io::Error::from_raw_os_error(13));
+        assert_eq!(error.to_string(), "open x: Permission denied");
+        let entry = printable(b"rootfs/\x1b[31m\n\"x\xff");
+        let error = Error::Archive { entry, offset: 512, rule: "is bad".into() };
+        assert_eq!(error.to_string(), "archive entry \"rootfs/\\u{1b}[31m\\n\\\"x\u{fffd}\" at byte 512: is bad");
+        assert!(printable(&[b'a'; 5000]).len() < 210);
+    }
+}

@@ -1,0 +1,274 @@
+//! Making a tree of files below a directory, attributes and all.
+//!
+//! The one place that creates files, for [`unpack`](crate::archive::unpack) and [`copy_tree`](crate::copy::copy_tree)
+//! alike. Nothing here ever follows a symbolic link: each directory is opened by its single name below the handle of
+//! the one above it (`O_NOFOLLOW`), and everything is created with "must not exist".
+
+pub(crate) mod apply;
+mod dirs;
+pub(crate) mod sparse;
+pub(crate) mod walk;
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::archive::entry::{Attributes, Type};
+use crate::archive::{Omission, Ownership};
+use crate::{Error, Result};
+use apply::Applier;
+use dirs::{Dirs, TOP};
+
+/// What to do when something stands where something is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conflict {
+    /// It is an error: whatever is there was made by ourselves.
+    Refuse,
+    /// Directories are merged, anything else is replaced.
+    Replace,
+}
+
+/// A tree in the making.
+pub(crate) struct Tree {
+    dirs: Dirs,
+    applier: Applier,
+    conflict: Conflict,
+    /// Paths that [`Ownership::Mine`] left out, for hard links to them.
+    left_out: HashSet<Vec<u8>>,
+    omitted: Vec<Omission>,
+}
+
+/// Why something was not made: a rule that it breaks, or the kernel.
+pub(crate) enum Failure {
+    Rule(String),
+    Errno(Errno),
+    /// From the source of the content.
+    Content(Error),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure::Errno(errno)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Content(error)
+    }
+}
+
+/// Made, or knowingly left out.
+type Outcome = std::result::Result<(), Failure>;
+
+impl Tree {
+    /// A tree below `top`, an open directory.
+    pub(crate) fn new(top: OwnedFd, ownership: Ownership, conflict: Conflict) -> Result<Tree> {
+        let applier = Applier::new(ownership, &top).map_err(Error::io("look at the target directory"))?;
+        Ok(Tree { dirs: Dirs::new(top), applier, conflict, left_out: HashSet::new(), omitted: Vec::new() })
+    }
+
+    /// Makes the directory `path`; its attributes are set when the tree is finished.
+    ///
+    /// It may have been made already as the parent of something, but not by this method.
+    pub(crate) fn directory(&mut self, path: &[u8], attributes: Attributes) -> Outcome {
+        let node = match self.dirs.find(path) {
+            Some(node) => node,
+            None => self.make_directory(path)?,
+        };
+        match self.dirs.set_attributes(node, attributes) {
+            true => Ok(()),
+            false => Err(Failure::Rule("it is there already".into())),
+        }
+    }
+
+    /// Makes a regular file of `size` bytes that `content` writes.
+    pub(crate) fn file(
+        &mut self,
+        path: &[u8],
+        attributes: &Attributes,
+        content: impl FnOnce(&File) -> Result<()>,
+    ) -> Outcome {
+        let (parent, name) = self.parent(path)?;
+        let dir = self.dirs.fd(parent)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = self.applier.first_mode(attributes);
+        let create = || rustix::fs::openat(dir, name, flags, mode);
+        let file = File::from(on_conflict(self.conflict, dir, name, create)?);
+        content(&file)?;
+        let lost = self.applier.apply(file.as_fd(), attributes, mode)?;
+        self.omit(path, lost);
+        Ok(())
+    }
+
+    /// Makes a symbolic link.
+    pub(crate) fn symlink(&mut self, path: &[u8], target: &[u8], attributes: &Attributes) -> Outcome {
+        let (parent, name) = self.parent(path)?;
+        let dir = self.dirs.fd(parent)?;
+        on_conflict(self.conflict, dir, name, || rustix::fs::symlinkat(target, dir, name))?;
+        let lost = self.applier.apply_at(dir, name, attributes, FileType::Symlink)?;
+        self.omit(path, lost);
+        Ok(())
+    }
+
+    /// Makes `path` another name of `target`, which this tree has made before.
+    pub(crate) fn hard_link(&mut self, path: &[u8], target: &[u8]) -> Outcome {
+        if self.left_out.contains(target) {
+            self.leave_out(path, "hard link to what was left out");
+            return Ok(());
+        }
+        let missing = || Failure::Rule("it is a hard link to something that is not in the archive before it".into());
+        let (target_parent, target_name) = match target.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&target[..slash], &target[slash + 1..]),
+            None => (&b""[..], target),
+        };
+        if target == path || self.dirs.find(target).is_some() {
+            return Err(Failure::Rule("it is a hard link to a directory or to itself".into()));
+        }
+        // Directories that are not ours are links or files: nothing leads through those.
+        let target_node = match self.dirs.find(target_parent) {
+            Some(node) => node,
+            None if self.conflict == Conflict::Replace => return Err(Failure::Errno(Errno::NOENT)),
+            None => return Err(missing()),
+        };
+        let (parent, name) = self.parent(path)?;
+        // Two handles at once: the second may push the first out of the cache.
+        let target_dir = rustix::io::fcntl_dupfd_cloexec(self.dirs.fd(target_node)?, 0)?;
+        let dir = self.dirs.fd(parent)?;
+        let link = || rustix::fs::linkat(&target_dir, target_name, dir, name, AtFlags::empty());
+        on_conflict(self.conflict, dir, name, link).map_err(|failure| match failure {
+            Failure::Errno(Errno::NOENT) => missing(),
+            other => other,
+        })
+    }
+
+    /// Makes a device node or a fifo.
+    pub(crate) fn node(&mut self, path: &[u8], kind: Type, attributes: &Attributes) -> Outcome {
+        let (file_type, device) = match kind {
+            Type::CharDevice { major, minor } => (FileType::CharacterDevice, rustix::fs::makedev(major, minor)),
+            Type::BlockDevice { major, minor } => (FileType::BlockDevice, rustix::fs::makedev(major, minor)),
+            _ => (FileType::Fifo, 0),
+        };
+        let (parent, name) = self.parent(path)?;
+        if self.applier.ownership == Ownership::Mine && file_type != FileType::Fifo {
+            if !self.left_out.insert(path.to_vec()) {
+                return Err(Failure::Errno(Errno::EXIST));
+            }
+            self.leave_out(path, "device node");
+            return Ok(());
+        }
+        let dir = self.dirs.fd(parent)?;
+        on_conflict(self.conflict, dir, name, || rustix::fs::mknodat(dir, name, file_type, Mode::from(0o600), device))?;
+        let lost = self.applier.apply_at(dir, name, attributes, file_type)?;
+        self.omit(path, lost);
+        Ok(())
+    }
+
+    /// Notes that an attribute of `path` could not be kept.
+    pub(crate) fn leave_out(&mut self, path: &[u8], what: &str) {
+        self.omit(path, vec![what.to_owned()]);
+    }
+
+    /// Sets the directories' attributes; nothing can be made after it.
+    ///
+    /// Directories that no call has described become root's (or the caller's), 0755, and as old as can be.
+    pub(crate) fn finish(mut self) -> Result<Vec<Omission>> {
+        while let Some((node, attributes)) = self.dirs.pop_attributes() {
+            let path = self.dirs.path(node);
+            let what = || format!("set the attributes of {}", PathBuf::from(OsStr::from_bytes(&path)).display());
+            let fd = self.dirs.fd(node).map_err(|errno| Error::io(what())(errno))?;
+            let lost = self.applier.apply(fd, &attributes, Mode::empty()).map_err(|failure| match failure {
+                Failure::Errno(errno) => Error::io(what())(errno),
+                Failure::Rule(rule) => Error::Tree { path: OsStr::from_bytes(&path).into(), rule },
+                Failure::Content(error) => error,
+            })?;
+            self.omit(&path, lost);
+        }
+        Ok(self.omitted)
+    }
+
+    /// Leaves the attributes of the top as they are.
+    pub(crate) fn keep_top(&mut self) {
+        self.dirs.keep(TOP);
+    }
+
+    fn omit(&mut self, path: &[u8], lost: Vec<String>) {
+        // A hostile archive must not fill the memory with them.
+        const MOST: usize = 100_000;
+        for what in lost {
+            if self.omitted.len() < MOST {
+                self.omitted.push(Omission { path: OsStr::from_bytes(path).into(), what });
+            }
+        }
+    }
+
+    /// The directory that `path` is made in, itself made when missing.
+    fn parent<'p>(&mut self, path: &'p [u8]) -> std::result::Result<(u32, &'p [u8]), Failure> {
+        if path.is_empty() {
+            return Err(Failure::Rule("it stands in the place of the root directory".into()));
+        }
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        match self.dirs.find(parent) {
+            Some(node) => Ok((node, name)),
+            None => Ok((self.make_directory(parent)?, name)),
+        }
+    }
+
+    /// Makes `path` and the directories above it that are missing.
+    fn make_directory(&mut self, path: &[u8]) -> std::result::Result<u32, Failure> {
+        let mut node = TOP;
+        for name in path.split(|b| *b == b'/') {
+            node = match self.dirs.child(node, name) {
+                Some(child) => child,
+                None => self.make_one(node, name)?,
+            };
+        }
+        Ok(node)
+    }
+
+    fn make_one(&mut self, parent: u32, name: &[u8]) -> std::result::Result<u32, Failure> {
+        let dir = self.dirs.fd(parent)?;
+        // Ours alone until it is finished.
+        let made = rustix::fs::mkdirat(dir, name, Mode::from(0o700));
+        if made == Err(Errno::EXIST) {
+            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let shown = crate::error::printable(name);
+            return match FileType::from_raw_mode(there.st_mode) {
+                FileType::Directory if self.conflict == Conflict::Replace => Ok(self.dirs.add(parent, name, true)),
+                FileType::Symlink => Err(Failure::Rule(format!("it leads through the symbolic link \"{shown}\""))),
+                FileType::Directory => Err(Failure::Errno(Errno::EXIST)),
+                _ => Err(Failure::Rule(format!("it leads through \"{shown}\", which is no directory"))),
+            };
+        }
+        made?;
+        Ok(self.dirs.add(parent, name, false))
+    }
+}
+
+/// Creates with `create`; what stands in the way is removed first when that is the rule.
+fn on_conflict<T>(
+    conflict: Conflict,
+    dir: impl AsFd,
+    name: &[u8],
+    create: impl Fn() -> std::result::Result<T, Errno>,
+) -> std::result::Result<T, Failure> {
+    match create() {
+        Err(Errno::EXIST) if conflict == Conflict::Replace => {
+            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+                Err(Errno::ISDIR) => return Err(Failure::Rule("a directory is there already".into())),
+                done => done?,
+            }
+            Ok(create()?)
+        }
+        done => Ok(done?),
+    }
+}

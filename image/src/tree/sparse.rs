@@ -1,0 +1,97 @@
+//! Writing files so that stretches of zeros take no room.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use crate::{Error, Result};
+
+/// Zeros are left out in whole pieces of this length, aligned to it: no file system has larger blocks.
+const HOLE: u64 = 64 * 1024;
+
+/// Writes a file from its start to its end, leaving holes.
+pub(crate) struct Writer<'f> {
+    file: &'f File,
+    what: &'f dyn Fn() -> String,
+    at: u64,
+    /// The end of what was really written.
+    written: u64,
+}
+
+impl<'f> Writer<'f> {
+    pub(crate) fn new(file: &'f File, what: &'f dyn Fn() -> String) -> Writer<'f> {
+        Writer { file, what, at: 0, written: 0 }
+    }
+
+    /// Goes on at `offset`, further on.
+    pub(crate) fn seek(&mut self, offset: u64) {
+        self.at = offset;
+    }
+
+    pub(crate) fn write(&mut self, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            let (len, hole) = self.run(data);
+            let (now, rest) = data.split_at(len);
+            if !hole {
+                self.file.write_all_at(now, self.at).map_err(|e| Error::io((self.what)())(e))?;
+                self.written = self.at + len as u64;
+            }
+            self.at += len as u64;
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// How many of the bytes to write or to leave out at once.
+    fn run(&self, data: &[u8]) -> (usize, bool) {
+        let mut len = 0;
+        let mut hole = None;
+        while len < data.len() {
+            let at = self.at + len as u64;
+            let piece = &data[len..data.len().min(len + (HOLE - at % HOLE) as usize)];
+            let zero = piece.len() as u64 == HOLE && is_zero(piece);
+            if *hole.get_or_insert(zero) != zero {
+                break;
+            }
+            len += piece.len();
+        }
+        (len, hole == Some(true))
+    }
+
+    /// Gives the file its size.
+    pub(crate) fn finish(self, size: u64) -> Result<()> {
+        if self.written < size {
+            self.file.set_len(size).map_err(|e| Error::io((self.what)())(e))?;
+        }
+        Ok(())
+    }
+}
+
+fn is_zero(piece: &[u8]) -> bool {
+    // Most pieces differ in the first bytes.
+    piece.iter().take(16).all(|b| *b == 0) && piece.chunks_exact(64).all(|chunk| chunk.iter().fold(0, |or, b| or | b) == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn zeros_become_holes_and_nothing_else_does() {
+        let file = tempfile::tempfile().unwrap();
+        let mut content = vec![0u8; 5 * HOLE as usize + 77];
+        content[10] = 1;
+        content[3 * HOLE as usize] = 2;
+        let what = || "write".to_string();
+        let mut writer = Writer::new(&file, &what);
+        for piece in content.chunks(100_000) {
+            writer.write(piece).unwrap();
+        }
+        writer.finish(content.len() as u64).unwrap();
+        let mut back = vec![1; content.len()];
+        file.read_exact_at(&mut back, 0).unwrap();
+        assert!(back == content);
+        assert!(file.metadata().unwrap().len() == content.len() as u64);
+        assert!(file.metadata().unwrap().blocks() * 512 < 4 * HOLE);
+    }
+}

@@ -1,0 +1,136 @@
+//! Walking a tree in the order of the bytes of its names, without following a link.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use crate::{Error, Result};
+
+/// Is told what a walk finds. Paths are below the top, which is empty itself.
+pub(crate) trait Visitor {
+    /// A directory, before what is in it. Tells whether to go in.
+    fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool>;
+
+    /// Anything else, by its name in an open directory.
+    fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()>;
+}
+
+/// At most so many directories are held open.
+const MAX_OPEN: usize = 64;
+
+/// A directory that the walk is in.
+struct Frame {
+    /// `None` while too many deeper ones are open.
+    fd: Option<OwnedFd>,
+    id: (u64, u64),
+    names: std::vec::IntoIter<(Box<[u8]>, FileType)>,
+    /// How long its path is.
+    path: usize,
+}
+
+/// Walks the tree below `top`, an open directory.
+pub(crate) fn walk(top: OwnedFd, visitor: &mut impl Visitor) -> Result<()> {
+    let mut path = Vec::new();
+    let mut frames = Vec::new();
+    frames.extend(enter(top, &path, visitor)?);
+    while let Some(depth) = frames.len().checked_sub(1) {
+        let frame: &mut Frame = &mut frames[depth];
+        path.truncate(frame.path);
+        let Some((name, kind)) = frame.names.next() else {
+            frames.pop();
+            continue;
+        };
+        if frames[depth].fd.is_none() {
+            frames[depth].fd = Some(reopen(&frames, &path)?);
+        }
+        let Some(dir) = &frames[depth].fd else { continue };
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&name);
+        let kind = if kind == FileType::Unknown { kind_of(dir.as_fd(), &name, &path)? } else { kind };
+        if kind != FileType::Directory {
+            visitor.other(&path, dir.as_fd(), &name, kind)?;
+            continue;
+        }
+        let child = open(dir.as_fd(), &name, &path)?;
+        frames.extend(enter(child, &path, visitor)?);
+        if frames.len() > MAX_OPEN {
+            // Never the top: everything is reopened from there.
+            let far = frames.len() - MAX_OPEN;
+            frames[far].fd = None;
+        }
+    }
+    Ok(())
+}
+
+fn enter(fd: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<Option<Frame>> {
+    let stat = rustix::fs::fstat(&fd).map_err(failed("look at", path))?;
+    if !visitor.directory(path, fd.as_fd(), &stat)? {
+        return Ok(None);
+    }
+    let names = list(&fd).map_err(failed("list", path))?.into_iter();
+    Ok(Some(Frame { fd: Some(fd), id: (stat.st_dev, stat.st_ino), names, path: path.len() }))
+}
+
+fn list(fd: &OwnedFd) -> std::result::Result<Vec<(Box<[u8]>, FileType)>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(fd)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push((name.into(), entry.file_type()));
+        }
+    }
+    names.sort_unstable_by(|(a, _): &(Box<[u8]>, FileType), (b, _)| a.cmp(b));
+    Ok(names)
+}
+
+fn open(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(failed("open", path))
+}
+
+/// The handle of the last frame, whose path is `path`, found again from the top.
+fn reopen(frames: &[Frame], path: &[u8]) -> Result<OwnedFd> {
+    let mut above: Option<OwnedFd> = None;
+    for name in path.split(|b| *b == b'/') {
+        let dir = above.as_ref().or(frames[0].fd.as_ref()).map(AsFd::as_fd);
+        let dir = dir.ok_or_else(|| changed(path))?;
+        above = Some(open(dir, name, path)?);
+    }
+    let fd = above.ok_or_else(|| changed(path))?;
+    let stat = rustix::fs::fstat(&fd).map_err(failed("look at", path))?;
+    if frames.last().map(|frame| frame.id) != Some((stat.st_dev, stat.st_ino)) {
+        return Err(changed(path));
+    }
+    Ok(fd)
+}
+
+fn kind_of(dir: BorrowedFd<'_>, name: &[u8], path: &[u8]) -> Result<FileType> {
+    let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
+    Ok(FileType::from_raw_mode(stat.st_mode))
+}
+
+/// The error that says that something moved under our feet.
+pub(crate) fn changed(path: &[u8]) -> Error {
+    let rule = "it changed while it was being read: nothing may change the tree meanwhile";
+    Error::Tree { path: shown(path), rule: rule.into() }
+}
+
+/// A path as the user knows it: absolute in the tree.
+pub(crate) fn shown(path: &[u8]) -> PathBuf {
+    Path::new("/").join(OsStr::from_bytes(path))
+}
+
+/// Makes an error say what could not be done with `path`.
+pub(crate) fn failed(verb: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
+    move |errno| match errno {
+        Errno::NOENT => changed(path),
+        _ => Error::io(format!("{verb} {}", shown(path).display()))(errno),
+    }
+}
