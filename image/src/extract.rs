@@ -71,7 +71,8 @@ impl Extractor {
         while let Some(entry) = reader.next()? {
             self.entry(&entry, reader)?;
         }
-        let incomplete = |rule: &str| Error::Archive { entry: String::new(), offset: reader.offset(), rule: rule.into() };
+        let incomplete =
+            |rule: &str| Error::Archive { entry: String::new(), offset: reader.offset(), rule: rule.into() };
         if self.kind == Kind::Aci {
             if self.manifest.is_none() {
                 return Err(incomplete("the archive ends without a manifest: it is no App Container image"));
@@ -112,7 +113,8 @@ impl Extractor {
             }
             Type::Symlink => self.tree.symlink(path, &entry.link, attributes),
             Type::HardLink => {
-                let target = cleaned(&entry.link).map_err(|rule| Failure::Rule(format!("as a hard link's target, {rule}")))?;
+                let target =
+                    cleaned(&entry.link).map_err(|rule| Failure::Rule(format!("as a hard link's target, {rule}")))?;
                 let below = match self.kind {
                     Kind::RootfsTar => Some(target.as_slice()),
                     Kind::Aci => target.strip_prefix(b"rootfs/"),

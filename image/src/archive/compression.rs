@@ -65,8 +65,9 @@ impl FromStr for Compression {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Compression, Error> {
-        Compression::ALL.into_iter().find(|c| c.as_str() == name).ok_or_else(|| {
-            Error::Option(format!("unknown compression \"{name}\": use none, gzip, bzip2, xz or zstd"))
-        })
+        Compression::ALL
+            .into_iter()
+            .find(|c| c.as_str() == name)
+            .ok_or_else(|| Error::Option(format!("unknown compression \"{name}\": use none, gzip, bzip2, xz or zstd")))
     }
 }

@@ -92,7 +92,7 @@ impl<'scope> Stream<'scope> {
     pub(super) fn start<R: Read + Send + 'scope>(
         scope: &'scope Scope<'scope, '_>,
         source: R,
-        tee: Option<File>,
+        tee: Option<&'scope File>,
         progress: &'scope dyn Progress,
     ) -> Result<Stream<'scope>> {
         let mut intake = Intake::new(source, tee, progress);

@@ -74,7 +74,11 @@ impl<'scope, 'p> Sink<'scope, 'p> {
     }
 
     /// Takes up to `len` bytes straight from a file, and tells how many there were.
-    pub(super) fn read_from(&mut self, file: &mut impl Read, len: u64) -> std::io::Result<std::result::Result<u64, Closed>> {
+    pub(super) fn read_from(
+        &mut self,
+        file: &mut impl Read,
+        len: u64,
+    ) -> std::io::Result<std::result::Result<u64, Closed>> {
         let mut done = 0;
         while done < len {
             let room = (self.block_len - self.current.len()) as u64;

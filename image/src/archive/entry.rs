@@ -34,7 +34,9 @@ impl Time {
     pub(crate) fn text(self) -> String {
         let (sign, seconds, nanoseconds) = match self {
             Time { seconds, nanoseconds: 0 } if seconds < 0 => ("-", seconds.unsigned_abs(), 0),
-            Time { seconds, nanoseconds } if seconds < 0 => ("-", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds),
+            Time { seconds, nanoseconds } if seconds < 0 => {
+                ("-", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds)
+            }
             Time { seconds, nanoseconds } => ("", seconds.unsigned_abs(), nanoseconds),
         };
         let text = format!("{sign}{seconds}.{nanoseconds:09}");
@@ -61,6 +63,9 @@ pub(crate) enum Type {
     Fifo,
 }
 
+/// Extended attributes: names and values.
+pub(crate) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Everything about a file but its name and content.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Attributes {
@@ -70,7 +75,7 @@ pub(crate) struct Attributes {
     pub(crate) gid: u32,
     pub(crate) mtime: Time,
     pub(crate) atime: Option<Time>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Xattrs,
 }
 
 /// One entry, its content aside.

@@ -10,7 +10,7 @@ use crate::{Error, Progress, Result};
 /// A source whose every byte is counted and, when wanted, copied.
 pub(super) struct Intake<'p, R> {
     source: R,
-    tee: Option<File>,
+    tee: Option<&'p File>,
     progress: &'p dyn Progress,
     buffer: Vec<u8>,
     /// What of the buffer is unread.
@@ -24,7 +24,7 @@ pub(super) struct Intake<'p, R> {
 const CHUNK: usize = 256 * 1024;
 
 impl<'p, R: Read> Intake<'p, R> {
-    pub(super) fn new(source: R, tee: Option<File>, progress: &'p dyn Progress) -> Intake<'p, R> {
+    pub(super) fn new(source: R, tee: Option<&'p File>, progress: &'p dyn Progress) -> Intake<'p, R> {
         Intake { source, tee, progress, buffer: vec![0; CHUNK], from: 0, to: 0, taken: 0 }
     }
 
@@ -64,7 +64,7 @@ impl<'p, R: Read> Intake<'p, R> {
                 Ok(len) => break len,
             }
         };
-        if let Some(tee) = &mut self.tee {
+        if let Some(mut tee) = self.tee {
             let copied = tee.write_all(&self.buffer[self.to..self.to + len]);
             copied.map_err(|e| Carried(Error::io("keep a copy of the archive")(e)))?;
         }

@@ -24,6 +24,7 @@ mod sparse;
 mod unpack;
 mod writer;
 
+pub use crate::copy::{Copied, CopyOptions, copy_tree};
 pub use compression::Compression;
 pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
 pub use unpack::{looks_like_aci, manifest, unpack};

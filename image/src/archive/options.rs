@@ -45,10 +45,9 @@ pub struct UnpackOptions {
 }
 
 /// Whose unpacked and copied files become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
     /// As recorded, with device nodes and every extended attribute. Needs root; what cannot be kept is an error.
-    #[default]
     AsRecorded,
     /// The caller's. What an ordinary user cannot make (device nodes, some extended attributes) or should not
     /// (set-user-ID files that would run as the caller) is left out and returned as [`Omission`]s.
@@ -59,6 +58,12 @@ impl Ownership {
     /// [`Ownership::AsRecorded`] for root, [`Ownership::Mine`] for anyone else.
     pub fn of_this_process() -> Ownership {
         if rustix::process::geteuid().is_root() { Ownership::AsRecorded } else { Ownership::Mine }
+    }
+}
+
+impl Default for Ownership {
+    fn default() -> Ownership {
+        Ownership::of_this_process()
     }
 }
 

@@ -1,6 +1,6 @@
 //! The records of PAX extended headers.
 
-use super::entry::{Segment, Time};
+use super::entry::{Segment, Time, Xattrs};
 
 /// What a PAX header says about the entry after it.
 #[derive(Debug, Default, Clone)]
@@ -12,7 +12,7 @@ pub(crate) struct Pax {
     pub(crate) gid: Option<u64>,
     pub(crate) mtime: Option<Time>,
     pub(crate) atime: Option<Time>,
-    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) xattrs: Xattrs,
     /// Says something about access that cannot be kept.
     pub(crate) acl: bool,
     pub(crate) sparse: Sparse,
@@ -56,9 +56,10 @@ impl Pax {
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         let bad = || format!("its PAX {} is not a number", String::from_utf8_lossy(key));
-        let decimal = || value.is_empty().then_some(Ok(None)).unwrap_or_else(|| decimal(value).map(Some).ok_or_else(bad));
+        // An empty value takes back what a global header said.
+        let decimal = || if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or_else(bad) };
         let required = || self::decimal(value).ok_or_else(bad);
-        let time = || value.is_empty().then_some(Ok(None)).unwrap_or_else(|| Time::parse(value).map(Some).ok_or_else(bad));
+        let time = || if value.is_empty() { Ok(None) } else { Time::parse(value).map(Some).ok_or_else(bad) };
         let bytes = || (!value.is_empty()).then(|| value.to_vec());
         match key {
             b"path" => self.path = bytes(),
@@ -114,7 +115,7 @@ impl Sparse {
 
     /// The map of versions 0.0 and 0.1.
     pub(crate) fn segments(&self) -> Result<Vec<Segment>, String> {
-        if self.numbers.len() % 2 != 0 {
+        if !self.numbers.len().is_multiple_of(2) {
             return Err("its sparse map is malformed".into());
         }
         Ok(self.numbers.chunks_exact(2).map(|pair| Segment { offset: pair[0], len: pair[1] }).collect())
@@ -208,7 +209,9 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for data in ["", "x", "5", "9 path=x", "10 path=x\n ", "0 a=b\n", "6 ab\n\n", "99999999999999999999 a=b\n", "5 =b\n"] {
+        for data in
+            ["", "x", "5", "9 path=x", "10 path=x\n ", "0 a=b\n", "6 ab\n\n", "99999999999999999999 a=b\n", "5 =b\n"]
+        {
             if !data.is_empty() {
                 assert!(Pax::default().read(data.as_bytes()).is_err(), "{data:?}");
             }
@@ -219,7 +222,7 @@ mod tests {
     #[test]
     fn libarchive_attributes() {
         let mut pax = Pax::default();
-        pax.read(b"37 LIBARCHIVE.xattr.user%2Ex=aGVsbG8=\n").unwrap();
+        pax.read(b"38 LIBARCHIVE.xattr.user%2Ex=aGVsbG8=\n").unwrap();
         assert_eq!(pax.xattrs, [(b"user.x".to_vec(), b"hello".to_vec())]);
     }
 }

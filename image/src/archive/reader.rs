@@ -166,7 +166,11 @@ impl<S: Source> Reader<S> {
             }
             if let Some(at) = piece.iter().position(|b| *b != 0) {
                 let offset = self.offset + at as u64;
-                return Err(Error::Archive { entry: String::new(), offset, rule: "there is garbage after the end of the archive".into() });
+                return Err(Error::Archive {
+                    entry: String::new(),
+                    offset,
+                    rule: "there is garbage after the end of the archive".into(),
+                });
             }
             let len = piece.len();
             self.source.consume(len);
@@ -178,7 +182,8 @@ impl<S: Source> Reader<S> {
     fn begin_content(&mut self, size: u64) -> Result<()> {
         let end = self.offset.checked_add(size).and_then(|end| end.checked_next_multiple_of(BLOCK as u64));
         // i64: no file and no archive can be longer.
-        let end = end.filter(|end| *end <= i64::MAX as u64).ok_or_else(|| self.refuse("its size is impossibly large"))?;
+        let end =
+            end.filter(|end| *end <= i64::MAX as u64).ok_or_else(|| self.refuse("its size is impossibly large"))?;
         self.left = size;
         self.padding = end - self.offset - size;
         Ok(())

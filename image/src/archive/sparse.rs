@@ -7,7 +7,11 @@ use super::reader::{Reader, Source};
 use crate::Result;
 
 /// The map and the real size of a sparse file; `None` for any other.
-pub(super) fn read<S: Source>(reader: &mut Reader<S>, header: &Header, pax: &Pax) -> Result<Option<(Vec<Segment>, u64)>> {
+pub(super) fn read<S: Source>(
+    reader: &mut Reader<S>,
+    header: &Header,
+    pax: &Pax,
+) -> Result<Option<(Vec<Segment>, u64)>> {
     let (map, size) = match pax.sparse.version {
         _ if header.kind() == b'S' => old_gnu(reader, header)?,
         (1, 0) => {
@@ -32,7 +36,8 @@ fn old_gnu<S: Source>(reader: &mut Reader<S>, header: &Header) -> Result<(Vec<Se
     let size = header.number(header::GNU_REAL_SIZE, "real size").map_err(|rule| reader.refuse_map(&rule))?;
     let mut map = Vec::new();
     let mut more = header.0[header::GNU_IS_EXTENDED] != 0;
-    segments(&header.0[header::GNU_SPARSE..header::GNU_IS_EXTENDED], &mut map).map_err(|rule| reader.refuse_map(&rule))?;
+    segments(&header.0[header::GNU_SPARSE..header::GNU_IS_EXTENDED], &mut map)
+        .map_err(|rule| reader.refuse_map(&rule))?;
     while more {
         let block = reader.extension_block()?.0;
         segments(&block[..21 * 24], &mut map).map_err(|rule| reader.refuse_map(&rule))?;
@@ -46,7 +51,8 @@ fn segments(fields: &[u8], map: &mut Vec<Segment>) -> Result<(), String> {
         if field[0] == 0 {
             break;
         }
-        let number = |field| header::number(field).and_then(|n| u64::try_from(n).ok()).ok_or("its sparse map is malformed");
+        let number =
+            |field| header::number(field).and_then(|n| u64::try_from(n).ok()).ok_or("its sparse map is malformed");
         let segment = Segment { offset: number(&field[..12])?, len: number(&field[12..])? };
         if map.len() == MAX_SEGMENTS {
             return Err("its sparse map is too long".into());
@@ -107,7 +113,9 @@ mod tests {
 
     #[test]
     fn maps_are_checked() {
-        let map = |pairs: &[(u64, u64)]| pairs.iter().map(|(offset, len)| Segment { offset: *offset, len: *len }).collect::<Vec<_>>();
+        let map = |pairs: &[(u64, u64)]| {
+            pairs.iter().map(|(offset, len)| Segment { offset: *offset, len: *len }).collect::<Vec<_>>()
+        };
         assert_eq!(check(map(&[(0, 5), (10, 5), (20, 0)]), 20, 10).unwrap(), map(&[(0, 5), (10, 5)]));
         assert!(check(map(&[(10, 5), (0, 5)]), 20, 10).is_err(), "order");
         assert!(check(map(&[(0, 6), (5, 5)]), 20, 11).is_err(), "overlap");

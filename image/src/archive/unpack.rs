@@ -21,15 +21,16 @@ use crate::{Error, Progress, Result};
 pub fn unpack(
     source: impl Read + Send,
     rootfs: &Root,
-    options: UnpackOptions,
+    options: &UnpackOptions,
     progress: &dyn Progress,
 ) -> Result<Unpacked> {
     let UnpackOptions { tee, ownership, kind, total } = options;
+    let (ownership, kind, total) = (*ownership, *kind, *total);
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     progress.start(total, "unpack");
     let extractor = Extractor::new(top, kind, ownership)?;
     let unpacked = std::thread::scope(|scope| {
-        let mut reader = Reader::new(Stream::start(scope, source, tee, progress)?);
+        let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), progress)?);
         let extracted = extractor.run(&mut reader)?;
         let (image_id, size) = reader.into_source().finish()?;
         Ok::<_, Error>(Unpacked {

@@ -5,7 +5,6 @@
 //! which compress to nothing: where a file system keeps holes says nothing about the content, and the image ID must
 //! not depend on it.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,6 +22,7 @@ use super::pax::write_record;
 use super::pipeline::Closed;
 use super::{WriteOptions, Written};
 use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::links::Links;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
 use crate::{Error, Progress, Result};
 
@@ -44,7 +44,7 @@ pub fn write(
     let written = std::thread::scope(|scope| {
         let sink = Sink::start(scope, out, options, progress)?;
         let epoch = options.source_date_epoch;
-        let mut writer = Writer { sink, epoch, links: HashMap::new(), sockets: Vec::new(), closed: false };
+        let mut writer = Writer { sink, epoch, links: Links::default(), sockets: Vec::new(), closed: false };
         let walked = writer.manifest(manifest).and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
         let Writer { sink, sockets, closed, .. } = writer;
         let finished = sink.finish(walked.is_err());
@@ -59,8 +59,7 @@ pub fn write(
 struct Writer<'scope, 'p> {
     sink: Sink<'scope, 'p>,
     epoch: Option<i64>,
-    /// Where the first name of a file with several is in the archive, and how many names are still to come.
-    links: HashMap<(u64, u64), (Box<[u8]>, u64)>,
+    links: Links,
     sockets: Vec<PathBuf>,
     /// The output has failed.
     closed: bool,
@@ -82,7 +81,15 @@ impl Visitor for Writer<'_, '_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
         let mut attributes = self.attributes(stat);
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
-        self.entry(Record { path, name: &archived(path), kind: b'5', attributes: &attributes, size: 0, link: b"", device: (0, 0) })?;
+        self.entry(Record {
+            path,
+            name: &archived(path),
+            kind: b'5',
+            attributes: &attributes,
+            size: 0,
+            link: b"",
+            device: (0, 0),
+        })?;
         Ok(true)
     }
 
@@ -119,10 +126,9 @@ impl Writer<'_, '_> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(|errno| match errno {
             Errno::LOOP => changed(path),
-            Errno::ACCESS | Errno::PERM => Error::Tree {
-                path: shown(path),
-                rule: "permission denied: writing this tree needs root".into(),
-            },
+            Errno::ACCESS | Errno::PERM => {
+                Error::Tree { path: shown(path), rule: "permission denied: writing this tree needs root".into() }
+            }
             errno => failed("open", path)(errno),
         })?;
         let stat = rustix::fs::fstat(&fd).map_err(failed("look at", path))?;
@@ -135,10 +141,19 @@ impl Writer<'_, '_> {
         }
         attributes.xattrs = xattrs(fd.as_fd()).map_err(failed("read the attributes of", path))?;
         let size = stat.st_size as u64;
-        let record = Record { path, name: &archived(path), kind: b'0', attributes: &attributes, size, link: b"", device: (0, 0) };
+        let record = Record {
+            path,
+            name: &archived(path),
+            kind: b'0',
+            attributes: &attributes,
+            size,
+            link: b"",
+            device: (0, 0),
+        };
         self.entry(record)?;
         let mut file = File::from(fd);
-        let read = self.sink.read_from(&mut file, size).map_err(Error::io(format!("read {}", shown(path).display())))?;
+        let read =
+            self.sink.read_from(&mut file, size).map_err(Error::io(format!("read {}", shown(path).display())))?;
         if self.open(read)? != size || !same(&stat, &rustix::fs::fstat(&file).map_err(failed("look at", path))?) {
             return Err(changed(path));
         }
@@ -175,20 +190,9 @@ impl Writer<'_, '_> {
 
     /// Writes a hard link when the file is in the archive already, and tells whether it was.
     fn hard_link(&mut self, path: &[u8], stat: &Stat, attributes: &Attributes) -> Result<bool> {
-        if stat.st_nlink <= 1 {
-            return Ok(false);
-        }
-        let id = (stat.st_dev, stat.st_ino);
-        let Some((first, to_come)) = self.links.get_mut(&id) else {
-            self.links.insert(id, (archived(path).into(), stat.st_nlink as u64 - 1));
-            return Ok(false);
-        };
-        let first = first.clone();
-        *to_come = to_come.saturating_sub(1);
-        if *to_come == 0 {
-            self.links.remove(&id);
-        }
-        let record = Record { path, name: &archived(path), kind: b'1', attributes, size: 0, link: &first, device: (0, 0) };
+        let Some(first) = self.links.earlier(stat, || archived(path)) else { return Ok(false) };
+        let record =
+            Record { path, name: &archived(path), kind: b'1', attributes, size: 0, link: &first, device: (0, 0) };
         self.entry(record).map(|()| true)
     }
 
@@ -247,9 +251,11 @@ impl Record<'_> {
         header.put_octal(header::MODE, (*mode).into());
         header.put_octal(header::MAJOR, self.device.0.into());
         header.put_octal(header::MINOR, self.device.1.into());
-        for (field, key, number) in
-            [(header::UID, "uid", u64::from(*uid)), (header::GID, "gid", (*gid).into()), (header::SIZE, "size", self.size)]
-        {
+        for (field, key, number) in [
+            (header::UID, "uid", u64::from(*uid)),
+            (header::GID, "gid", (*gid).into()),
+            (header::SIZE, "size", self.size),
+        ] {
             if !header.put_octal(field, number) {
                 write_record(&mut extended, key.as_bytes(), number.to_string().as_bytes());
             }
@@ -260,7 +266,8 @@ impl Record<'_> {
         }
         for (field, key, text) in [(header::NAME, &b"path"[..], self.name), (header::LINK, b"linkpath", self.link)] {
             // Only ASCII means the same to every reader of the plain header.
-            if !text.is_ascii() || !header.put(field, text) && !(key == b"path" && split_name(&mut header, text)) {
+            let fits = header.put(field, text) || key == b"path" && split_name(&mut header, text);
+            if !fits || !text.is_ascii() {
                 write_record(&mut extended, key, text);
             }
         }

@@ -2,12 +2,12 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, UTIME_OMIT, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::Failure;
 use crate::archive::Ownership;
-use crate::archive::entry::{Attributes, Time};
+use crate::archive::entry::{Attributes, Time, Xattrs};
 
 /// Sets attributes, knowing which are right from the start.
 pub(crate) struct Applier {
@@ -27,7 +27,8 @@ impl Applier {
 
     /// The mode to create a regular file with: the final one when nothing speaks against it, saving a call.
     pub(super) fn first_mode(&self, attributes: &Attributes) -> Mode {
-        let final_now = attributes.mode & (0o7000 | self.umask) == 0 && attributes.xattrs.is_empty() && attributes.mode != 0;
+        let final_now =
+            attributes.mode & (0o7000 | self.umask) == 0 && attributes.xattrs.is_empty() && attributes.mode != 0;
         Mode::from(if final_now { attributes.mode } else { 0o600 })
     }
 
@@ -137,12 +138,12 @@ fn umask() -> u32 {
 const NOT_KEPT: [&[u8]; 1] = [b"security.selinux"];
 
 /// The extended attributes of an open file, sorted by name.
-pub(crate) fn xattrs(fd: BorrowedFd<'_>) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn xattrs(fd: BorrowedFd<'_>) -> Result<Xattrs, Errno> {
     read_xattrs(|buffer| rustix::fs::flistxattr(fd, buffer), |name, buffer| rustix::fs::fgetxattr(fd, name, buffer))
 }
 
 /// The extended attributes of what cannot be opened, sorted by name.
-pub(crate) fn xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+pub(crate) fn xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs, Errno> {
     let path = through_proc(dir, name);
     read_xattrs(
         |buffer| rustix::fs::llistxattr(path.as_slice(), buffer),
@@ -153,7 +154,7 @@ pub(crate) fn xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<(Vec<u8>
 fn read_xattrs(
     list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Errno> {
+) -> Result<Xattrs, Errno> {
     // Nearly always empty: a small buffer first.
     let mut small = [0; 256];
     let mut large = Vec::new();

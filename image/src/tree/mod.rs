@@ -6,6 +6,7 @@
 
 pub(crate) mod apply;
 mod dirs;
+pub(crate) mod links;
 pub(crate) mod sparse;
 pub(crate) mod walk;
 

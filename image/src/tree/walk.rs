@@ -22,12 +22,15 @@ pub(crate) trait Visitor {
 /// At most so many directories are held open.
 const MAX_OPEN: usize = 64;
 
+/// A name in a directory, and what it is as far as the directory says.
+type Name = (Box<[u8]>, FileType);
+
 /// A directory that the walk is in.
 struct Frame {
     /// `None` while too many deeper ones are open.
     fd: Option<OwnedFd>,
     id: (u64, u64),
-    names: std::vec::IntoIter<(Box<[u8]>, FileType)>,
+    names: std::vec::IntoIter<Name>,
     /// How long its path is.
     path: usize,
 }
@@ -77,7 +80,7 @@ fn enter(fd: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<Option<
     Ok(Some(Frame { fd: Some(fd), id: (stat.st_dev, stat.st_ino), names, path: path.len() }))
 }
 
-fn list(fd: &OwnedFd) -> std::result::Result<Vec<(Box<[u8]>, FileType)>, Errno> {
+fn list(fd: &OwnedFd) -> std::result::Result<Vec<Name>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(fd)? {
         let entry = entry?;

@@ -1,0 +1,256 @@
+//! Copying trees of files, attributes and all.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use appc_rooted::{OFlags, Root};
+use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::io::Errno;
+
+use crate::archive::entry::{Attributes, Time, Type};
+use crate::archive::{Omission, Ownership};
+use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::links::Links;
+use crate::tree::sparse::copy_content;
+use crate::tree::walk::{Visitor, changed, failed, shown, walk};
+use crate::tree::{Conflict, Failure, Tree};
+use crate::{Error, Progress, Quiet, Result};
+
+/// How a tree is copied.
+#[derive(Clone, Copy, Default)]
+pub struct CopyOptions<'a> {
+    /// Whose the copies become.
+    pub ownership: Ownership,
+    /// Directories that are there already are merged into, and anything else that is in the way is replaced; without
+    /// this, either is an error.
+    pub replace: bool,
+    /// A directory that is left out, with everything in it, wherever the copy comes across it.
+    pub exclude: Option<&'a Root>,
+    /// Is told how many bytes of content were copied.
+    pub progress: Option<&'a dyn Progress>,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Bytes of file content.
+    pub bytes: u64,
+    /// Sockets, which are not copied. Paths below the source.
+    pub sockets: Vec<PathBuf>,
+    /// What [`Ownership::Mine`] left out. Paths below the source.
+    pub omitted: Vec<Omission>,
+}
+
+/// Copies `from_path` below `from`, a directory or anything else, to be `to_path` below `to`.
+///
+/// Types, modes, owners, times to the nanosecond, extended attributes, hard links and holes are kept. Links are copied,
+/// never followed; only in the directory parts of the two paths do they count, and lead nowhere out of their roots.
+/// The directory that `to_path` is in must be there. Empty paths mean the roots themselves.
+///
+/// # Errors
+/// [`Error::Tree`] names a file that is in the way or cannot be copied. What has been copied until then stays.
+pub fn copy_tree(
+    from: &Root,
+    from_path: impl AsRef<Path>,
+    to: &Root,
+    to_path: impl AsRef<Path>,
+    options: &CopyOptions<'_>,
+) -> Result<Copied> {
+    let (from_path, to_path) = (relative(from_path.as_ref()), relative(to_path.as_ref()));
+    let what = || format!("copy {}", shown(from_path.as_os_str().as_bytes()).display());
+    let progress = options.progress.unwrap_or(&Quiet);
+    progress.start(None, "copy");
+
+    let (parent, prefix) = match is_top(&to_path) {
+        true => (to.open_at("", OFlags::PATH), &b""[..]),
+        false => match to.parent(&to_path) {
+            Ok((parent, name)) => (Ok(parent), name.as_bytes()),
+            Err(e) => (Err(e), &b""[..]),
+        },
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent =
+        parent.map_err(Error::io(format!("open the directory of {}", Path::new("/").join(&to_path).display())))?;
+    let parent = rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::io(what()))?;
+    let target = rustix::fs::fstat(&parent).map_err(Error::io(what()))?;
+
+    let conflict = if options.replace { Conflict::Replace } else { Conflict::Refuse };
+    let mut tree = Tree::new(parent, options.ownership, conflict)?;
+    if !prefix.is_empty() {
+        tree.keep_top();
+    }
+    let exclude = options.exclude.map(rustix::fs::fstat).transpose().map_err(Error::io(what()))?;
+    let exclude = exclude.map(|stat| (stat.st_dev, stat.st_ino));
+    let copied = Copied::default();
+    let links = Links::default();
+    let id = (target.st_dev, target.st_ino);
+    let mut copier = Copier { tree, prefix: prefix.to_vec(), exclude, target: id, links, copied, progress };
+
+    if is_top(&from_path) {
+        let top = from.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io(what()))?;
+        walk(top, &mut copier)?;
+    } else {
+        let (dir, name) = from.parent(&from_path).map_err(Error::io(what()))?;
+        copier.start(dir.as_fd(), name.as_bytes(), &what())?;
+    }
+    let Copier { tree, mut copied, .. } = copier;
+    copied.omitted = tree.finish()?;
+    progress.finish();
+    Ok(copied)
+}
+
+/// A path as it is below a root, without what `.` and slashes add to it.
+fn relative(path: &Path) -> PathBuf {
+    path.components().filter(|c| !matches!(c, std::path::Component::RootDir | std::path::Component::CurDir)).collect()
+}
+
+fn is_top(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+struct Copier<'p> {
+    tree: Tree,
+    /// The name of the copy in the directory it is made in; empty when it is that directory.
+    prefix: Vec<u8>,
+    exclude: Option<(u64, u64)>,
+    /// The directory that the copy is made in.
+    target: (u64, u64),
+    links: Links,
+    copied: Copied,
+    progress: &'p dyn Progress,
+}
+
+impl Visitor for Copier<'_> {
+    fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
+        let id = (stat.st_dev, stat.st_ino);
+        if self.exclude == Some(id) {
+            return Ok(false);
+        }
+        if id == self.target {
+            let rule = "a directory cannot be copied into itself";
+            return Err(Error::Tree { path: shown(path), rule: rule.into() });
+        }
+        let mut attributes = attributes(stat);
+        attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        let made = self.tree.directory(&self.to(path), attributes);
+        made.map_err(|failure| explain(path, failure))?;
+        Ok(true)
+    }
+
+    fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+        match kind {
+            FileType::Socket => {
+                self.copied.sockets.push(OsStr::from_bytes(path).into());
+                Ok(())
+            }
+            FileType::RegularFile => self.file(path, dir, name),
+            _ => self.special(path, dir, name),
+        }
+    }
+}
+
+impl Copier<'_> {
+    /// Copies a single name in `dir` and what is below it.
+    fn start(&mut self, dir: BorrowedFd<'_>, name: &[u8], what: &str) -> Result<()> {
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(Error::io(what))?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if kind != FileType::Directory {
+            return self.other(b"", dir, name, kind);
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let top = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(Error::io(what))?;
+        walk(top, self)
+    }
+
+    fn to(&self, path: &[u8]) -> Vec<u8> {
+        match (self.prefix.as_slice(), path) {
+            (prefix, b"") => prefix.to_vec(),
+            (b"", path) => path.to_vec(),
+            (prefix, path) => [prefix, b"/", path].concat(),
+        }
+    }
+
+    fn file(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let source = rustix::fs::openat(dir, name, flags, Mode::empty()).map_err(failed("open", path))?;
+        let stat = rustix::fs::fstat(&source).map_err(failed("look at", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(changed(path));
+        }
+        if self.hard_link(path, &stat)? {
+            return Ok(());
+        }
+        let mut attributes = attributes(&stat);
+        attributes.xattrs = xattrs(source.as_fd()).map_err(failed("read the attributes of", path))?;
+        let source = File::from(source);
+        let size = stat.st_size as u64;
+        let content = |copy: &File| copy_content(&source, copy, size, &|| doing(path));
+        let made = self.tree.file(&self.to(path), &attributes, content);
+        made.map_err(|failure| explain(path, failure))?;
+        self.copied.bytes += size;
+        self.progress.advance(size);
+        Ok(())
+    }
+
+    fn special(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
+        if self.hard_link(path, &stat)? {
+            return Ok(());
+        }
+        let mut attributes = attributes(&stat);
+        attributes.xattrs = xattrs_at(dir, name).map_err(failed("read the attributes of", path))?;
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+        let to = self.to(path);
+        let made = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Symlink => {
+                let target = rustix::fs::readlinkat(dir, name, Vec::new()).map_err(failed("read the link", path))?;
+                self.tree.symlink(&to, target.as_bytes(), &attributes)
+            }
+            FileType::CharacterDevice => self.tree.node(&to, Type::CharDevice { major, minor }, &attributes),
+            FileType::BlockDevice => self.tree.node(&to, Type::BlockDevice { major, minor }, &attributes),
+            FileType::Fifo => self.tree.node(&to, Type::Fifo, &attributes),
+            _ => return Err(changed(path)),
+        };
+        made.map_err(|failure| explain(path, failure))
+    }
+
+    /// Links to the copy of a file that has been copied under another name, and tells whether it had been.
+    fn hard_link(&mut self, path: &[u8], stat: &Stat) -> Result<bool> {
+        let to = self.to(path);
+        let Some(first) = self.links.earlier(stat, || to.clone()) else { return Ok(false) };
+        self.tree.hard_link(&to, &first).map_err(|failure| explain(path, failure))?;
+        Ok(true)
+    }
+}
+
+fn attributes(stat: &Stat) -> Attributes {
+    let time = |seconds, nanoseconds: u64| Time { seconds, nanoseconds: nanoseconds as u32 };
+    Attributes {
+        mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
+        mtime: time(stat.st_mtime, stat.st_mtime_nsec),
+        atime: Some(time(stat.st_atime, stat.st_atime_nsec)),
+        xattrs: Vec::new(),
+    }
+}
+
+fn doing(path: &[u8]) -> String {
+    format!("copy {}", shown(path).display())
+}
+
+fn explain(path: &[u8], failure: Failure) -> Error {
+    let tree = |rule: &str| Error::Tree { path: shown(path), rule: rule.into() };
+    match failure {
+        Failure::Content(error) => error,
+        Failure::Rule(rule) => tree(&format!("cannot be copied: {rule}")),
+        Failure::Errno(Errno::EXIST) => tree("cannot be copied: something is there already"),
+        Failure::Errno(Errno::PERM | Errno::ACCESS) => {
+            tree("permission denied: keeping owners, devices and attributes needs root")
+        }
+        Failure::Errno(errno) => Error::io(doing(path))(errno),
+    }
+}
