@@ -6,15 +6,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
+use oci_spec::runtime::LinuxNamespaceType;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{HookState, Hooks, Stage};
 use crate::init::Init;
 use crate::plan::{Plan, Stdio};
 use crate::protocol::{Channel, Failure, Message};
+use crate::state::{Record, alive_since};
 use crate::sys::clone::{Cloned, clone3};
 use crate::sys::signal;
 
@@ -70,6 +72,23 @@ impl Plan {
         Ok((ours, cloned))
     }
 
+    /// What to keep of the container for later commands, before it has a process.
+    pub fn record(&self) -> Record {
+        Record {
+            oci_version: self.version.clone(),
+            id: self.id.clone(),
+            pid: 0,
+            start_time: 0,
+            bundle: self.bundle.clone(),
+            rootfs: self.rootfs.clone(),
+            created: jiff::Timestamp::now().to_string(),
+            annotations: self.annotations.clone(),
+            cgroup: self.cgroup.as_ref().map(CgroupPlan::saved),
+            own_pid_namespace: self.namespaces.has(LinuxNamespaceType::Pid),
+            hooks: self.hooks.clone(),
+        }
+    }
+
     pub(crate) fn state(&self, status: &'static str, pid: Option<i32>) -> HookState<'_> {
         HookState {
             oci_version: &self.version,
@@ -110,6 +129,13 @@ impl Created {
             Ok(()) => Ok(self.process),
             Err(e) => Err(self.give_up(e)),
         }
+    }
+
+    /// Completes the record of [`Plan::record`] with the process.
+    pub fn complete(&self, record: &mut Record) {
+        record.pid = self.process.pid;
+        // 0 when it has died already: then no process is ever taken for it.
+        record.start_time = alive_since(self.process.pid).unwrap_or(0);
     }
 
     /// Leaves init waiting at `exec.fifo` for another process to start it.

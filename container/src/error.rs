@@ -53,6 +53,9 @@ pub enum Error {
     /// There is no container of that name.
     #[error("container does not exist")]
     NoContainer,
+    /// The container's first process has ended.
+    #[error("container not running")]
+    NotRunning,
     /// A sentence that stands for itself.
     #[error("{0}")]
     Other(String),

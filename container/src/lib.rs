@@ -13,11 +13,13 @@ mod container;
 pub mod error;
 pub mod hooks;
 mod init;
+pub mod manage;
 mod namespaces;
 pub mod plan;
 mod protocol;
 pub mod rootfs;
 pub mod sandbox;
+pub mod state;
 pub mod sys;
 
 pub use container::{Created, Process, exit_code};

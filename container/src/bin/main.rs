@@ -1,2 +1,62 @@
-//! `rkt-oci`: runs one OCI bundle.
-fn main() {}
+//! `rkt-oci`: runs OCI bundles, with the command line of runc.
+
+mod commands;
+mod globals;
+mod launch;
+mod log;
+
+use clap::Parser;
+
+use crate::commands::Command;
+use crate::globals::Globals;
+
+/// `name version`, `commit:` and `spec:` on three lines: callers parse them.
+const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: unknown\nspec: 1.3.0");
+
+/// Runs containers from OCI bundles
+///
+/// A bundle is a directory with a config.json and a root file system. `rkt-oci spec` writes a config.json to start from:
+///
+///   mkdir -p bundle/rootfs && cd bundle
+///   (put a root file system into rootfs)
+///   rkt-oci spec
+///   rkt-oci run mycontainer
+#[derive(Debug, Parser)]
+#[command(name = "rkt-oci", version = VERSION, disable_version_flag = true, verbatim_doc_comment)]
+struct Arguments {
+    #[command(flatten)]
+    globals: Globals,
+    /// Print the version
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    version: Option<bool>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(e) => return log::usage(&e),
+    };
+    let log = match log::Log::new(&arguments.globals) {
+        Ok(log) => log,
+        Err(why) => return log::failed("log", &why),
+    };
+    match arguments.command.run(&arguments.globals, &log) {
+        Ok(code) => code,
+        Err(e) => {
+            log.error(&format!("rkt-oci {} failed: {e}", arguments.command.name()));
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

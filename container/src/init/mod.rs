@@ -7,6 +7,7 @@ mod console;
 mod program;
 mod user;
 
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
@@ -20,7 +21,7 @@ use crate::protocol::{Channel, Failure, Message};
 use crate::{rootfs, sys};
 
 /// The program's name as `ps` shows it before the execve.
-const NAME: &std::ffi::CStr = c"rkt-oci:init";
+const NAME: &CStr = c"rkt-oci:init";
 
 /// What init has from its parent.
 pub(crate) struct Init<'a> {
@@ -75,6 +76,11 @@ impl Init<'_> {
         rustix::process::setsid().context(|| "start a session")?;
         // Modes below are meant as they are written.
         rustix::process::umask(Mode::empty());
+        if self.plan.session_keyring {
+            let name =
+                CString::new(format!("_ses.{}", self.plan.id)).map_err(|_| Error::Other("zero byte in id".into()))?;
+            sys::keyring::join_session_keyring(&name).context(|| "join a session keyring, see --no-new-keyring")?;
+        }
         if let Some(entry) = self.entry {
             entry.enter().context(|| "enter the cgroup")?;
         }

@@ -62,13 +62,17 @@ fn search(root: &Root, process: &ProcessPlan, name: &str) -> Result<PathBuf, Str
 
 /// Whether this process may execute `path`. Magic links are none of the container's files, so they count as absent.
 fn check(root: &Root, path: &Path) -> Result<(), Errno> {
-    let file = root.open_at(path, OFlags::PATH).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))?;
+    let file = root.open_at(path, OFlags::PATH).map_err(errno)?;
     match FileType::from_raw_mode(fstat(&file)?.st_mode) {
         FileType::RegularFile => {}
         FileType::Directory => return Err(Errno::ISDIR),
         _ => return Err(Errno::ACCESS),
     }
-    may_execute(file.as_fd()).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
+    may_execute(file.as_fd()).map_err(errno)
+}
+
+fn errno(error: std::io::Error) -> Errno {
+    Errno::from_io_error(&error).unwrap_or(Errno::IO)
 }
 
 impl Program {

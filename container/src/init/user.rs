@@ -16,7 +16,7 @@ const PASSWD_MAX: u64 = 1 << 20;
 /// Changes everything that `process` says about who and where it is. There is no way back.
 pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
     for (resource, limit) in &process.rlimits {
-        setrlimit(*resource, limit.clone()).context(|| format!("set the limit {resource:?}"))?;
+        setrlimit(*resource, *limit).context(|| format!("set the limit {resource:?}"))?;
     }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;

@@ -70,6 +70,8 @@ pub struct Setup {
     /// The directory with `exec.fifo`, where init waits to be started by another process. Without it
     /// [`Created::start`](crate::Created::start) does that.
     pub fifo: Option<OwnedFd>,
+    /// Give the process a session keyring of its own, so that containers do not see each other's keys.
+    pub session_keyring: bool,
     /// Stack the root on top of the host's in place of `pivot_root(2)`, which an initramfs does not allow.
     /// A process with `CAP_SYS_ADMIN` can then find the way out.
     pub no_pivot: bool,
@@ -86,6 +88,7 @@ impl Setup {
             preserve_fds: 0,
             cgroups: None,
             fifo: None,
+            session_keyring: true,
             no_pivot: false,
         }
     }
@@ -96,6 +99,8 @@ impl Setup {
 pub struct Plan {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
+    /// Where the root file system is on the host, for people; empty when it is a mount without a place.
+    pub(crate) rootfs: PathBuf,
     pub(crate) version: String,
     pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
     pub(crate) namespaces: NamespacePlan,
@@ -110,6 +115,7 @@ pub struct Plan {
     pub(crate) stdio: Stdio,
     pub(crate) preserve_fds: u32,
     pub(crate) fifo: Option<OwnedFd>,
+    pub(crate) session_keyring: bool,
     warnings: Vec<String>,
 }
 
@@ -151,6 +157,7 @@ impl Plan {
             hostname: spec.hostname().clone().filter(|name| !name.is_empty()),
             domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
             sysctl: sysctl::plan(linux.sysctl().as_ref(), &namespaces)?,
+            rootfs: rootfs_path(spec, &setup),
             root: plan_root(spec, &setup.bundle, setup.root, setup.no_pivot, &namespaces)?,
             hooks: Hooks::new(spec.hooks().as_ref())?,
             memory_limit: memory.and_then(|m| m.limit()).filter(|&limit| limit > 0),
@@ -162,6 +169,7 @@ impl Plan {
             stdio: setup.stdio,
             preserve_fds: setup.preserve_fds,
             fifo: setup.fifo,
+            session_keyring: setup.session_keyring,
             warnings,
         })
     }
@@ -171,9 +179,22 @@ impl Plan {
         self.cgroup.as_ref()
     }
 
+    /// Has init wait at the `exec.fifo` in `directory`, see [`Setup::fifo`].
+    pub fn wait_at_fifo(&mut self, directory: OwnedFd) {
+        self.fifo = Some(directory);
+    }
+
     /// What the configuration asks for in vain, in sentences. Not an error, as every runtime accepts it.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+}
+
+fn rootfs_path(spec: &Spec, setup: &Setup) -> PathBuf {
+    match (&setup.root, spec.root()) {
+        (Some(RootSource::Path(path)), _) => path.clone(),
+        (None, Some(root)) => setup.bundle.join(root.path()),
+        _ => PathBuf::new(),
     }
 }
 

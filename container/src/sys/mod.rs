@@ -4,6 +4,7 @@ pub mod bpf;
 pub mod clone;
 pub mod credentials;
 pub mod exec;
+pub mod keyring;
 pub mod mount;
 pub mod namespace;
 pub mod network;

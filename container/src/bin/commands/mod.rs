@@ -1,0 +1,69 @@
+//! One file for each command: its arguments, and what it does with them.
+
+mod create;
+mod delete;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use std::process::ExitCode;
+
+use appc_container::Error;
+use clap::Subcommand;
+
+use crate::globals::Globals;
+use crate::log::Log;
+
+/// What a command ends with.
+pub(crate) type Outcome = Result<ExitCode, Error>;
+
+/// All commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Create(create::Create),
+    Delete(delete::Delete),
+    Kill(kill::Kill),
+    List(list::List),
+    Run(run::Run),
+    Spec(spec::Spec),
+    Start(start::Start),
+    State(state::State),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
+        match self {
+            Command::Create(command) => command.run(globals, log),
+            Command::Delete(command) => command.run(globals, log),
+            Command::Kill(command) => command.run(globals),
+            Command::List(command) => command.run(globals),
+            Command::Run(command) => command.run(globals, log),
+            Command::Spec(command) => command.run(),
+            Command::Start(command) => command.run(globals),
+            Command::State(command) => command.run(globals),
+        }
+    }
+
+    /// Its name, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Command::Create(_) => "create",
+            Command::Delete(_) => "delete",
+            Command::Kill(_) => "kill",
+            Command::List(_) => "list",
+            Command::Run(_) => "run",
+            Command::Spec(_) => "spec",
+            Command::Start(_) => "start",
+            Command::State(_) => "state",
+        }
+    }
+}
+
+/// An error of the command line itself.
+pub(crate) fn wrong(why: impl Into<String>) -> Error {
+    Error::Other(why.into())
+}

@@ -1,0 +1,70 @@
+//! What comes before the command's name.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Options that every command has.
+#[derive(Debug, Args)]
+pub(crate) struct Globals {
+    /// Directory for the state of containers [default: /run/rkt-oci, or DIR/containers with --dir]
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// Data directory of all three programs
+    #[arg(long, value_name = "DIR", env = "RKT_DIR", hide_env_values = true)]
+    dir: Option<PathBuf>,
+    /// File that messages are appended to, besides standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) log: Option<PathBuf>,
+    /// How messages are written to it
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+    /// Log warnings, too
+    #[arg(long)]
+    pub(crate) debug: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// `time=… level=… msg=…`
+    Text,
+    /// One object a line.
+    Json,
+}
+
+impl Globals {
+    /// Where containers are kept.
+    pub(crate) fn containers(&self) -> Result<PathBuf, String> {
+        let root = match (&self.root, &self.dir) {
+            (Some(root), _) => root.clone(),
+            (None, Some(dir)) => dir.join("containers"),
+            (None, None) => default_root(),
+        };
+        let absolute = std::path::absolute(&root).map_err(|e| format!("--root {}: {e}", root.display()))?;
+        let absolute = clean(&absolute);
+        if absolute == std::path::Path::new("/") {
+            return Err("option --root argument should not be set to /".to_owned());
+        }
+        Ok(absolute)
+    }
+}
+
+fn default_root() -> PathBuf {
+    match std::env::var_os("XDG_RUNTIME_DIR") {
+        Some(runtime) if !rustix::process::geteuid().is_root() => PathBuf::from(runtime).join("rkt-oci"),
+        _ => PathBuf::from("/run/rkt-oci"),
+    }
+}
+
+/// Without `..`, by name only: this is a path of the caller's.
+fn clean(path: &std::path::Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => drop(clean.pop()),
+            part => clean.push(part),
+        }
+    }
+    clean
+}

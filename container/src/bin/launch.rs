@@ -1,0 +1,144 @@
+//! What `create` and `run` have in common: from arguments to a container that is ready to start.
+
+use std::path::{Path, PathBuf};
+
+use appc_container::cgroup::Layout;
+use appc_container::state::{Directory, Record, replace_file};
+use appc_container::{Created, Error, Plan, Setup, Stdio};
+use clap::Args;
+use oci_spec::runtime::Spec;
+
+use crate::commands::wrong;
+use crate::globals::Globals;
+use crate::log::Log;
+
+/// Arguments of `create` and `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    /// Name of the container, unique on this host
+    #[arg(value_name = "CONTAINER")]
+    pub(crate) id: String,
+    /// Directory of the bundle
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Unix socket that is sent the container's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) console_socket: Option<PathBuf>,
+    /// File to write the number of the container's first process to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Stack the root on the host's in place of leaving the host's (for hosts that run from an initramfs)
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// How many descriptors from 3 on the process inherits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+}
+
+/// A container that waits, with its directory.
+pub(crate) struct Launched {
+    pub(crate) created: Created,
+    pub(crate) directory: Directory,
+}
+
+impl Launch {
+    /// Makes the container. With `detach` it waits at its fifo if `fifo`, else for [`Created::start`].
+    pub(crate) fn launch(&self, globals: &Globals, log: &Log, detach: bool, fifo: bool) -> Result<Launched, Error> {
+        // Before anything else is opened, which would take the place of what is missing.
+        self.check_preserved()?;
+        let root = globals.containers().map_err(wrong)?;
+        let bundle = std::fs::canonicalize(&self.bundle)
+            .map_err(|e| wrong(format!("--bundle {}: {e}", self.bundle.display())))?;
+        let spec = load(&bundle.join("config.json"))?;
+        let stdio = self.stdio(&spec, detach)?;
+        let mut setup = Setup::new(&self.id, bundle);
+        setup.stdio = stdio;
+        setup.preserve_fds = self.preserve_fds;
+        setup.cgroups = Some(Layout::detect(Path::new("/sys/fs/cgroup"))?);
+        setup.no_pivot = self.no_pivot;
+        setup.session_keyring = !self.no_new_keyring;
+        let mut plan = Plan::new(&spec, setup)?;
+        for warning in plan.warnings() {
+            log.detail(warning);
+        }
+        let directory = Directory::create(&root, &self.id)?;
+        match self.make(&mut plan, &directory, fifo) {
+            Ok(mut record) => self.create(plan, directory, &mut record),
+            Err(e) => Err(undo(directory, e)),
+        }
+    }
+
+    /// The directory's content, so that whatever happens next can be undone by name.
+    fn make(&self, plan: &mut Plan, directory: &Directory, fifo: bool) -> Result<Record, Error> {
+        if fifo {
+            plan.wait_at_fifo(directory.make_fifo()?);
+        }
+        let record = plan.record();
+        directory.save(&record)?;
+        Ok(record)
+    }
+
+    fn create(&self, plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
+        let created = match plan.create() {
+            Ok(created) => created,
+            Err(e) => return Err(undo(directory, e)),
+        };
+        created.complete(record);
+        let saved = directory.save(record).and_then(|()| match &self.pid_file {
+            Some(path) => replace_file(path, created.pid().to_string().as_bytes()),
+            None => Ok(()),
+        });
+        match saved {
+            Ok(()) => Ok(Launched { created, directory }),
+            Err(e) => {
+                // The first error is the one to tell.
+                let _not_undone = created.detach().destroy();
+                Err(undo(directory, e))
+            }
+        }
+    }
+
+    fn stdio(&self, spec: &Spec, detach: bool) -> Result<Stdio, Error> {
+        let terminal = spec.process().as_ref().and_then(|p| p.terminal()).unwrap_or(false);
+        match (terminal, detach, &self.console_socket) {
+            (true, true, None) => {
+                Err(wrong("cannot allocate tty if rkt-oci will detach without setting console socket"))
+            }
+            (false, _, Some(_)) | (true, false, Some(_)) => {
+                Err(wrong("cannot use console socket if rkt-oci will not detach or allocate tty"))
+            }
+            (true, true, Some(path)) => Ok(Stdio::ConsoleSocket(path.clone())),
+            (true, false, None) => Ok(Stdio::Terminal),
+            (false, _, None) => Ok(Stdio::Inherit),
+        }
+    }
+
+    fn check_preserved(&self) -> Result<(), Error> {
+        for n in 0..self.preserve_fds {
+            if std::fs::symlink_metadata(format!("/proc/self/fd/{}", 3 + n)).is_err() {
+                let all = self.preserve_fds;
+                return Err(wrong(format!("unable to stat preserved-fd {} (of {all})", 3 + n)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn load(path: &Path) -> Result<Spec, Error> {
+    let text = std::fs::read(path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            wrong(format!("JSON specification file {} not found: make one with `rkt-oci spec`", path.display()))
+        }
+        _ => wrong(format!("read {}: {e}", path.display())),
+    })?;
+    serde_json::from_slice(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))
+}
+
+fn undo(directory: Directory, why: Error) -> Error {
+    // The first error is the one to tell.
+    let _not_removed = directory.remove();
+    why
+}

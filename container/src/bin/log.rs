@@ -1,0 +1,78 @@
+//! Everything this program says that is not a command's result.
+#![allow(clippy::print_stderr)]
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::globals::{Globals, LogFormat};
+
+/// Where messages go.
+pub(crate) struct Log {
+    file: Option<File>,
+    format: LogFormat,
+    debug: bool,
+}
+
+impl Log {
+    /// Opens the log file.
+    pub(crate) fn new(globals: &Globals) -> Result<Log, String> {
+        let open = |path| File::options().append(true).create(true).mode(0o644).open(path);
+        let file = match &globals.log {
+            Some(path) => Some(open(path).map_err(|e| format!("{}: {e}", path.display()))?),
+            None => None,
+        };
+        Ok(Log { file, format: globals.log_format, debug: globals.debug })
+    }
+
+    /// What ends the command: one line, here and in the log.
+    pub(crate) fn error(&self, message: &str) {
+        eprintln!("{}", one_line(message));
+        self.write("error", message);
+    }
+
+    /// What the user should know although the command goes on.
+    pub(crate) fn say(&self, message: &str) {
+        eprintln!("rkt-oci: {}", one_line(message));
+        self.write("warning", message);
+    }
+
+    /// What explains things only when somebody looks.
+    pub(crate) fn detail(&self, message: &str) {
+        if self.debug {
+            self.say(message);
+        }
+    }
+
+    fn write(&self, level: &str, message: &str) {
+        let Some(mut file) = self.file.as_ref() else { return };
+        let time = jiff::Timestamp::now();
+        let line = match self.format {
+            LogFormat::Json => json!({"level": level, "msg": message, "time": time.to_string()}).to_string(),
+            LogFormat::Text => format!("time=\"{time}\" level={level} msg={message:?}"),
+        };
+        // One write, so that lines of several processes do not mix. A full disk must not fail a container.
+        let _unwritten = file.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// Messages may quote what a container chose: no control character gets to the terminal.
+fn one_line(message: &str) -> String {
+    message.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// The answer to a command line that cannot be understood, or that asks for help.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // Nowhere to say that nothing can be said.
+    let _unsaid = error.print();
+    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// An error before there is a log.
+pub(crate) fn failed(what: &str, why: &str) -> ExitCode {
+    eprintln!("rkt-oci {what} failed: {}", one_line(why));
+    ExitCode::FAILURE
+}

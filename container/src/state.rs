@@ -1,0 +1,312 @@
+//! Containers on disk, for commands that come after the one that made them.
+//!
+//! ```text
+//! <root>/<id>/              mode 0711; its making is what claims the name
+//!     state.json            written under a temporary name and renamed; before the cgroup is made, and again with the pid
+//!     exec.fifo             while the container is created and not started: init waits at it
+//! ```
+//! A directory without `state.json` is what a command left that was killed in its first moments; `delete --force` removes
+//! it. The kernel's start time of the first process tells it from a later one with the same number.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use serde::{Deserialize, Serialize};
+
+use crate::cgroup::Saved as SavedCgroup;
+use crate::error::{Context, Error, Result};
+use crate::hooks::Hooks;
+
+/// The fifo's name in a container's directory.
+const FIFO: &str = "exec.fifo";
+const STATE: &str = "state.json";
+/// The longest name a directory can have.
+const ID_MAX: usize = 255;
+
+/// What is kept about a container.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// The version of the configuration.
+    pub oci_version: String,
+    /// The name.
+    pub id: String,
+    /// The first process; 0 before there is one.
+    pub pid: i32,
+    /// When it started, in ticks since boot.
+    pub start_time: u64,
+    /// The bundle.
+    pub bundle: PathBuf,
+    /// The root file system's directory.
+    pub rootfs: PathBuf,
+    /// When the container was made (RFC 3339, UTC).
+    pub created: String,
+    /// The configuration's annotations.
+    pub annotations: Option<HashMap<String, String>>,
+    /// The cgroup.
+    pub cgroup: Option<SavedCgroup>,
+    /// Whether the end of the first process is the end of all others.
+    pub own_pid_namespace: bool,
+    /// The hooks still to run.
+    pub hooks: Hooks,
+}
+
+/// What a container is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// It waits to be started.
+    Created,
+    /// Its program runs.
+    Running,
+    /// Its cgroup is frozen.
+    Paused,
+    /// Its first process has ended.
+    Stopped,
+}
+
+impl Status {
+    /// The word for it in the runtime specification.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+/// A container's directory.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Claims the name `id` below `root`.
+    ///
+    /// # Errors
+    /// When the name is not one or is taken.
+    pub fn create(root: &Path, id: &str) -> Result<Directory> {
+        check_id(id)?;
+        let mut builder = DirBuilder::new();
+        builder.mode(0o711).recursive(true).create(root).context(|| format!("make {}", root.display()))?;
+        let path = root.join(id);
+        match builder.recursive(false).create(&path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                Err(Error::State("container with given ID already exists".to_owned()))
+            }
+            made => made.context(|| format!("make {}", path.display())).map(|()| Directory { path }),
+        }
+    }
+
+    /// Finds a container.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] when there is none.
+    pub fn open(root: &Path, id: &str) -> Result<Directory> {
+        check_id(id)?;
+        let path = root.join(id);
+        if path.is_dir() { Ok(Directory { path }) } else { Err(Error::NoContainer) }
+    }
+
+    /// All names below `root`, sorted.
+    ///
+    /// # Errors
+    /// When `root` cannot be read; that it does not exist is no error.
+    pub fn list(root: &Path) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(root) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context(|| format!("read {}", root.display()))?,
+        };
+        let names = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        let mut names: Vec<String> = names.filter_map(|e| e.file_name().into_string().ok()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The user it belongs to.
+    pub fn owner(&self) -> u32 {
+        std::fs::metadata(&self.path).map_or(0, |m| m.uid())
+    }
+
+    /// Reads the record.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] when the container was never finished.
+    pub fn load(&self) -> Result<Record> {
+        let path = self.path.join(STATE);
+        match std::fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoContainer),
+            text => serde_json::from_slice(&text.context(|| format!("read {}", path.display()))?)
+                .map_err(|e| Error::State(format!("{}: {e}", path.display()))),
+        }
+    }
+
+    /// Writes the record.
+    ///
+    /// # Errors
+    /// When the file system refuses; then the old record stands.
+    pub fn save(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(record).map_err(|e| Error::Other(format!("write state: {e}")))?;
+        replace_file(&self.path.join(STATE), &text)
+    }
+
+    /// Makes the fifo and opens the directory for init, which waits at it.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn make_fifo(&self) -> Result<OwnedFd> {
+        let path = self.path.join(FIFO);
+        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from(0o622), 0)
+            .context(|| format!("make {}", path.display()))?;
+        rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .context(|| format!("open {}", self.path.display()))
+    }
+
+    /// Whether init still waits.
+    pub fn has_fifo(&self) -> bool {
+        self.path.join(FIFO).exists()
+    }
+
+    /// Opens the fifo, which lets init go on, and removes it.
+    ///
+    /// # Errors
+    /// When init does not go on within the time a dying process needs.
+    pub fn release(&self, pidfd: &OwnedFd) -> Result<()> {
+        let path = self.path.join(FIFO);
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let fifo = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        wait_for_byte(&fifo, pidfd)?;
+        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))
+    }
+
+    /// Removes everything.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn remove(self) -> Result<()> {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.context(|| format!("remove {}", self.path.display())),
+        }
+    }
+}
+
+fn wait_for_byte(fifo: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        let mut fds = [PollFd::new(fifo, PollFlags::IN), PollFd::new(pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
+        let ended = !fds[1].revents().is_empty();
+        let mut byte = [0];
+        match rustix::io::read(fifo, &mut byte) {
+            Ok(1) => return Ok(()),
+            _ if ended => return Err(Error::State("container process is already dead".to_owned())),
+            // Init has not opened it yet: without a writer the fifo reads as ended.
+            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+            Err(e) => return Err(e).context(|| "read exec.fifo"),
+        }
+    }
+}
+
+impl Record {
+    /// The first process, if it is still that process.
+    ///
+    /// # Errors
+    /// When the kernel cannot tell.
+    pub fn process(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 0) else { return Ok(None) };
+        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
+            Err(rustix::io::Errno::SRCH) => return Ok(None),
+            opened => opened.context(|| format!("open process {}", self.pid))?,
+        };
+        // Looked at after it was opened: if this is the process now, it is the one the descriptor stands for.
+        Ok(alive_since(self.pid).filter(|&time| time == self.start_time).map(|_| pidfd))
+    }
+}
+
+/// When a living process started; none when it has ended, waited for or not.
+pub fn alive_since(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; after it come the state and, 19 fields on, the start time.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") { None } else { fields.get(19)?.parse().ok() }
+}
+
+/// Writes a file so that it is either the old or the new one at every moment.
+///
+/// # Errors
+/// When the file system refuses; then the old one stands.
+pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+        file.write_all(content)?;
+        std::fs::rename(&temporary, path)
+    };
+    write().context(|| format!("write {}", path.display())).inspect_err(|_| {
+        // What is left of a failed attempt; it may not even have been made.
+        let _absent = std::fs::remove_file(&temporary);
+    })
+}
+
+/// A name becomes a directory's, so it is kept to what runc allows.
+fn check_id(id: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
+    if id.is_empty() || id == "." || id == ".." || id.len() > ID_MAX || !id.chars().all(allowed) {
+        let rule = "use letters, digits and _ + - . (at most 255)";
+        return Err(Error::State(format!("invalid container id {id:?}: {rule}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_names() {
+        for id in ["a", "web-1.2_x+y", "..."] {
+            check_id(id).unwrap();
+        }
+        for id in ["", ".", "..", "a/b", "../x", "ü", "a\n", "a b", &"x".repeat(256)] {
+            assert!(check_id(id).is_err(), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_claimed_once() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = Directory::create(root.path(), "one").unwrap();
+        assert!(Directory::create(root.path(), "one").unwrap_err().to_string().contains("already exists"));
+        assert!(matches!(directory.load(), Err(Error::NoContainer)));
+        assert_eq!(Directory::list(root.path()).unwrap(), ["one"]);
+        directory.remove().unwrap();
+        assert!(matches!(Directory::open(root.path(), "one"), Err(Error::NoContainer)));
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_start() {
+        let me = std::process::id() as i32;
+        let start = alive_since(me).unwrap();
+        assert!(start > 0);
+        assert_eq!(alive_since(i32::MAX - 1), None);
+    }
+}
