@@ -1,0 +1,86 @@
+#!/bin/sh
+# Runs the container tests under a second kernel: Debian's cloud kernel in an emulator, with cgroup v2 alone.
+#   tests/vm/run.sh [TEST…]      tests of tests/*.rs by name, or `engine` for the engine's own; without any, those of containers
+#   tests/vm/run.sh -- COMMAND   a shell command instead, in a system with the programs and busybox
+# Their output comes out here, and the exit code is theirs. Needs qemu-system-x86, cpio, busybox-static and
+# linux-image-cloud-amd64 (tests/run.sh installs them), but neither root nor the right to virtualise.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
+PATH=$PATH:/usr/sbin:/sbin
+minutes=${APPC_VM_MINUTES:-12}
+
+fail() { echo "vm/run.sh: $*" >&2; exit 2; }
+
+kernel=
+for file in /boot/vmlinuz-*-cloud-amd64; do kernel=$file; done
+[ -r "$kernel" ] || fail "no Debian cloud kernel in /boot: install linux-image-cloud-amd64"
+modules=/lib/modules/${kernel#/boot/vmlinuz-}
+busybox=$(command -v busybox) || fail "no busybox: install busybox-static"
+for program in qemu-system-x86_64 cpio; do
+    command -v $program >/dev/null || fail "no $program: sh tests/run.sh --install"
+done
+
+# The same flags as tests/run.sh, so that nothing is compiled twice.
+export CARGO_BUILD_TARGET="${CARGO_BUILD_TARGET:-x86_64-unknown-linux-gnu}"
+export RUSTFLAGS="${RUSTFLAGS:--C target-feature=+crt-static}"
+
+root=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$root"' EXIT
+trap 'exit 130' INT TERM
+mkdir -p "$root/tree/bin" "$root/tree/tests" "$root/tree/modules"
+
+# Copies the executables of `cargo test --no-run` without what only a debugger reads.
+take_tests() {
+    cargo test --no-run --message-format=json "$@" 2>"$root/cargo" >"$root/built" || { cat "$root/cargo" >&2; exit 1; }
+    sed -n 's/.*"kind":\["\([a-z]*\)".*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\1 \2 \3/p' "$root/built" |
+        while read -r kind name file; do
+            if [ "$kind" = lib ] || [ "$kind" = test ]; then strip -o "$root/tree/tests/$name" "$file"; fi
+        done
+}
+
+command=
+if [ "${1:-}" = -- ]; then
+    shift
+    command="$*"
+else
+    [ $# -gt 0 ] || set -- engine limits walkthrough pods
+    for test in "$@"; do
+        if [ "$test" = engine ]; then take_tests -p appc-container --lib; else take_tests -p appc-tests --test "$test"; fi
+    done
+fi
+
+if [ -z "${APPC_BIN_DIR:-}" ]; then
+    cargo build -q --bins
+    APPC_BIN_DIR=$(cargo metadata --format-version=1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/$CARGO_BUILD_TARGET/debug
+fi
+for program in acbuild rkt rkt-oci; do strip -o "$root/tree/bin/$program" "$APPC_BIN_DIR/$program"; done
+
+cp "$busybox" "$root/tree/bin/busybox"
+cp "$here/init" "$root/tree/init"
+chmod 755 "$root/tree/init"
+printf '%s\n' "$command" >"$root/tree/command"
+# What the kernel has as modules and containers need, each after those it depends on.
+for module in overlay veth; do
+    sed -n "s|^\(kernel/[^:]*/$module\.ko[^:]*\):\(.*\)|\2 \1|p" "$modules/modules.dep" | tr ' ' '\n'
+done | awk 'NF && !seen[$0]++' | while read -r module; do
+    cp "$modules/$module" "$root/tree/modules/"
+    basename "$module" >>"$root/tree/modules/order"
+done
+(cd "$root/tree" && find . | cpio -o -H newc -R 0:0 --quiet) >"$root/initramfs"
+
+# No KVM: nested virtualisation hangs on some machines, and the emulator is there on all.
+timeout -k 5 "$((minutes * 60))" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
+    -nodefaults -no-user-config -display none -no-reboot -serial stdio \
+    -kernel "$kernel" -initrd "$root/initramfs" -append "console=ttyS0 quiet panic=-1 cgroup_no_v1=all" \
+    </dev/null >"$root/console" 2>&1 &
+pid=$!
+tail --pid="$pid" -n +1 -f "$root/console" | tr -d '\r' | tee "$root/log"
+status=0
+wait "$pid" || status=$?
+pid=
+code=$(sed -n 's/^== second kernel ended with \([0-9]*\)$/\1/p' "$root/log" | tail -n 1)
+[ -n "$code" ] || fail "the second kernel did not come to an end within $minutes minutes (the emulator's exit code is $status)"
+exit "$code"
