@@ -106,6 +106,12 @@ impl Layout {
         self.version
     }
 
+    /// This host as it would be without the hierarchy of version 2.
+    #[cfg(test)]
+    pub(super) fn version_1_only(mut self) -> Option<Layout> {
+        (self.unified.take().is_none() || !self.v1.is_empty()).then_some(Layout { version: Version::V1, ..self })
+    }
+
     /// Where `controller` lives, named as version 1 does (`blkio`, `devices`).
     pub(super) fn home(&self, controller: &str) -> Option<Home<'_>> {
         if let Some(hierarchy) = self.v1.iter().find(|h| h.controllers.iter().any(|c| c == controller)) {

@@ -1,5 +1,6 @@
 //! On the cgroups of this machine; they need root, as the rest of the engine does.
 
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command};
 
@@ -16,7 +17,11 @@ struct Fixture {
 
 impl Fixture {
     fn new(name: &str, resources: &str) -> Fixture {
-        Fixture { cgroup: create(name, resources).unwrap(), children: Vec::new() }
+        Fixture::on(&layout(), name, resources)
+    }
+
+    fn on(layout: &Layout, name: &str, resources: &str) -> Fixture {
+        Fixture { cgroup: create_on(layout, name, resources).unwrap(), children: Vec::new() }
     }
 
     fn spawn(&mut self) -> i32 {
@@ -51,9 +56,20 @@ fn path(name: &str) -> PathBuf {
     format!("/appc-test-{}/{name}", std::process::id()).into()
 }
 
+/// This host, and where it is a hybrid one, as it would be without version 2.
+fn layouts() -> Vec<Layout> {
+    let mut layouts = vec![layout()];
+    layouts.extend(layout().version_1_only().filter(|_| layout().version() == Version::Hybrid));
+    layouts
+}
+
 fn create(name: &str, resources: &str) -> Result<Cgroup> {
+    create_on(&layout(), name, resources)
+}
+
+fn create_on(layout: &Layout, name: &str, resources: &str) -> Result<Cgroup> {
     let resources: LinuxResources = serde_json::from_str(resources).unwrap();
-    CgroupPlan::new(&layout(), &path(name), Some(&resources))?.create()
+    CgroupPlan::new(layout, &path(name), Some(&resources))?.create()
 }
 
 fn read(dir: &Path, file: &str) -> String {
@@ -91,34 +107,58 @@ fn limits_are_in_the_kernels_files_and_go_with_the_cgroup() {
 
 #[test]
 fn what_runs_is_listed_frozen_killed_and_found_again() {
-    let mut fixture = Fixture::new("kill", "{}");
-    let mut pids = [fixture.spawn(), fixture.spawn()];
-    // Below, as a container with a cgroup namespace of its own would do it.
-    let below = fixture.directories()[0].join("inner/most");
-    std::fs::create_dir_all(&below).unwrap();
-    std::fs::write(below.join("cgroup.procs"), pids[1].to_string()).unwrap();
+    for layout in layouts() {
+        let mut fixture = Fixture::on(&layout, "kill", "{}");
+        let mut pids = [fixture.spawn(), fixture.spawn()];
+        // Below, as a container with a cgroup namespace of its own would do it.
+        let below = fixture.directories()[0].join("inner/most");
+        std::fs::create_dir_all(&below).unwrap();
+        std::fs::write(below.join("cgroup.procs"), pids[1].to_string()).unwrap();
 
-    let saved = serde_json::to_string(&fixture.cgroup.saved()).unwrap();
-    let again = Cgroup::reopen(&serde_json::from_str(&saved).unwrap()).unwrap();
-    let mut listed = again.pids().unwrap();
-    listed.sort_unstable();
-    pids.sort_unstable();
-    assert_eq!(listed, pids);
+        let saved = serde_json::to_string(&fixture.cgroup.saved()).unwrap();
+        let again = Cgroup::reopen(&serde_json::from_str(&saved).unwrap()).unwrap();
+        assert_eq!(again.version(), layout.version());
+        let mut listed = again.pids().unwrap();
+        listed.sort_unstable();
+        pids.sort_unstable();
+        assert_eq!(listed, pids);
 
-    again.freeze().unwrap();
-    assert!(again.is_frozen().unwrap());
-    again.thaw().unwrap();
-    assert!(!again.is_frozen().unwrap());
+        again.freeze().unwrap();
+        assert!(again.is_frozen().unwrap());
+        again.thaw().unwrap();
+        assert!(!again.is_frozen().unwrap());
 
-    again.freeze().unwrap();
-    again.destroy().unwrap();
-    for child in &mut fixture.children {
-        use std::os::unix::process::ExitStatusExt;
-        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        again.freeze().unwrap();
+        again.destroy().unwrap();
+        for child in &mut fixture.children {
+            assert_eq!(child.wait().unwrap().signal(), Some(9));
+        }
+        assert!(fixture.directories().iter().all(|dir| !dir.exists()));
+        again.destroy().unwrap();
+        assert!(again.pids().unwrap().is_empty());
     }
-    assert!(fixture.directories().iter().all(|dir| !dir.exists()));
-    again.destroy().unwrap();
-    assert!(again.pids().unwrap().is_empty());
+}
+
+#[test]
+fn a_process_enters_by_itself() {
+    for layout in layouts() {
+        let fixture = Fixture::on(&layout, "entry", r#"{"pids": {"limit": 9}}"#);
+        let entry = fixture.cgroup.entry().unwrap();
+        assert_eq!(entry.clone_into().is_some(), layout.version() != Version::V1);
+        if layout.version() == Version::V2 {
+            continue;
+        }
+        // A thread is as good as a process to the hierarchies of version 1.
+        let entered = std::thread::spawn(move || {
+            entry.enter().unwrap();
+            std::fs::read_to_string("/proc/thread-self/cgroup").unwrap()
+        });
+        let entered = entered.join().unwrap();
+        let name = path("entry").to_str().unwrap().to_owned();
+        for controller in ["pids", "devices"] {
+            assert!(entered.contains(&format!(":{controller}:{name}\n")), "{entered}");
+        }
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@
 //! the last container below them knows that they may go as well.
 
 mod apply;
+mod control;
 mod devices;
 mod error;
 mod events;

@@ -24,10 +24,7 @@ pub(in crate::cgroup) fn writes(rules: &[Rule]) -> Result<Vec<Write>> {
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     let mut writes = vec![Write::new("devices", file(state.allow), "a")];
     for rule in &state.exceptions {
-        // The kernel allows a request when one exception has all of it, so each also says what wider ones allow.
-        let wider = state.exceptions.iter().filter(|wider| wider.covers(rule));
-        let access = wider.fold(rule.access, |access, wider| access | wider.access);
-        let write = Write::new(field(rule.index), file(rule.allow), text(&Rule { access, ..*rule }));
+        let write = Write::new(field(rule.index), file(rule.allow), text(rule));
         // In a nested container the parent may not have all the defaults, and cannot pass them on.
         writes.push(if rule.index.is_none() { write.optional() } else { write });
     }
@@ -55,7 +52,16 @@ pub(super) fn reduce(rules: &[Rule]) -> Result<State> {
             add(&mut state.exceptions, *rule);
         }
     }
+    widen(&mut state.exceptions);
     Ok(state)
+}
+
+/// The kernel allows a request when one exception has all of it, so each also says what those around it say.
+fn widen(exceptions: &mut [Rule]) {
+    for at in 0..exceptions.len() {
+        let around = exceptions.iter().filter(|e| e.covers(&exceptions[at]));
+        exceptions[at].access = around.fold(0, |access, e| access | e.access);
+    }
 }
 
 /// Takes what `rule` covers out of the exceptions.
