@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use appc_spec::ImageId;
+
 use crate::archive::Compression;
 
 /// `Result` with this crate's [`Error`].
@@ -52,6 +54,60 @@ pub enum Error {
     /// An option has a value that cannot be.
     #[error("{0}")]
     Option(String),
+
+    /// An image's manifest breaks a rule.
+    #[error("bad image manifest: {0}")]
+    Manifest(appc_spec::Error),
+
+    /// No image in the store is meant by this ID or name.
+    #[error("no image {0} in the store: fetch it with `rkt fetch FILE`")]
+    NotStored(String),
+
+    /// Several images in the store have an ID that begins so.
+    #[error("image ID {prefix} is ambiguous, give more of it: {}", candidates.join(", "))]
+    Ambiguous {
+        /// What was asked for.
+        prefix: String,
+        /// Short IDs and names of the images.
+        candidates: Vec<String>,
+    },
+
+    /// An image cannot be removed while it is pinned.
+    #[error("image {} is in use by a pod: stop the pod first", .0.short())]
+    InUse(ImageId),
+
+    /// A stored image is not what was imported.
+    #[error("the stored image {} is damaged, {why}: fetch it again", id.short())]
+    Damaged {
+        /// The image.
+        id: ImageId,
+        /// What is wrong with it.
+        why: String,
+    },
+
+    /// The store was made by another version.
+    #[error("the store in {} has format {format}, which this version does not know: use the version that made it", dir.display())]
+    StoreFormat {
+        /// The data directory.
+        dir: PathBuf,
+        /// What its `format` says.
+        format: String,
+    },
+
+    /// What would be made exists.
+    #[error("{} exists", .0.display())]
+    Exists(PathBuf),
+
+    /// A dependency cannot be had.
+    #[error("dependency {dependency} of {image} {rule}")]
+    Dependency {
+        /// What the manifest asks for.
+        dependency: String,
+        /// The image whose manifest asks for it.
+        image: String,
+        /// What is wrong.
+        rule: String,
+    },
 
     /// A system call failed.
     #[error("{what}: {}", errno_text(cause))]

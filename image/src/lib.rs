@@ -5,6 +5,8 @@ pub mod copy;
 mod error;
 mod extract;
 mod progress;
+pub mod render;
+pub mod store;
 mod tree;
 
 pub use error::{Error, Result};

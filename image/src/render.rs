@@ -1,0 +1,182 @@
+//! From an image to the directories that make its root file system.
+//!
+//! An image lies on its dependencies, in the order of its manifest: each comes with its own dependencies below it, later ones
+//! overwrite earlier ones, and the image itself overwrites all. A→[B,C], C→[D] gives B, D, C, A from the bottom up. These are
+//! the layers of an overlay mount. An image that occurs twice (B→[D], C→[D]: D, B, D, C, A) is kept where it is
+//! topmost: whatever it holds is overwritten by itself there.
+//!
+//! A path whitelist applies to an image together with everything below it, so it cannot be had by stacking: such an image and
+//! its dependencies are merged into one tree of hard links (`merge.rs`), which is one layer for whoever depends on it, is kept in the
+//! store, and is made again when the store's gc has removed it.
+
+mod merge;
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::PathBuf;
+
+use appc_rooted::Root;
+use appc_spec::{Dependency, ImageId, ImageName};
+
+use crate::error::{Error, Result};
+use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, place, sync_file_system};
+
+/// No image has so long a chain of dependencies; the kernel takes 500 overlay layers at most.
+const DEEPEST: usize = 500;
+
+/// What an image's root file system is made of.
+#[derive(Debug)]
+pub struct Rendered {
+    /// All images that take part, bottom first; the last one is the image itself.
+    pub images: Vec<ImageId>,
+    /// The directories to stack, bottom first. Not to be written to.
+    pub lower: Vec<PathBuf>,
+    /// Keeps images and directories in the store.
+    pub pin: Pin,
+}
+
+/// Finds the dependencies of `image` in the store, all the way down, and says what to stack.
+///
+/// # Errors
+/// [`Error::Dependency`] names the image, its dependency, and what is wrong with it: missing, another ID, labels or size than
+/// the manifest asks for, or a cycle.
+pub fn layers(store: &Store, image: &StoredImage) -> Result<Rendered> {
+    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    renderer.visit(image)?;
+    let node = renderer.done.remove(&image.id).unwrap_or_default();
+    let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
+    Ok(Rendered { images: node.images, lower, pin: renderer.pin })
+}
+
+/// An image with everything below it.
+#[derive(Debug, Clone, Default)]
+struct Node {
+    images: Vec<ImageId>,
+    /// Names in `store/trees`.
+    layers: Vec<String>,
+}
+
+struct Renderer<'s> {
+    store: &'s Store,
+    pin: Pin,
+    done: HashMap<ImageId, Node>,
+    /// The images between the one asked for and the one being looked at.
+    chain: Vec<(ImageId, String)>,
+}
+
+impl Renderer<'_> {
+    fn visit(&mut self, image: &StoredImage) -> Result<()> {
+        if self.done.contains_key(&image.id) {
+            return Ok(());
+        }
+        self.pin.add(self.store, &image.id)?;
+        self.chain.push((image.id.clone(), image.manifest.name.to_string()));
+        let mut node = Node::default();
+        for dependency in &image.manifest.dependencies {
+            let below = self.find(image, dependency)?;
+            self.visit(&below)?;
+            let below = &self.done[&below.id];
+            node.images.extend_from_slice(&below.images);
+            node.layers.extend_from_slice(&below.layers);
+        }
+        self.chain.pop();
+        node.images.push(image.id.clone());
+        node.layers.push(image.id.to_string());
+        node.images = keep_last(node.images);
+        node.layers = keep_last(node.layers);
+        if !image.manifest.path_whitelist.is_empty() {
+            node.layers = vec![self.merged(&node, &image.manifest.path_whitelist)?];
+        }
+        self.done.insert(image.id.clone(), node);
+        Ok(())
+    }
+
+    /// The stored image that is meant by a dependency of `image`.
+    fn find(&self, image: &StoredImage, wanted: &Dependency) -> Result<StoredImage> {
+        let name = ImageName { name: wanted.image_name.clone(), labels: wanted.labels.clone() };
+        let wrong = |rule: String| Error::Dependency {
+            dependency: name.to_string(),
+            image: image.manifest.name.to_string(),
+            rule,
+        };
+        let found = match &wanted.image_id {
+            Some(id) => self.store.get(id),
+            None => self.store.resolve(&Query::Name(name.clone())),
+        };
+        let found = match found {
+            Err(Error::NotStored(_)) => {
+                let id =
+                    wanted.image_id.as_ref().map(|id| format!(" with the image ID {}", id.short())).unwrap_or_default();
+                return Err(wrong(format!("is not in the store{id}: fetch it with `rkt fetch FILE`")));
+            }
+            found => found?,
+        };
+        if !wanted.labels.match_image(&found.manifest.labels) {
+            return Err(wrong(format!("has the image ID {}, but not these labels", found.id.short())));
+        }
+        if let Some(size) = wanted.size.filter(|size| *size != found.size) {
+            return Err(wrong(format!("must have {size} bytes, the stored image has {}", found.size)));
+        }
+        if let Some(start) = self.chain.iter().position(|(id, _)| *id == found.id) {
+            let names: Vec<&str> = self.chain[start..].iter().map(|(_, name)| name.as_str()).collect();
+            return Err(wrong(format!("depends on itself: {} → {}", names.join(" → "), names[0])));
+        }
+        if self.chain.len() >= DEEPEST {
+            return Err(wrong(format!("is below more than {DEEPEST} others")));
+        }
+        Ok(found)
+    }
+
+    /// The name in `store/trees` of the merged tree of `node`, which is made unless it is there.
+    fn merged(&self, node: &Node, whitelist: &[String]) -> Result<String> {
+        let key = merged_key(&node.layers);
+        let place_of_tree = self.store.tree_dir(&key);
+        if place_of_tree.exists() {
+            return Ok(key);
+        }
+        let work = WorkDir::new(self.store)?;
+        let tree = work.path().join("tree");
+        let rootfs = tree.join("rootfs");
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+        let open = |path: PathBuf| Root::open(&path).on("open", &path);
+        let layers = node.layers.iter().map(|key| open(self.store.tree_dir(key).join("rootfs")));
+        let layers = layers.collect::<Result<Vec<Root>>>()?;
+        merge::merge(&layers, whitelist, &open(rootfs)?)?;
+        let images: String = node.images.iter().map(|id| format!("{id}\n")).collect();
+        fs::write(tree.join("images"), images).on("write", tree.join("images"))?;
+        sync_file_system(work.path())?;
+        let _lock = self.store.lock()?;
+        // Somebody may have been quicker, and may be using theirs.
+        if !place_of_tree.exists() {
+            place(&tree, &place_of_tree)?;
+        }
+        Ok(key)
+    }
+}
+
+/// The same layers, the whitelist being in the manifest of the topmost, give the same tree.
+fn merged_key(layers: &[String]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA512, layers.join("\n").as_bytes());
+    let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{RENDERED}{hex}")
+}
+
+/// Leaves every value only where it occurs last.
+fn keep_last<T: Clone + Eq + std::hash::Hash>(values: Vec<T>) -> Vec<T> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<T> = values.into_iter().rev().filter(|value| seen.insert(value.clone())).collect();
+    kept.reverse();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_repeated_layers_the_topmost_stays() {
+        assert_eq!(keep_last("DBDCA".chars().collect()), ['B', 'D', 'C', 'A']);
+        assert_eq!(keep_last("BDCA".chars().collect()), ['B', 'D', 'C', 'A']);
+        assert_eq!(keep_last(Vec::<char>::new()), []);
+    }
+}

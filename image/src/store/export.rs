@@ -1,0 +1,132 @@
+//! Giving images out again: the archive as it came, or its files.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use appc_rooted::Root;
+use appc_spec::ImageId;
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+
+use super::metadata::damaged;
+use super::{IoContext, Store, remove_tree, work};
+use crate::archive::{self, Ownership, UnpackOptions};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+/// How an image is extracted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExtractOptions {
+    /// The directory becomes the root file system itself, instead of getting `manifest` and `rootfs`.
+    pub rootfs_only: bool,
+    /// A directory that exists is replaced, instead of being an error.
+    pub overwrite: bool,
+}
+
+impl Store {
+    /// Writes the archive into `out`, byte for byte as it was fetched.
+    pub fn export(&self, id: &ImageId, mut out: impl Write, progress: &dyn Progress) -> Result<()> {
+        let (mut blob, size) = self.open_blob(id)?;
+        progress.start(Some(size), "exporting");
+        let mut block = vec![0; 1 << 20];
+        loop {
+            let length = blob.read(&mut block).on("read", self.blob(id))?;
+            if length == 0 {
+                break;
+            }
+            out.write_all(&block[..length]).map_err(Error::io("cannot write the exported image"))?;
+            progress.advance(length as u64);
+        }
+        progress.finish();
+        Ok(())
+    }
+
+    /// Extracts the image, without its dependencies, as the directory `dir`: `manifest` and `rootfs`, or the root file system alone.
+    ///
+    /// The archive is read and checked again. `dir` appears when all of it is there, and what it replaces goes after that.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] without `overwrite`; [`Error::Option`] for a directory that nobody means to replace, such as `/`.
+    pub fn extract(&self, id: &ImageId, dir: &Path, options: ExtractOptions, progress: &dyn Progress) -> Result<()> {
+        let target = self.extraction_target(dir, options.overwrite)?;
+        let (blob, size) = self.open_blob(id)?;
+        let above = target.parent().unwrap_or(Path::new("/"));
+        // In the same directory: an ordinary user cannot move one that is read-only into another.
+        let new = Beside(work::fresh(above, ".extract-", |path| fs::create_dir(path)).on("write to", above)?);
+        let old = Beside(new.0.with_extension("old"));
+        let rootfs = if options.rootfs_only { new.0.clone() } else { new.0.join("rootfs") };
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+        let root = Root::open(&rootfs).on("open", &rootfs)?;
+        let ownership = Ownership::of_this_process();
+        let unpack = UnpackOptions { ownership, total: Some(size), ..Default::default() };
+        let unpacked = archive::unpack(blob, &root, &unpack, progress)?;
+        if unpacked.image_id != *id {
+            return Err(damaged(id, format!("its archive has the image ID {}", unpacked.image_id)));
+        }
+        if !options.rootfs_only {
+            fs::write(new.0.join("manifest"), &unpacked.manifest).on("write", new.0.join("manifest"))?;
+        }
+        if options.overwrite {
+            work::found(fs::rename(&target, &old.0)).on("replace", &target)?;
+        }
+        if let Err(e) = rename_new(&new.0, &target) {
+            // Put back what was there; when there was nothing, there is nothing to put back.
+            let _ = fs::rename(&old.0, &target);
+            return Err(e).on("create", &target);
+        }
+        Ok(())
+    }
+
+    fn open_blob(&self, id: &ImageId) -> Result<(File, u64)> {
+        let Some((metadata, _)) = self.metadata(id)? else { return Err(Error::NotStored(id.to_string())) };
+        let path = self.blob(id);
+        let blob = work::found(File::open(&path)).on("read", &path)?;
+        let blob = blob.ok_or_else(|| damaged(id, "its archive is missing".into()))?;
+        let size = blob.metadata().on("read", &path)?.len();
+        if size != metadata.size {
+            return Err(damaged(id, format!("its archive has {size} bytes, it came with {}", metadata.size)));
+        }
+        Ok((blob, size))
+    }
+
+    /// `dir` without links, `.` and `..`, when it is one that may be made or replaced.
+    fn extraction_target(&self, dir: &Path, overwrite: bool) -> Result<PathBuf> {
+        match work::found(fs::symlink_metadata(dir)).on("use", dir)? {
+            None => {
+                let name = dir.file_name().ok_or_else(|| Error::Option(format!("{} is no name", dir.display())))?;
+                let above = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                return Ok(fs::canonicalize(above).on("use", above)?.join(name));
+            }
+            Some(_) if !overwrite => return Err(Error::Exists(dir.to_owned())),
+            Some(_) => {}
+        }
+        let target = fs::canonicalize(dir).on("use", dir)?;
+        if target == Path::new("/") {
+            return Err(Error::Option("this would delete your root filesystem. Refusing.".into()));
+        }
+        let store = fs::canonicalize(&self.dir).on("use", &self.dir)?;
+        if store.starts_with(&target) || target.starts_with(&store) {
+            return Err(Error::Option(format!("this would delete the store in {}. Refusing.", store.display())));
+        }
+        Ok(target)
+    }
+}
+
+/// Renames a directory, in place of nothing.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // Not every file system has that flag; then an empty directory may be replaced.
+        Err(Errno::INVAL) => fs::rename(from, to),
+        done => Ok(done?),
+    }
+}
+
+/// A directory that is removed at the end, whatever is in it.
+struct Beside(PathBuf);
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = remove_tree::remove(&self.0);
+    }
+}

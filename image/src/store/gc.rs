@@ -1,0 +1,115 @@
+//! Removing images, and what killed processes left.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use appc_spec::ImageId;
+
+use super::lookup::entries;
+use super::{IoContext, Store, remove_tree, sync_dir, work};
+use crate::error::{Error, Result};
+
+/// The names of trees that were merged from several images begin so; other trees are called as their image.
+pub(crate) const RENDERED: &str = "rendered-";
+
+/// What [`Store::gc`] removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Work that no process was doing any more.
+    pub abandoned: usize,
+    /// Blobs, trees and directories that belonged to no image.
+    pub leftovers: usize,
+    /// Merged trees that nobody uses. They are made again when needed.
+    pub rendered: usize,
+}
+
+impl Store {
+    /// Removes the image and everything that was made from it.
+    ///
+    /// # Errors
+    /// [`Error::NotStored`], [`Error::InUse`] while it is pinned.
+    pub fn remove(&self, id: &ImageId) -> Result<()> {
+        let image = self.image_dir(id);
+        let missing = || Error::NotStored(id.to_string());
+        // Before the lock, which a store that does not exist has no place for.
+        if !image.join("metadata").exists() {
+            return Err(missing());
+        }
+        let _lock = self.lock()?;
+        if !image.exists() {
+            return Err(missing());
+        }
+        let _unused = self.lock_unused(id)?.ok_or_else(|| Error::InUse(id.clone()))?;
+        let metadata = image.join("metadata");
+        work::found(fs::remove_file(&metadata)).on("remove", &metadata)?.ok_or_else(missing)?;
+        sync_dir(&image)?;
+        // From here on it is not in the store, and the rest is anybody's to remove.
+        for key in self.rendered_trees()? {
+            if self.rendered_from(&key)?.contains(id) {
+                self.remove_path("store/trees", &key)?;
+            }
+        }
+        self.remove_path("store/trees", &id.to_string())?;
+        self.remove_path("store/blobs/sha512", id.hex())?;
+        self.remove_path("store/images", &id.to_string())
+    }
+
+    /// Removes what belongs to no image, and merged trees of images that are neither pinned nor in `in_use`.
+    pub fn gc(&self, in_use: &[ImageId]) -> Result<Report> {
+        if !self.dir.join("store/images").exists() {
+            return Ok(Report::default());
+        }
+        let mut report = Report { abandoned: work::remove_abandoned(self)?, ..Report::default() };
+        let _lock = self.lock()?;
+        let stored = |id: &ImageId| self.image_dir(id).join("metadata").exists();
+        let images: BTreeSet<ImageId> = self.ids()?.into_iter().filter(stored).collect();
+        for key in self.rendered_trees()? {
+            let from = self.rendered_from(&key)?;
+            if !self.still_needed(&from, &images, in_use)? {
+                self.remove_path("store/trees", &key)?;
+                report.rendered += 1;
+            }
+        }
+        let names: BTreeSet<String> = images.iter().map(ImageId::to_string).collect();
+        let digests: BTreeSet<&str> = images.iter().map(ImageId::hex).collect();
+        for (folder, owned) in [
+            (
+                "store/trees",
+                &(|name: &str| name.starts_with(RENDERED) || names.contains(name)) as &dyn Fn(&str) -> bool,
+            ),
+            ("store/blobs/sha512", &|name| digests.contains(name)),
+            ("store/images", &|name| names.contains(name)),
+        ] {
+            for name in entries(&self.dir.join(folder))?.iter().filter(|name| !owned(name)) {
+                self.remove_path(folder, name)?;
+                report.leftovers += 1;
+            }
+        }
+        Ok(report)
+    }
+
+    /// Whether a merged tree has all its images and somebody who uses the last of them.
+    fn still_needed(&self, from: &[ImageId], images: &BTreeSet<ImageId>, in_use: &[ImageId]) -> Result<bool> {
+        let Some(top) = from.last() else { return Ok(false) };
+        let whole = from.iter().all(|id| images.contains(id));
+        Ok(whole && (in_use.contains(top) || self.lock_unused(top)?.is_none()))
+    }
+
+    fn rendered_trees(&self) -> Result<Vec<String>> {
+        let mut keys = entries(&self.dir.join("store/trees"))?;
+        keys.retain(|key| key.starts_with(RENDERED));
+        Ok(keys)
+    }
+
+    /// The images that a merged tree was made from, itself last; none when it is not whole.
+    fn rendered_from(&self, key: &str) -> Result<Vec<ImageId>> {
+        let path = self.tree_dir(key).join("images");
+        let list = work::found(fs::read_to_string(&path)).on("read", &path)?.unwrap_or_default();
+        Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
+        let path = self.dir.join(folder).join(name);
+        remove_tree::remove(&path).on("remove", &path)
+    }
+}

@@ -1,0 +1,161 @@
+//! Taking an image into the store: one pass over its bytes, one rename that counts.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use appc_rooted::Root;
+use appc_spec::{ImageId, ImageManifest};
+
+use super::metadata::{Fingerprint, Metadata};
+use super::{IoContext, Store, StoredImage, WorkDir, remove_tree, sync_dir};
+use crate::archive::{self, Ownership, UnpackOptions, Unpacked};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+
+impl Store {
+    /// Imports the image archive `source`; `origin` says where it comes from.
+    ///
+    /// An image that is in the store already stays as it is and only its source and time of use change. A file that has not
+    /// changed since it was imported is not even read. Any number of processes may import at once.
+    ///
+    /// # Errors
+    /// What is wrong with the archive or its manifest, or why the store cannot be written to. Then nothing has changed.
+    pub fn import(&self, source: File, origin: &str, progress: &dyn Progress) -> Result<StoredImage> {
+        let before = Fingerprint::of(&source).on("read", origin)?;
+        if let Some(id) = self.known(before.as_ref(), origin)? {
+            self.touch(&id);
+            return self.get(&id);
+        }
+        let work = WorkDir::new(self)?;
+        let file = source.try_clone().on("read", origin)?;
+        let unpacked = unpack(source, work.path(), progress)?;
+        let manifest = ImageManifest::parse(&unpacked.manifest).map_err(Error::Manifest)?;
+        let mut metadata = Metadata::new(&manifest, origin);
+        metadata.size = unpacked.size;
+        metadata.tree_size = unpacked.tree_size;
+        let omitted = unpacked.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
+        metadata.omitted = omitted.collect();
+        // A file that changed while it was read is not what it is now.
+        metadata.file = before.filter(|before| Fingerprint::of(&file).ok().flatten().as_ref() == Some(before));
+        write_image(work.path(), &unpacked.manifest, &metadata)?;
+        sync_file_system(work.path())?;
+        self.commit(&unpacked.image_id, &work, metadata)?;
+        self.get(&unpacked.image_id)
+    }
+
+    /// The stored image that was last imported from this very file.
+    fn known(&self, file: Option<&Fingerprint>, origin: &str) -> Result<Option<ImageId>> {
+        let Some(file) = file else { return Ok(None) };
+        for id in self.ids()? {
+            // An image whose metadata cannot be read is not this one.
+            let Ok(Some((metadata, _))) = self.metadata(&id) else { continue };
+            let same = metadata.file.as_ref() == Some(file) && metadata.source == origin;
+            if same && self.is_whole(&id) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_whole(&self, id: &ImageId) -> bool {
+        self.tree(id).is_dir() && self.blob(id).is_file() && self.image_dir(id).join("manifest").is_file()
+    }
+
+    /// Moves what is in `work` into the store.
+    fn commit(&self, id: &ImageId, work: &WorkDir, metadata: Metadata) -> Result<()> {
+        let _lock = self.lock()?;
+        let stored = self.metadata(id).ok().flatten();
+        let image = work.path().join("image");
+        let parts =
+            [(work.path().join("blob"), self.blob(id)), (work.path().join("tree"), self.tree_dir(&id.to_string()))];
+        match stored {
+            Some((stored, _)) => {
+                self.mend(&parts, id, stored.size)?;
+                self.update(image, id, stored, metadata)
+            }
+            None => {
+                let mut parts = parts.to_vec();
+                parts.push((image, self.image_dir(id)));
+                place_all(&parts)
+            }
+        }
+    }
+
+    /// Puts parts in place that a stored image has lost. Those that it has stay: pods may be using them.
+    fn mend(&self, parts: &[(PathBuf, PathBuf); 2], id: &ImageId, size: u64) -> Result<()> {
+        let [blob, tree] = parts;
+        if fs::metadata(self.blob(id)).map(|m| m.len()).ok() != Some(size) {
+            place(&blob.0, &blob.1)?;
+        }
+        if !self.tree(id).is_dir() {
+            place(&tree.0, &tree.1)?;
+        }
+        Ok(())
+    }
+
+    /// Replaces what is known about a stored image.
+    fn update(&self, work: PathBuf, id: &ImageId, stored: Metadata, mut metadata: Metadata) -> Result<()> {
+        let image = self.image_dir(id);
+        metadata.imported = stored.imported;
+        // The bytes that are exported may be the ones that came first, compressed in another way.
+        metadata.size = fs::metadata(self.blob(id)).on("read", self.blob(id))?.len();
+        metadata.write(&work.join("metadata"))?;
+        for name in ["manifest", "metadata"] {
+            let new = work.join(name);
+            File::open(&new).and_then(|file| file.sync_all()).on("sync", &new)?;
+            fs::rename(&new, image.join(name)).on("write to", &image)?;
+        }
+        Ok(())
+    }
+}
+
+/// Places all parts, or none.
+fn place_all(parts: &[(PathBuf, PathBuf)]) -> Result<()> {
+    for (done, (from, to)) in parts.iter().enumerate() {
+        if let Err(e) = place(from, to) {
+            // Back to where the work directory's end is theirs too.
+            parts[..done].iter().for_each(|(from, to)| drop(fs::rename(to, from)));
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+/// Renames `from` to `to`, in place of what nobody owns, and makes that durable.
+pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
+    remove_tree::remove(to).on("remove", to)?;
+    fs::rename(from, to).on("write to", to)?;
+    to.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`.
+fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked> {
+    let blob = work.join("blob");
+    let rootfs = work.join("tree/rootfs");
+    fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+    let tee = File::create_new(&blob).on("create", &blob)?;
+    tee.set_permissions(Permissions::from_mode(0o644)).on("create", &blob)?;
+    let total = source.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
+    let options =
+        UnpackOptions { tee: Some(tee), ownership: Ownership::of_this_process(), total, ..Default::default() };
+    let root = Root::open(&rootfs).on("open", &rootfs)?;
+    archive::unpack(source, &root, &options, progress)
+}
+
+fn write_image(work: &Path, manifest: &[u8], metadata: &Metadata) -> Result<()> {
+    let image = work.join("image");
+    fs::create_dir(&image).on("create", &image)?;
+    fs::write(image.join("manifest"), manifest).on("write", image.join("manifest"))?;
+    metadata.write(&image.join("metadata"))?;
+    for (path, mode) in [(image.join("manifest"), 0o644), (image.join("metadata"), 0o644), (image, 0o755)] {
+        fs::set_permissions(&path, Permissions::from_mode(mode)).on("write", &path)?;
+    }
+    Ok(())
+}
+
+/// Everything written so far is on the disk: one call instead of one for each file.
+pub(crate) fn sync_file_system(path: &Path) -> Result<()> {
+    let dir = File::open(path).on("open", path)?;
+    rustix::fs::syncfs(dir).map_err(Into::into).on("sync the file system of", path)
+}

@@ -1,0 +1,177 @@
+//! Finding images: by ID, by the beginning of an ID, by name and labels.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::str::FromStr;
+
+use appc_spec::{ImageId, ImageIdPrefix, ImageManifest, ImageName, Labels, host_arch};
+
+use super::metadata::{Summary, damaged};
+use super::{IoContext, Store, work};
+use crate::error::{Error, Result};
+
+/// An image in the store.
+#[derive(Debug, Clone)]
+pub struct StoredImage {
+    /// The image ID.
+    pub id: ImageId,
+    /// The image manifest.
+    pub manifest: ImageManifest,
+    /// Where the image was last fetched from.
+    pub source: String,
+    /// When it was first imported, nanoseconds since 1970.
+    pub imported: i64,
+    /// When it was last imported or pinned, nanoseconds since 1970.
+    pub last_used: i64,
+    /// The size of the archive as it was fetched.
+    pub size: u64,
+    /// The size of the files in its tree.
+    pub tree_size: u64,
+    /// What could not be extracted by the user who imported it: a path and what it is.
+    pub omitted: Vec<(String, String)>,
+}
+
+/// How somebody names an image in the store.
+#[derive(Debug, Clone)]
+pub enum Query {
+    /// By an ID or the beginning of one: `sha512-` and at least two digits.
+    Id(ImageIdPrefix),
+    /// By name and labels: `example.com/app:1.0,arch=amd64`.
+    Name(ImageName),
+}
+
+impl FromStr for Query {
+    type Err = appc_spec::Error;
+
+    fn from_str(text: &str) -> Result<Query, appc_spec::Error> {
+        match text.starts_with("sha512-") {
+            true => text.parse().map(Query::Id),
+            false => text.parse().map(Query::Name),
+        }
+    }
+}
+
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Query::Id(prefix) => prefix.fmt(f),
+            Query::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Store {
+    /// The image with this ID.
+    ///
+    /// # Errors
+    /// [`Error::NotStored`] when there is none.
+    pub fn get(&self, id: &ImageId) -> Result<StoredImage> {
+        let summary = self.summary(id)?.ok_or_else(|| Error::NotStored(id.to_string()))?;
+        self.load(summary)
+    }
+
+    /// The image that `query` means.
+    ///
+    /// By name, every label asked for must be in the image with the same value; labels not asked for are free. Of several
+    /// images the one made for this machine is preferred, then the one imported last.
+    ///
+    /// # Errors
+    /// [`Error::NotStored`] when there is none, [`Error::Ambiguous`] when several IDs begin like that.
+    pub fn resolve(&self, query: &Query) -> Result<StoredImage> {
+        let mut found = self.find(query)?;
+        if let (Query::Id(prefix), 2..) = (query, found.len()) {
+            let candidates = found.iter().map(Summary::describe).collect();
+            return Err(Error::Ambiguous { prefix: prefix.to_string(), candidates });
+        }
+        if found.is_empty() {
+            return Err(Error::NotStored(query.to_string()));
+        }
+        self.load(found.swap_remove(0))
+    }
+
+    /// All images, by name, then by import time.
+    pub fn list(&self) -> Result<Vec<Summary>> {
+        // One that is being removed, or was never wholly imported, is none.
+        let mut images = self.summaries(&self.ids()?)?;
+        images.sort_by(|a, b| (&a.name, a.imported, &a.id).cmp(&(&b.name, b.imported, &b.id)));
+        Ok(images)
+    }
+
+    /// The manifest as it is in the archive, byte for byte.
+    pub fn manifest_bytes(&self, id: &ImageId) -> Result<Vec<u8>> {
+        let path = self.image_dir(id).join("manifest");
+        work::found(fs::read(&path)).on("read", &path)?.ok_or_else(|| Error::NotStored(id.to_string()))
+    }
+
+    fn load(&self, summary: Summary) -> Result<StoredImage> {
+        let Summary { id, source, imported, last_used, size, tree_size, omitted, .. } = summary;
+        let manifest = self.manifest_bytes(&id)?;
+        let manifest = ImageManifest::parse(&manifest).map_err(|e| damaged(&id, format!("manifest: {e}")))?;
+        Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted })
+    }
+
+    /// The names in `images/`, of which some may be left over.
+    pub(super) fn ids(&self) -> Result<Vec<ImageId>> {
+        let names = entries(&self.dir.join("store/images"))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// All images that `query` fits, the one that [`Store::resolve`] takes first.
+    pub fn find(&self, query: &Query) -> Result<Vec<Summary>> {
+        match query {
+            Query::Id(prefix) => self.find_by_id(prefix),
+            Query::Name(name) => self.find_by_name(name),
+        }
+    }
+
+    fn find_by_id(&self, prefix: &ImageIdPrefix) -> Result<Vec<Summary>> {
+        if let Ok(id) = prefix.to_string().parse::<ImageId>() {
+            return Ok(self.summary(&id)?.into_iter().collect());
+        }
+        let ids: Vec<ImageId> = self.ids()?.into_iter().filter(|id| prefix.matches(id)).collect();
+        let mut found = self.summaries(&ids)?;
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(found)
+    }
+
+    fn find_by_name(&self, wanted: &ImageName) -> Result<Vec<Summary>> {
+        let mut found = self.list()?;
+        found.retain(|image| image.name == wanted.name && wanted.labels.match_image(&image.labels));
+        found.sort_by_cached_key(|image| (foreign(&image.labels), Reverse(image.imported), image.id.clone()));
+        Ok(found)
+    }
+}
+
+impl Summary {
+    /// The name with the version, as people write it: `example.com/app:1.0`.
+    pub fn name_and_version(&self) -> String {
+        match self.labels.get("version") {
+            Some(version) => format!("{}:{version}", self.name),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// The image among others: `sha512-0123456789ab (example.com/app:1.0)`.
+    pub fn describe(&self) -> String {
+        format!("{} ({})", self.id.short(), self.name_and_version())
+    }
+}
+
+/// Whether the labels say that the image is for another kind of machine than this one.
+fn foreign(labels: &Labels) -> bool {
+    let other = |label, here| labels.get(label).is_some_and(|value| value != here);
+    other("os", "linux") || other("arch", host_arch())
+}
+
+/// The names in the directory `path`; none when it is missing.
+pub(super) fn entries(path: &Path) -> Result<Vec<String>> {
+    let Some(entries) = work::found(fs::read_dir(path)).on("list", path)? else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        // Nothing with a name that is not UTF-8 is ours.
+        names.extend(entry.on("list", path)?.file_name().into_string());
+    }
+    Ok(names)
+}

@@ -1,0 +1,70 @@
+//! Keeping images in the store while they are used.
+
+use std::fs::File;
+
+use appc_spec::ImageId;
+use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+
+use super::{IoContext, Store, work};
+use crate::error::{Error, Result};
+
+/// Keeps images, and the trees made from them, in the store until it is dropped or the process ends.
+#[derive(Debug, Default)]
+pub struct Pin {
+    /// Locked directories.
+    images: Vec<File>,
+}
+
+impl Pin {
+    /// Keeps one more image.
+    pub(crate) fn add(&mut self, store: &Store, id: &ImageId) -> Result<()> {
+        self.images.push(store.pin_one(id)?);
+        Ok(())
+    }
+}
+
+impl Store {
+    /// Keeps `images` in the store for as long as the pin lives, and marks them as used now.
+    ///
+    /// # Errors
+    /// [`Error::NotStored`] when one of them is not there (any more).
+    pub fn pin<'i>(&self, images: impl IntoIterator<Item = &'i ImageId>) -> Result<Pin> {
+        let mut pin = Pin::default();
+        for id in images {
+            pin.add(self, id)?;
+        }
+        Ok(pin)
+    }
+
+    fn pin_one(&self, id: &ImageId) -> Result<File> {
+        let missing = || Error::NotStored(id.to_string());
+        let path = self.image_dir(id);
+        let dir = work::found(File::open(&path)).on("open", &path)?.ok_or_else(missing)?;
+        work::flock(&dir, FlockOperation::LockShared).on("lock", &path)?;
+        // Somebody may have removed it between the two.
+        if !work::still_at(&dir, &path).on("open", &path)? || !path.join("metadata").exists() {
+            return Err(missing());
+        }
+        self.touch(id);
+        Ok(dir)
+    }
+
+    /// Notes that the image is used now. A store that can only be read does without.
+    pub(super) fn touch(&self, id: &ImageId) {
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+        let times = Timestamps { last_access: omit, last_modification: now };
+        let _ = rustix::fs::utimensat(CWD, self.image_dir(id).join("metadata"), &times, AtFlags::empty());
+    }
+
+    /// The image's directory, locked so that nobody uses the image; nothing when somebody does.
+    pub(super) fn lock_unused(&self, id: &ImageId) -> Result<Option<File>> {
+        let path = self.image_dir(id);
+        let dir = File::open(&path).on("open", &path)?;
+        match work::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(dir)),
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Ok(None),
+            Err(e) => Err(e).on("lock", &path),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Directories for work on its way, which tell the living from what a killed process left.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+
+use super::{IoContext, Store, remove_tree};
+use crate::error::Result;
+
+/// What directories of this kind are called; others may use `tmp/` too.
+const PREFIX: &str = "store-";
+
+/// A directory below `tmp/`, locked while it is worked in, removed with everything in it when dropped.
+#[derive(Debug)]
+pub(crate) struct WorkDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl WorkDir {
+    pub(crate) fn new(store: &Store) -> Result<WorkDir> {
+        let tmp = store.dir.join("tmp");
+        loop {
+            let path = fresh(&tmp, PREFIX, |path| DirBuilder::new().mode(0o700).create(path)).on("write to", &tmp)?;
+            // Between its making and its locking it looks abandoned: when it was taken for that, make another.
+            if let Some(lock) = try_lock(&path).on("lock", &path)? {
+                return Ok(WorkDir { path, _lock: lock });
+            }
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for WorkDir {
+    fn drop(&mut self) {
+        // What cannot be removed now is found by the next gc.
+        let _ = remove_tree::remove(&self.path);
+    }
+}
+
+/// Removes the directories that nobody works in any more, and returns how many.
+pub(super) fn remove_abandoned(store: &Store) -> Result<usize> {
+    let tmp = store.dir.join("tmp");
+    let mut removed = 0;
+    for entry in super::lookup::entries(&tmp)? {
+        let path = tmp.join(&entry);
+        if !entry.starts_with(PREFIX) {
+            continue;
+        }
+        match try_lock(&path).on("lock", &path)? {
+            Some(_lock) => remove_tree::remove(&path).on("remove", &path)?,
+            None => continue,
+        }
+        removed += 1;
+    }
+    Ok(removed)
+}
+
+/// The lock of the directory `path`, unless somebody holds it or the directory has gone.
+fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let Some(file) = found(File::open(path))? else { return Ok(None) };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(e) => Err(e),
+        Ok(()) => Ok(still_at(&file, path)?.then_some(file)),
+    }
+}
+
+/// `flock(2)`, which a signal does not end.
+pub(super) fn flock(file: &File, operation: FlockOperation) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::flock(file, operation))?)
+}
+
+/// Whether `path` still names the open `file`.
+pub(super) fn still_at(file: &File, path: &Path) -> io::Result<bool> {
+    let Some(now) = found(fs::symlink_metadata(path))? else { return Ok(false) };
+    let then = file.metadata()?;
+    Ok((then.dev(), then.ino()) == (now.dev(), now.ino()))
+}
+
+/// A missing file is no error but nothing.
+pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Makes something with a new name below `dir`. (`tempfile` would put that name into each error.)
+pub(super) fn fresh(dir: &Path, prefix: &str, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let path = dir.join(format!("{prefix}{}-{serial}", std::process::id()));
+        match make(&path) {
+            // Left by another process of that number, or by one in another pid namespace.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            done => return done.map(|()| path),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_living_are_left_alone_and_the_rest_is_collected() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let living = WorkDir::new(&store).unwrap();
+        fs::create_dir_all(dir.path().join("tmp/store-dead/a/b")).unwrap();
+        fs::create_dir(dir.path().join("tmp/other")).unwrap();
+        assert_eq!(remove_abandoned(&store).unwrap(), 1);
+        assert!(living.path().exists() && dir.path().join("tmp/other").exists());
+        drop(living);
+        assert_eq!(fs::read_dir(dir.path().join("tmp")).unwrap().count(), 1);
+    }
+}
