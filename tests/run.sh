@@ -53,6 +53,7 @@ missing() {
     done
     busybox=$(command -v busybox) || busybox=
     if [ -z "$busybox" ] || ldd "$busybox" >/dev/null 2>&1; then echo busybox-static; fi
+    [ -x /usr/bin/time ] || echo time
     ls /boot/vmlinuz-*cloud* >/dev/null 2>&1 || echo linux-image-cloud-amd64
 }
 
