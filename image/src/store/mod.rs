@@ -49,6 +49,7 @@ pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
 pub use metadata::Summary;
 pub use pin::Pin;
+pub use remove_tree::remove as remove_tree;
 pub(crate) use work::WorkDir;
 
 use crate::error::{Error, Result};

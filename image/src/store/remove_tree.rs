@@ -15,7 +15,7 @@ const DEPTH: usize = 64;
 ///
 /// Directories deeper than [`DEPTH`] are first moved up into `path` itself, so that neither open files nor the length of
 /// a path nor the stack grow with the depth.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub fn remove(path: &Path) -> io::Result<()> {
     let top = match open_dir(CWD, path) {
         Ok(top) => top,
         Err(Errno::NOENT) => return Ok(()),
