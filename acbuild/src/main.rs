@@ -1,2 +1,54 @@
-//! `acbuild`: builds App Container Images.
-fn main() {}
+//! `acbuild`: builds App Container Images, one shell command at a time.
+
+mod cli;
+mod commands;
+mod context;
+mod error;
+mod history;
+mod install;
+mod outfile;
+mod output;
+mod progress;
+mod session;
+mod usage;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+
+use crate::cli::Cli;
+use crate::error::Error;
+use crate::session::Session;
+
+fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let parsed = Cli::command().try_get_matches_from(&typed).and_then(|m| Ok((Cli::from_arg_matches(&m)?, m)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return usage::report(&error, &typed),
+    };
+    let (command, arguments) = as_understood(&matches);
+    let session = Session::new(&cli.global, history::line(&command, &arguments));
+    match cli.command.run(&session) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Closed) => ExitCode::FAILURE,
+        Err(error) => {
+            output::note(format_args!("{}: {error}", command.join(" ")));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// The full name of the command that was typed, whatever was typed for it, and its positional arguments in order.
+fn as_understood(matches: &ArgMatches) -> (Vec<&str>, Vec<OsString>) {
+    let (mut at, mut names) = (matches, Vec::new());
+    while let Some((name, below)) = at.subcommand() {
+        names.push(name);
+        at = below;
+    }
+    let command = Cli::command();
+    let leaf = names.iter().fold(&command, |above, name| above.find_subcommand(name).unwrap_or(above));
+    let positionals = leaf.get_positionals().filter_map(|p| at.get_raw(p.get_id().as_str()));
+    (names, positionals.flatten().map(OsString::from).collect())
+}

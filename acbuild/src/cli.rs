@@ -1,0 +1,125 @@
+//! The command line: what can be typed, and which file answers it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::*;
+use crate::error::Result;
+use crate::session::Session;
+
+/// Builds App Container Images, one shell command at a time
+///
+/// A build is begun in a directory, changed by as many commands as it takes, written to an image file, and ended:
+/// between commands it lies in the directory .acbuild there. Any unambiguous beginning of a command's name will do.
+#[derive(Debug, Parser)]
+#[command(
+    name = "acbuild",
+    bin_name = "acbuild",
+    infer_subcommands = true,
+    args_override_self = true,
+    help_expected = true,
+    subcommand_value_name = "COMMAND",
+    max_term_width = 100,
+    after_help = "Example:
+  acbuild begin
+  acbuild set-name example.com/hello
+  acbuild copy hello /bin/hello
+  acbuild set-exec /bin/hello
+  acbuild write hello.aci
+  acbuild end"
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Print what is being done to standard error
+    #[arg(long, global = true)]
+    pub(crate) debug: bool,
+    /// Directory in which the build is kept, as .acbuild
+    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
+    pub(crate) work_path: PathBuf,
+    /// Do not record the command in the image's annotations
+    #[arg(long, global = true)]
+    pub(crate) no_history: bool,
+    /// Directory of the image store [default: $RKT_DIR, or that of rkt]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+}
+
+macro_rules! commands {
+    ($( $(#[$attribute:meta])* $name:ident($args:ty), )*) => {
+        /// The commands; each is described where it is defined.
+        #[derive(Debug, Subcommand)]
+        pub(crate) enum Command { $( $(#[$attribute])* $name($args), )* }
+
+        impl Command {
+            /// Does what was asked for.
+            pub(crate) fn run(&self, session: &Session) -> Result<()> {
+                match self { $( Command::$name(command) => command.run(session), )* }
+            }
+        }
+    };
+}
+
+commands! {
+    Begin(begin::Begin),
+    End(end::End),
+    Write(write::Write),
+    Copy(copy::Copy),
+    CopyToDir(copy_to_dir::CopyToDir),
+    SetName(set_name::SetName),
+    SetExec(set_exec::SetExec),
+    SetUser(set_user::SetUser),
+    SetGroup(set_group::SetGroup),
+    SetSuppGroups(set_supp_groups::SetSuppGroups),
+    #[command(visible_alias = "set-wd")]
+    SetWorkingDirectory(set_working_directory::SetWorkingDirectory),
+    #[command(visible_alias = "set-eh")]
+    SetEventHandler(set_event_handler::SetEventHandler),
+    SetTag(set_tag::SetTag),
+    Annotation(annotation::Annotation),
+    Label(label::Label),
+    Environment(environment::Environment),
+    Port(port::Port),
+    #[command(visible_alias = "volume")]
+    Mount(mount::Mount),
+    Isolator(isolator::Isolator),
+    Dependency(dependency::Dependency),
+    CatManifest(cat_manifest::CatManifest),
+    ReplaceManifest(replace_manifest::ReplaceManifest),
+    Version(version::Version),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound_and_every_command_has_help_and_an_example() {
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        check(&cli);
+    }
+
+    fn check(command: &clap::Command) {
+        let name = command.get_name();
+        if name == "help" {
+            return;
+        }
+        assert!(command.get_about().is_some(), "{name} has no help");
+        let children: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        let example = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(!children.is_empty() || example.contains("acbuild "), "{name} has no example");
+        children.into_iter().for_each(check);
+    }
+}

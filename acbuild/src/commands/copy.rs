@@ -1,0 +1,58 @@
+//! `acbuild copy`
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::context::Access;
+use crate::error::{Error, Result};
+use crate::install::Staged;
+use crate::session::Session;
+
+/// Copy a file or directory into the image
+///
+/// The path in the image is that of the copy itself, and missing directories above it are made. A directory that is
+/// already there is merged with the copied one and keeps its own owner and mode; "copy DIR /" puts what is in DIR into
+/// the root of the image.
+///
+/// Owners, modes, times, hard links, extended attributes and devices are kept. Links in the image are never followed
+/// out of it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  acbuild copy hello /bin/hello")]
+pub(crate) struct Copy {
+    /// File or directory to copy
+    path_on_host: PathBuf,
+    /// What it is to be in the image
+    path_in_aci: PathBuf,
+}
+
+impl Copy {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        session.debug(format_args!(
+            "Copying host:{} to aci:{}",
+            self.path_on_host.display(),
+            self.path_in_aci.display()
+        ));
+        let target = self.path_in_aci.as_os_str().as_bytes();
+        if target.ends_with(b"/") && !target.iter().all(|byte| *byte == b'/') {
+            let why = "there is a trailing path separator in the second operand: leave it out, or use copy-to-dir";
+            return Err(Error::refused(why));
+        }
+        copy(session, |staged| staged.add(&self.path_on_host, &self.path_in_aci))
+    }
+}
+
+/// Stages with `fill`, then moves everything into the image and records the command.
+pub(super) fn copy(session: &Session, fill: impl FnOnce(&mut Staged<'_>) -> Result<()>) -> Result<()> {
+    // What is made on the way must not depend on who builds.
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let build = session.build(Access::Change)?;
+    let mut manifest = build.manifest()?;
+    let mut staged = Staged::new(&build)?;
+    fill(&mut staged)?;
+    session.record(&mut manifest)?;
+    let new = build.prepare(&manifest)?;
+    staged.install()?;
+    new.commit()
+}

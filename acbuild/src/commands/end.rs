@@ -1,0 +1,21 @@
+//! `acbuild end`
+
+use clap::Args;
+
+use crate::context::Build;
+use crate::error::Result;
+use crate::session::Session;
+
+/// End a current build
+///
+/// Removes the directory .acbuild with everything in it; images that were written stay.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  acbuild end")]
+pub(crate) struct End {}
+
+impl End {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        session.debug("Ending the build");
+        Build::end(session.work_path())
+    }
+}

@@ -1,0 +1,63 @@
+//! One file per command: its arguments, its help, and what it does.
+
+pub(crate) mod annotation;
+pub(crate) mod begin;
+pub(crate) mod cat_manifest;
+pub(crate) mod copy;
+pub(crate) mod copy_to_dir;
+pub(crate) mod dependency;
+pub(crate) mod end;
+pub(crate) mod environment;
+pub(crate) mod isolator;
+pub(crate) mod label;
+pub(crate) mod mount;
+pub(crate) mod port;
+pub(crate) mod replace_manifest;
+pub(crate) mod set_event_handler;
+pub(crate) mod set_exec;
+pub(crate) mod set_group;
+pub(crate) mod set_name;
+pub(crate) mod set_supp_groups;
+pub(crate) mod set_tag;
+pub(crate) mod set_user;
+pub(crate) mod set_working_directory;
+pub(crate) mod version;
+pub(crate) mod write;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// More than any manifest or isolator has; what is longer was not meant to be one.
+const LONGEST_JSON: u64 = 16 << 20;
+
+/// Reads the JSON file that a command was given; `-` is standard input.
+fn read_json(path: &Path) -> Result<Vec<u8>> {
+    if path == Path::new("-") {
+        return read_all(io::stdin().lock(), path);
+    }
+    let file = File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", path.display())),
+        _ => Error::io("open", path)(e),
+    })?;
+    if file.metadata().map_err(Error::io("read", path))?.is_dir() {
+        return Err(Error::Refused(format!("{} is a directory, not a file of JSON", path.display())));
+    }
+    read_all(file, path)
+}
+
+fn read_all(source: impl Read, path: &Path) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    source.take(LONGEST_JSON + 1).read_to_end(&mut text).map_err(Error::io("read", path))?;
+    if text.len() as u64 > LONGEST_JSON {
+        return Err(Error::Refused(format!("{} is longer than {LONGEST_JSON} bytes", path.display())));
+    }
+    Ok(text)
+}
+
+/// What comes of a removal: an error of its own kind when there was nothing to remove.
+fn removed(done: bool, what: &str, name: &str) -> Result<()> {
+    if done { Ok(()) } else { Err(Error::NotFound(format!("{what} {name:?}"))) }
+}

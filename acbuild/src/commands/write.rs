@@ -1,0 +1,80 @@
+//! `acbuild write`
+
+use std::path::PathBuf;
+
+use appc_image::archive::{self, Compression, WriteOptions};
+use appc_spec::ImageManifest;
+use clap::Args;
+
+use super::begin::UNNAMED;
+use crate::context::Access;
+use crate::error::{Error, Result};
+use crate::outfile::OutFile;
+use crate::output;
+use crate::progress::Bar;
+use crate::session::Session;
+
+/// Write the image from the current build to a file
+///
+/// Prints the image ID. The file appears when it is complete; the build goes on afterwards. The same files and manifest
+/// always give the same image, and times later than $SOURCE_DATE_EPOCH are written as that when it is set.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  acbuild write hello-0.0.1-linux-amd64.aci")]
+pub(crate) struct Write {
+    /// File to write
+    #[arg(value_name = "ACI_PATH")]
+    path: PathBuf,
+    /// Replace the file when it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// How to compress it: none, gzip, bzip2, xz or zstd
+    #[arg(long, value_name = "KIND", default_value = "gzip", value_parser = parse_compression)]
+    compression: Compression,
+    /// How hard to compress, in the numbers of that kind; its own default without it
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
+}
+
+impl Write {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        session.debug(format_args!("Writing ACI to {}", self.path.display()));
+        let source_date_epoch = source_date_epoch()?;
+        let build = session.build(Access::Read)?;
+        let manifest = build.manifest_bytes()?;
+        check(&ImageManifest::parse(&manifest).map_err(Error::BadManifest)?)?;
+
+        let out = OutFile::create(&self.path, self.overwrite)?;
+        let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
+        let written = archive::write(&manifest, &build.rootfs()?, out.file()?, &options, &Bar::new())?;
+        out.publish()?;
+        output::sockets(&written.sockets);
+        output::result(written.image_id)
+    }
+}
+
+/// Whether an image with this manifest is worth writing.
+fn check(manifest: &ImageManifest) -> Result<()> {
+    if manifest.name.as_str() == UNNAMED {
+        return Err(Error::refused("can't write ACI, name was never set - try \"acbuild set-name example.com/NAME\""));
+    }
+    if manifest.app.as_ref().is_some_and(|app| app.exec.is_empty()) {
+        output::warning("exec command was never set.");
+    }
+    Ok(())
+}
+
+/// <https://reproducible-builds.org/specs/source-date-epoch/>
+fn source_date_epoch() -> Result<Option<i64>> {
+    let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else { return Ok(None) };
+    let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
+    let why = || {
+        Error::Refused(format!(
+            "SOURCE_DATE_EPOCH must be a number of seconds since 1970, not {text:?}: unset or correct it"
+        ))
+    };
+    seconds.map(Some).ok_or_else(why)
+}
+
+fn parse_compression(text: &str) -> Result<Compression, String> {
+    text.parse().map_err(|_| "it must be one of none, gzip, bzip2, xz, zstd".to_owned())
+}

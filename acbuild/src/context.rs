@@ -1,0 +1,273 @@
+//! The build in progress: a directory `.acbuild` under the working path.
+//!
+//! ```text
+//! .acbuild/
+//!   lock              flock(2): shared to read the build, exclusive to change it; lives as long as the directory
+//!   buildMode         "appc"; written last by `begin` and removed first by `end`: with it there is a build
+//!   currentaci/       the image as it will be written
+//!     manifest        replaced by rename, never written in place
+//!     rootfs/
+//!   manifest.new      the next manifest, until it is renamed
+//!   staging/          what `copy` is about to move into rootfs
+//! ```
+//!
+//! A process that waited for the lock may find that `end` removed the directory meanwhile, so the lock counts only
+//! if the file it is on is still the one the path leads to. A `begin` or `end` that was killed leaves a directory
+//! without `buildMode`: there is no build in it, and the next `begin` or `end` clears it away.
+
+mod draft;
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use appc_rooted::Root;
+use appc_spec::ImageManifest;
+use rustix::fs::FlockOperation;
+
+use crate::error::{Error, Result};
+
+pub(crate) use draft::Draft;
+
+const NAME: &str = ".acbuild";
+/// The content of `buildMode`.
+const APPC: &str = "appc";
+/// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
+const ENTRIES: [&str; 9] = [
+    "buildMode",
+    "manifest.new",
+    "staging",
+    "currentaci",
+    "target",
+    "work",
+    "depstore-tar",
+    "depstore-expanded",
+    "ociblobs",
+];
+const LOCK: &str = "lock";
+
+/// What a command is going to do with the build.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Look at it, beside others who look.
+    Read,
+    /// Change it, alone.
+    Change,
+}
+
+/// The build's directory, locked for as long as this lives.
+#[derive(Debug)]
+struct Locked {
+    dir: PathBuf,
+    _lock: File,
+}
+
+/// A build in progress.
+#[derive(Debug)]
+pub(crate) struct Build(Locked);
+
+/// A manifest on disk that is not yet the build's.
+#[derive(Debug)]
+pub(crate) struct NewManifest<'b> {
+    build: &'b Build,
+    committed: bool,
+}
+
+impl Locked {
+    /// Waits for the lock. `Ok(None)` when there is no directory, or it went away while waiting.
+    fn wait(work_path: &Path, access: Access) -> Result<Option<Locked>> {
+        loop {
+            let Some((dir, lock)) = open_lock(work_path, access)? else { return Ok(None) };
+            let operation = match access {
+                Access::Read => FlockOperation::LockShared,
+                Access::Change => FlockOperation::LockExclusive,
+            };
+            rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation))
+                .map_err(|e| Error::io("lock", dir.join(LOCK))(e.into()))?;
+            if is_at(&lock, &dir.join(LOCK))? {
+                return Ok(Some(Locked { dir, _lock: lock }));
+            }
+        }
+    }
+
+    fn has_build(&self) -> Result<bool> {
+        let path = self.dir.join("buildMode");
+        match fs::read_to_string(&path) {
+            Ok(mode) if mode == APPC => Ok(true),
+            // Killed while writing it.
+            Ok(mode) if mode.is_empty() => Ok(false),
+            Ok(mode) => {
+                let mode = mode.escape_debug();
+                Err(Error::Refused(format!("the build mode is \"{mode}\", and only {APPC} builds are supported")))
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io("read", path)(e)),
+        }
+    }
+
+    /// Removes everything but the lock, the sign that there is a build first.
+    fn clear(&self) -> Result<()> {
+        for name in ENTRIES {
+            remove_tree(self.dir.join(name))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the directory. The lock goes last, as others wait on it.
+    fn remove(&self) -> Result<()> {
+        self.clear()?;
+        let lock = self.dir.join(LOCK);
+        fs::remove_file(&lock).map_err(Error::io("remove", lock))?;
+        fs::remove_dir(&self.dir).map_err(Error::io("remove", &self.dir))
+    }
+}
+
+/// Whether `dir` holds anything that no build made.
+fn has_foreign_entry(dir: &Path) -> Result<bool> {
+    for entry in fs::read_dir(dir).map_err(Error::io("read", dir))? {
+        let name = entry.map_err(Error::io("read", dir))?.file_name();
+        if name != LOCK && !ENTRIES.iter().any(|known| name == *known) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Opens the lock file of the build below `work_path`, unless there is none.
+fn open_lock(work_path: &Path, access: Access) -> Result<Option<(PathBuf, File)>> {
+    let dir = work_path.join(NAME);
+    let path = dir.join(LOCK);
+    // NFS locks exclusively only what is open for writing.
+    let opened = OpenOptions::new().read(true).write(access == Access::Change).open(&path);
+    match opened {
+        Ok(lock) => Ok(Some((dir, lock))),
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("lock", path)(e)),
+        // A build of the original program has a lock file only while a command runs.
+        Err(_) if dir.join("buildMode").exists() => {
+            create_lock(&path)?;
+            open_lock(work_path, access)
+        }
+        Err(_) => Ok(None),
+    }
+}
+
+fn create_lock(path: &Path) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
+    options.open(path).map_err(Error::io("lock", path))
+}
+
+/// Whether `path` still leads to the open file.
+fn is_at(file: &File, path: &Path) -> Result<bool> {
+    let ours = file.metadata().map_err(Error::io("lock", path))?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(Error::io("lock", path)(e)),
+    }
+}
+
+impl Build {
+    /// Opens the build below `work_path`, waiting for others to be done with it.
+    ///
+    /// # Errors
+    /// [`Error::NoBuild`] also when the build ended while this waited.
+    pub(crate) fn open(work_path: &Path, access: Access) -> Result<Build> {
+        match Locked::wait(work_path, access)? {
+            Some(locked) if locked.has_build()? => Ok(Build(locked)),
+            _ => Err(Error::NoBuild),
+        }
+    }
+
+    /// Removes the build below `work_path`, also one that a killed `begin` left half made.
+    pub(crate) fn end(work_path: &Path) -> Result<()> {
+        let Some(locked) = Locked::wait(work_path, Access::Change)? else { return Err(Error::NoBuild) };
+        if has_foreign_entry(&locked.dir)? {
+            let why = format!("{} holds files that acbuild did not make: remove it by hand", locked.dir.display());
+            return Err(Error::Refused(why));
+        }
+        locked.remove()
+    }
+
+    /// The bytes of the manifest, as they will be written.
+    pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
+        let path = self.0.dir.join("currentaci/manifest");
+        fs::read(&path).map_err(Error::io("read", path))
+    }
+
+    /// The manifest.
+    pub(crate) fn manifest(&self) -> Result<ImageManifest> {
+        ImageManifest::parse(&self.manifest_bytes()?).map_err(Error::BadManifest)
+    }
+
+    /// The root file system.
+    pub(crate) fn rootfs(&self) -> Result<Root> {
+        let path = self.0.dir.join("currentaci/rootfs");
+        Root::open(&path).map_err(Error::io("open", path))
+    }
+
+    /// Where the build is kept; a tree that is copied into the build must leave it out.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+
+    /// An empty directory on the file system of the root file system.
+    pub(crate) fn staging(&self) -> Result<PathBuf> {
+        self.clear_staging()?;
+        let path = self.0.dir.join("staging");
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
+        Ok(path)
+    }
+
+    /// Removes what [`Build::staging`] made.
+    pub(crate) fn clear_staging(&self) -> Result<()> {
+        remove_tree(self.0.dir.join("staging"))
+    }
+
+    /// Validates `manifest` and puts it beside the present one.
+    pub(crate) fn prepare(&self, manifest: &ImageManifest) -> Result<NewManifest<'_>> {
+        manifest.validate()?;
+        let path = self.0.dir.join("manifest.new");
+        let new = NewManifest { build: self, committed: false };
+        // Not synced: a build in progress need not outlive the machine, what `write` makes must.
+        write_file(&path, manifest.to_json().as_bytes())?;
+        Ok(new)
+    }
+}
+
+impl NewManifest<'_> {
+    /// Makes it the build's manifest, at once and completely.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        let dir = &self.build.0.dir;
+        let path = dir.join("currentaci/manifest");
+        fs::rename(dir.join("manifest.new"), &path).map_err(Error::io("replace", path))?;
+        self.committed = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewManifest<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The next one is written over it anyway.
+            let _ = fs::remove_file(self.build.0.dir.join("manifest.new"));
+        }
+    }
+}
+
+fn remove_tree(path: PathBuf) -> Result<()> {
+    appc_image::store::remove_tree(&path).map_err(Error::io("remove", path))
+}
+
+/// Writes a whole file that others may read; half of one is not left behind.
+fn write_file(path: &Path, content: &[u8]) -> Result<()> {
+    use std::io::Write;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o644);
+    let mut file = options.open(path).map_err(Error::io("write", path))?;
+    file.write_all(content).map_err(|e| {
+        let _ = fs::remove_file(path); // The first error is the one to tell.
+        Error::io("write", path)(e)
+    })
+}

@@ -1,0 +1,99 @@
+//! A build on its way: what `begin` works on.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use appc_rooted::Root;
+use appc_spec::ImageManifest;
+use rustix::fs::FlockOperation;
+
+use super::{APPC, LOCK, Locked, NAME, create_lock, has_foreign_entry, is_at, write_file};
+use crate::error::{Error, Result};
+
+/// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    locked: Locked,
+    finished: bool,
+}
+
+impl Draft {
+    /// Starts a build below `work_path`: the directory, locked, with an empty root file system.
+    pub(crate) fn begin(work_path: &Path) -> Result<Draft> {
+        let dir = work_path.join(NAME);
+        let fresh = match fs::DirBuilder::new().mode(0o755).create(&dir) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(Error::io("create", dir)(e)),
+        };
+        if !fresh && has_foreign_entry(&dir)? {
+            return Err(Error::BuildInProgress);
+        }
+        // Another `begin` may be as far as this: whoever gets the lock goes on.
+        let lock = create_lock(&dir.join(LOCK)).inspect_err(|_| {
+            if fresh {
+                let _ = fs::remove_dir(&dir); // The first error is the one to tell.
+            }
+        })?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Error::BuildInProgress),
+            Err(e) => return Err(Error::io("lock", dir.join(LOCK))(e.into())),
+        }
+        if !is_at(&lock, &dir.join(LOCK))? {
+            return Err(Error::BuildInProgress);
+        }
+        let locked = Locked { dir, _lock: lock };
+        if locked.has_build().unwrap_or(true) {
+            return Err(Error::BuildInProgress);
+        }
+        let draft = Draft { locked, finished: false };
+        draft.prepare()?;
+        Ok(draft)
+    }
+
+    fn prepare(&self) -> Result<()> {
+        self.locked.clear()?;
+        let current = self.path().join("currentaci");
+        for path in [&current, &current.join("rootfs")] {
+            fs::create_dir(path).map_err(Error::io("create", path))?;
+            let mode = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(path, mode).map_err(Error::io("set the mode of", path))?;
+        }
+        Ok(())
+    }
+
+    /// The directory `.acbuild`.
+    pub(crate) fn path(&self) -> &Path {
+        &self.locked.dir
+    }
+
+    /// The root file system.
+    pub(crate) fn rootfs(&self) -> Result<Root> {
+        let path = self.path().join("currentaci/rootfs");
+        Root::open(&path).map_err(Error::io("open", path))
+    }
+
+    /// Makes it a build, with these bytes as its manifest.
+    ///
+    /// # Errors
+    /// When they are not a valid manifest.
+    pub(crate) fn finish(mut self, manifest: &[u8]) -> Result<()> {
+        ImageManifest::parse(manifest)?;
+        write_file(&self.path().join("currentaci/manifest"), manifest)?;
+        write_file(&self.path().join("buildMode"), APPC.as_bytes())?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Already failing; what is left is cleared by the next begin.
+            let _ = self.locked.remove();
+        }
+    }
+}

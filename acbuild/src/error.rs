@@ -1,0 +1,79 @@
+//! What a command can fail with, and the exit code of each kind.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a command failed. Printed once, by `main`, behind the name of the command.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// There is no `.acbuild` with a build in it.
+    #[error("no build in progress in this working dir - try \"acbuild begin\"")]
+    NoBuild,
+    /// `begin` where a build exists.
+    #[error("build already in progress in this working dir - try \"acbuild end\" to drop it, or another --work-path")]
+    BuildInProgress,
+    /// `remove` of what is not there.
+    #[error("element to be removed does not exist in this ACI: {0} - try \"acbuild cat-manifest\" to see what does")]
+    NotFound(String),
+    /// The manifest of the build cannot be read.
+    #[error("error loading manifest: {0} - try \"acbuild replace-manifest\" with a good one")]
+    BadManifest(appc_spec::Error),
+    /// The change would make the manifest break a rule of the specification.
+    #[error(transparent)]
+    Manifest(#[from] appc_spec::Error),
+    /// The image cannot be read, written or stored.
+    #[error(transparent)]
+    Image(#[from] appc_image::Error),
+    /// The system refused to do something to a file.
+    #[error("cannot {what} {path:?}: {}", explain(.source))]
+    Io {
+        /// What was being done, as a verb.
+        what: &'static str,
+        /// What it was being done to.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else; the text says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// Standard output is gone: nobody is left to tell.
+    #[error("standard output is closed")]
+    Closed,
+}
+
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A refusal in words.
+    pub(crate) fn refused(text: impl Into<String>) -> Error {
+        Error::Refused(text.into())
+    }
+
+    /// For `map_err`: adds what was being done, and to which file.
+    pub(crate) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Io { what, path: path.as_ref().to_owned(), source }
+    }
+
+    /// What the process exits with.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Error::NotFound(_) => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// The system's words, with a way out where there is one.
+fn explain(error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "permission denied: please run this as a user with appropriate privileges",
+        io::ErrorKind::StorageFull => "no space left on the file system: make room there, or use another --work-path",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: use another path",
+        io::ErrorKind::NotFound => "no such file or directory",
+        io::ErrorKind::NotADirectory => "something on the way is not a directory",
+        io::ErrorKind::QuotaExceeded => "disk quota exceeded: make room, or use another --work-path",
+        _ => return error.to_string(),
+    };
+    hint.to_owned()
+}

@@ -1,0 +1,123 @@
+//! The history that commands leave in the manifest: one annotation each, numbered upwards.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+
+use appc_spec::ImageManifest;
+
+use crate::error::Result;
+
+/// What the annotations' names begin with; the number follows.
+const PREFIX: &str = "coreos.com/acbuild/command-";
+
+/// Adds `line` to the history in `manifest`, behind everything that is there.
+pub(crate) fn record(manifest: &mut ImageManifest, line: &str) -> Result<()> {
+    let numbers = manifest.annotations.iter().filter_map(|a| a.name.as_str().strip_prefix(PREFIX)?.parse::<u64>().ok());
+    let next = numbers.max().unwrap_or(0).saturating_add(1);
+    manifest.annotations.set(format!("{PREFIX}{next}").parse()?, line.to_owned());
+    Ok(())
+}
+
+/// The line for a command: its full name, then each positional argument, quoted. Flags are left out.
+pub(crate) fn line(command: &[&str], arguments: &[OsString]) -> String {
+    let mut line = String::from("acbuild");
+    for word in command {
+        line.push(' ');
+        line.push_str(word);
+    }
+    for argument in arguments {
+        line.push(' ');
+        line.push_str(&quote(argument));
+    }
+    line
+}
+
+/// `text` in double quotes the way Go's `%q` prints it, as the readers of the history expect.
+pub(crate) fn quote(text: &OsStr) -> String {
+    let mut quoted = String::from("\"");
+    for chunk in text.as_bytes().utf8_chunks() {
+        chunk.valid().chars().for_each(|c| push_escaped(&mut quoted, c));
+        for byte in chunk.invalid() {
+            let _ = write!(quoted, "\\x{byte:02x}"); // Writing to a String cannot fail.
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn push_escaped(quoted: &mut String, c: char) {
+    let short = match c {
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        '\x07' => "\\a",
+        '\x08' => "\\b",
+        '\x0c' => "\\f",
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '\x0b' => "\\v",
+        _ => "",
+    };
+    // Writing to a String cannot fail.
+    let _ = match u32::from(c) {
+        _ if !short.is_empty() => quoted.write_str(short),
+        _ if is_printable(c) => quoted.write_char(c),
+        code @ (0..0x20 | 0x7f) => write!(quoted, "\\x{code:02x}"),
+        code @ 0..=0xffff => write!(quoted, "\\u{code:04x}"),
+        code => write!(quoted, "\\U{code:08x}"),
+    };
+}
+
+/// Whether Go would print `c` as it is: a letter, mark, number, sign, or the ASCII space.
+fn is_printable(c: char) -> bool {
+    // The standard library knows this, but tells only through str::escape_debug, which leaves printable characters
+    // alone; the letter in front is there because it also escapes a combining mark that stands first.
+    matches!(c, ' ' | '\'') || format!("a{c}").escape_debug().count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStringExt;
+
+    #[test]
+    fn quoting_is_that_of_go() {
+        // Expected values: strconv.Quote of the same bytes.
+        let cases: &[(&[u8], &str)] = &[
+            (b"", r#""""#),
+            (b"plain words", r#""plain words""#),
+            (b"it's \"so\" \\", r#""it's \"so\" \\""#),
+            (b"\x07\x08\x0c\n\r\t\x0b", r#""\a\b\f\n\r\t\v""#),
+            (b"\x00\x1b\x7f", r#""\x00\x1b\x7f""#),
+            ("gr\u{fc}n \u{4e16}\u{754c} \u{1f600}".as_bytes(), "\"gr\u{fc}n \u{4e16}\u{754c} \u{1f600}\""),
+            ("e\u{301}".as_bytes(), "\"e\u{301}\""),
+            ("\u{a0}\u{ad}\u{200b}\u{2028}\u{feff}".as_bytes(), r#""\u00a0\u00ad\u200b\u2028\ufeff""#),
+            ("\u{e0001}\u{10ffff}".as_bytes(), r#""\U000e0001\U0010ffff""#),
+            ("\u{fffd}".as_bytes(), "\"\u{fffd}\""),
+            (b"a\xff\xc3z", r#""a\xff\xc3z""#),
+            ("\u{80}".as_bytes(), r#""\u0080""#),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(quote(&OsString::from_vec(text.to_vec())), *expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_full_name_and_each_argument() {
+        let arguments = ["apk".into(), "a b".into()];
+        assert_eq!(line(&["dependency", "add"], &arguments), r#"acbuild dependency add "apk" "a b""#);
+        assert_eq!(line(&["set-exec"], &[]), "acbuild set-exec");
+    }
+
+    #[test]
+    fn numbers_go_on_behind_the_highest() {
+        let mut manifest = ImageManifest::new("example.com/x".parse().unwrap());
+        for name in ["coreos.com/acbuild/command-7", "coreos.com/acbuild/command-x", "other"] {
+            manifest.annotations.set(name.parse().unwrap(), "v");
+        }
+        record(&mut manifest, "acbuild end").unwrap();
+        let last = manifest.annotations.iter().last().unwrap();
+        assert_eq!((last.name.as_str(), last.value.as_str()), ("coreos.com/acbuild/command-8", "acbuild end"));
+    }
+}

@@ -1,0 +1,268 @@
+//! Putting trees of the host into the root file system: staged beside it first, then moved in.
+//!
+//! Copying is what takes long and what fails, so it happens outside the image. Moving is planned completely before the
+//! first rename: a copy that cannot be done changes nothing. Every path in the root file system is resolved below it.
+//!
+//! Where a directory is already there, the two are merged and the one that is there keeps its owner, mode and times.
+//! A file replaces a file or a link, never a directory; a directory never replaces a file.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use appc_image::archive::Ownership;
+use appc_image::copy::{CopyOptions, copy_tree};
+use appc_rooted::{Mode, OFlags, Root};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use crate::context::Build;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::progress::Bar;
+
+/// One rename, from the staging directory to the root file system.
+#[derive(Debug)]
+struct Move {
+    from: PathBuf,
+    to: PathBuf,
+}
+
+/// Trees that were copied beside the root file system and wait to be moved in.
+#[derive(Debug)]
+pub(crate) struct Staged<'b> {
+    build: &'b Build,
+    staging: Root,
+    rootfs: Root,
+    count: usize,
+    moves: Vec<Move>,
+}
+
+impl<'b> Staged<'b> {
+    /// Nothing staged yet.
+    pub(crate) fn new(build: &'b Build) -> Result<Staged<'b>> {
+        let path = build.staging()?;
+        let staging = Root::open(&path).map_err(Error::io("open", path))?;
+        Ok(Staged { build, staging, rootfs: build.rootfs()?, count: 0, moves: Vec::new() })
+    }
+
+    /// The root file system that it all goes to.
+    pub(crate) fn rootfs(&self) -> &Root {
+        &self.rootfs
+    }
+
+    /// Copies the host's `source`, and plans how it gets to `destination` in the image.
+    pub(crate) fn add(&mut self, source: &Path, destination: &Path) -> Result<()> {
+        let name = PathBuf::from(self.count.to_string());
+        self.count += 1;
+        copy_from_host(source, &self.staging, &name, self.build.dir())?;
+        self.plan(name, destination.to_owned())
+    }
+
+    /// Moves everything to where it belongs.
+    pub(crate) fn install(self) -> Result<()> {
+        for Move { from, to } in &self.moves {
+            self.rename(from, to).map_err(Error::io("copy to", to))?;
+        }
+        Ok(())
+    }
+
+    fn plan(&mut self, from: PathBuf, to: PathBuf) -> Result<()> {
+        let mut waiting = vec![Move { from, to }];
+        while let Some(Move { from, to }) = waiting.pop() {
+            let ours = self.staging.lstat(&from).map_err(Error::io("read", &from))?;
+            let theirs = match self.rootfs.lstat(&to) {
+                Ok(stat) => stat,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                    self.moves.push(Move { from, to });
+                    continue;
+                }
+                Err(e) => return Err(Error::io("copy to", to)(e)),
+            };
+            let leads_to_directory = is(&theirs, FileType::Directory) || self.leads_to_directory(&to);
+            match is(&ours, FileType::Directory) {
+                true if leads_to_directory => self.plan_children(&from, &to, &mut waiting)?,
+                true => {
+                    let why =
+                        format!("{} exists in the image and is not a directory: choose another path", to.display());
+                    return Err(Error::Refused(why));
+                }
+                // A link may be put in the place of a link, wherever that one leads.
+                false if is(&theirs, FileType::Directory) || leads_to_directory && !is(&ours, FileType::Symlink) => {
+                    let why = format!("{} is a directory in the image: use copy-to-dir to copy into it", to.display());
+                    return Err(Error::Refused(why));
+                }
+                false => self.moves.push(Move { from, to }),
+            }
+        }
+        Ok(())
+    }
+
+    fn leads_to_directory(&self, path: &Path) -> bool {
+        self.rootfs.stat(path).is_ok_and(|stat| is(&stat, FileType::Directory))
+    }
+
+    fn plan_children(&self, from: &Path, to: &Path, waiting: &mut Vec<Move>) -> Result<()> {
+        let names = list(&self.staging, from).map_err(Error::io("read", from))?;
+        waiting.extend(names.into_iter().map(|name| Move { from: from.join(&name), to: to.join(&name) }));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (old_parent, old_name) = self.staging.parent(from)?;
+        let above = to.parent().unwrap_or(Path::new(""));
+        let new_parent = self.rootfs.mkdir_all(above, Mode::from(0o755))?;
+        let (_, new_name) = self.rootfs.parent(to)?;
+        let stat = rustix::fs::statat(&old_parent, old_name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let is_directory = is(&stat, FileType::Directory);
+        // Over a directory nothing is moved; whether there is one was looked up when this was planned.
+        let flags = if is_directory { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
+        let rename = || rustix::fs::renameat_with(&old_parent, old_name, &new_parent, new_name, flags);
+        match rename() {
+            Err(Errno::ACCESS) => {}
+            done => return Ok(done?),
+        }
+        // An ordinary user's own directories may be read-only: the two parents, and what is moved when that is a
+        // directory, as its `..` changes.
+        allow_writing(&old_parent)?;
+        let before = allow_writing(&new_parent)?;
+        let moved = is_directory.then(|| open_directory(&old_parent, old_name)).transpose()?;
+        let moved = moved.map(|fd| Ok::<_, Errno>((allow_writing(&fd)?, fd))).transpose()?;
+        let renamed = rename();
+        if let Some((mode, fd)) = moved {
+            set_mode(&fd, mode)?;
+        }
+        set_mode(&new_parent, before)?;
+        Ok(renamed?)
+    }
+}
+
+fn open_directory(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Gives the owner of a directory all rights on it, and returns the mode it had.
+fn allow_writing(directory: &OwnedFd) -> Result<Mode, Errno> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(directory)?.st_mode);
+    set_mode(directory, mode | Mode::RWXU)?;
+    Ok(mode)
+}
+
+/// fchmod(2) that works on an `O_PATH` handle.
+fn set_mode(directory: &OwnedFd, mode: Mode) -> Result<(), Errno> {
+    let handle = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    rustix::fs::chmodat(CWD, handle, mode, AtFlags::empty())
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        // What is left is cleared by the next copy.
+        let _ = self.build.clear_staging();
+    }
+}
+
+/// Copies `source`, a path of the host, to `name` below `to`; the build's own directory is left out.
+///
+/// A link as the last component is copied as a link, unless a slash behind it says otherwise.
+pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &Path) -> Result<()> {
+    let (above, last) = split_source(source);
+    let open = |path: &Path| {
+        Root::open(path).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", source.display())),
+            _ => Error::io("open", source)(e),
+        })
+    };
+    let from = open(&above)?;
+    if let Err(e) = from.lstat(last) {
+        let missing = matches!(e.kind(), io::ErrorKind::NotFound);
+        return Err(match missing {
+            true => Error::Refused(format!("no such file or directory: {}", source.display())),
+            false => Error::io("read", source)(e),
+        });
+    }
+    let leave_out = open(leave_out)?;
+    let bar = Bar::new();
+    let options = CopyOptions {
+        ownership: Ownership::of_this_process(),
+        exclude: Some(&leave_out),
+        progress: Some(&bar),
+        ..CopyOptions::default()
+    };
+    let copied = copy_tree(&from, last, to, name, &options)?;
+    output::sockets(&copied.sockets);
+    output::omissions(&copied.omitted);
+    Ok(())
+}
+
+/// The directory to open and the name in it; the name is empty when the path is that of a directory itself.
+fn split_source(source: &Path) -> (PathBuf, &OsStr) {
+    let bytes = source.as_os_str().as_bytes();
+    match source.file_name() {
+        Some(name) if !bytes.ends_with(b"/") && !bytes.ends_with(b"/.") => {
+            let above = source.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            (above.to_owned(), name)
+        }
+        _ => (source.to_owned(), OsStr::new("")),
+    }
+}
+
+/// The name that `source` gets in a directory.
+pub(crate) fn name_of(source: &Path) -> Result<OsString> {
+    if let Some(name) = source.file_name() {
+        return Ok(name.to_owned());
+    }
+    // `.` and `..` have a name too, it is only not written there.
+    let full = fs::canonicalize(source).map_err(Error::io("find", source))?;
+    let name = full.file_name().ok_or_else(|| Error::refused("/ has no name: use copy to copy what is in it"))?;
+    Ok(name.to_owned())
+}
+
+fn is(stat: &Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == kind
+}
+
+fn list(root: &Root, path: &Path) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in Dir::new(root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if !matches!(name, b"." | b"..") {
+            names.push(OsStr::from_bytes(name).to_owned());
+        }
+    }
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slash_behind_a_source_means_the_directory_itself() {
+        let cases = [
+            ("a", ".", "a"),
+            ("a/b", "a", "b"),
+            ("/a", "/", "a"),
+            ("a/", "a/", ""),
+            ("a/.", "a/.", ""),
+            (".", ".", ""),
+            ("..", "..", ""),
+            ("/", "/", ""),
+        ];
+        for (source, above, name) in cases {
+            assert_eq!(split_source(Path::new(source)), (above.into(), OsStr::new(name)), "{source}");
+        }
+    }
+
+    #[test]
+    fn every_source_has_a_name_except_the_root() {
+        assert_eq!(name_of(Path::new("x/dir/")).unwrap(), "dir");
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(name_of(Path::new(".")).unwrap(), here.file_name().unwrap());
+        assert!(name_of(Path::new("/")).is_err());
+    }
+}

@@ -1,0 +1,46 @@
+//! The only place that prints: results to standard output, everything about them to standard error.
+#![allow(clippy::print_stderr)]
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use appc_image::archive::Omission;
+
+use crate::error::{Error, Result};
+
+/// Prints a result.
+///
+/// # Errors
+/// When it cannot be written, so that a full disk behind `>` does not pass for success.
+pub(crate) fn result(text: impl Display) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(|e| match e.kind() {
+        io::ErrorKind::BrokenPipe => Error::Closed,
+        _ => Error::io("write to", "standard output")(e),
+    })
+}
+
+/// Says something that does not stop the command.
+pub(crate) fn warning(text: impl Display) {
+    eprintln!("warning: {text}");
+}
+
+/// Says one line about what happens, as it is.
+pub(crate) fn note(text: impl Display) {
+    eprintln!("{text}");
+}
+
+/// Says which sockets an image is made without.
+pub(crate) fn sockets(paths: &[PathBuf]) {
+    for path in paths {
+        warning(format_args!("skipped the socket {}: an image cannot hold one", path.display()));
+    }
+}
+
+/// Says what an ordinary user's build has to do without.
+pub(crate) fn omissions(omissions: &[Omission]) {
+    for omission in omissions {
+        warning(format_args!("left out of {}: {} - it takes root to keep it", omission.path.display(), omission.what));
+    }
+}
