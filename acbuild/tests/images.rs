@@ -1,0 +1,252 @@
+//! `begin` and `write`: what an image begins with, and what comes out at the end.
+#![allow(clippy::unwrap_used)] // The lint takes helpers of tests for code.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Scratch, finish, is_root, listing, skip};
+
+/// Runs `script` with `sh`, which must succeed.
+fn sh(dir: &Path, script: &str) {
+    let status = Command::new("sh").args(["-ec", script]).current_dir(dir).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+fn tree(scratch: &Scratch) -> PathBuf {
+    let script = "mkdir -p tree/bin tree/etc; echo run > tree/bin/run; chmod 4755 tree/bin/run; ln tree/bin/run tree/bin/same; \
+                  ln -s run tree/bin/link; mkfifo tree/fifo; touch -d @1234567890.987654321 tree/bin/run tree/etc";
+    sh(&scratch.path(""), script);
+    scratch.path("tree")
+}
+
+/// Begins with `start`, names the image when it has no name, and returns the ID of what is written.
+fn write_from(scratch: &Scratch, start: &str, out: &str) -> String {
+    scratch.ok(["begin", start]);
+    if scratch.manifest()["name"] == "acbuild-unnamed" {
+        scratch.ok(["set-name", "example.com/tree", "--no-history"]);
+    }
+    let id = scratch.ok(["write", out]);
+    scratch.ok(["end"]);
+    id
+}
+
+#[test]
+fn a_directory_a_tar_and_an_image_all_give_the_same_image() {
+    let scratch = Scratch::new();
+    let before = listing(&tree(&scratch));
+    scratch.ok(["begin", "./tree"]);
+    assert_eq!(listing(&scratch.rootfs("")), before);
+    scratch.ok(["end"]);
+    let id = write_from(&scratch, "./tree", "one.aci");
+    assert!(id.starts_with("sha512-") && id.len() == 135, "{id}");
+    assert_eq!(write_from(&scratch, "./tree", "two.aci"), id);
+    assert_eq!(fs::read(scratch.path("one.aci")).unwrap(), fs::read(scratch.path("two.aci")).unwrap());
+    assert_eq!(write_from(&scratch, "./one.aci", "three.aci"), id);
+    sh(&scratch.path(""), "gzip -dc three.aci | sha512sum | sed 's/ .*//; s/^/sha512-/' > id");
+    assert_eq!(fs::read_to_string(scratch.path("id")).unwrap().trim(), id);
+
+    sh(&scratch.path("tree"), "tar --format=pax --sort=name -cJf ../tree.tar.xz .");
+    let ran = scratch.run(["begin", "./tree.tar.xz"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), NOT_ACI), "{ran:#?}");
+    scratch.ok(["end"]);
+    assert_eq!(write_from(&scratch, "./tree.tar.xz", "four.aci"), id);
+}
+
+const NOT_ACI: &str = "manifest is missing, assuming build is beginning with a tar of a rootfs\n";
+
+#[test]
+fn every_compression_holds_the_same_image() {
+    let scratch = Scratch::named();
+    let id = scratch.ok(["write", "default.aci"]);
+    for kind in ["none", "gzip", "bzip2", "xz", "zstd"] {
+        let out = format!("{kind}.aci");
+        assert_eq!(scratch.ok(["write", "--compression", kind, &out]), id, "{kind}");
+        let scratch_of_kind = Scratch::new();
+        let start = scratch.path(&out);
+        scratch_of_kind.ok(["begin", start.to_str().unwrap()]);
+        assert_eq!(scratch_of_kind.ok(["write", "again.aci"]), id, "{kind}");
+    }
+    assert_eq!(scratch.ok(["write", "--compression=zstd", "--level=1", "level.aci"]), id);
+    scratch.refused(["write", "--level", "900", "x.aci"], 1, "write: ");
+    scratch.refused(["write", "--compression=none", "--level", "1", "x.aci"], 1, "write: ");
+}
+
+#[test]
+fn times_are_clamped_and_a_bad_epoch_is_an_error() {
+    let scratch = Scratch::named();
+    fs::write(scratch.rootfs("f"), "x").unwrap();
+    let write = |epoch: &str, out: &str| finish(scratch.command(["write", out]).env("SOURCE_DATE_EPOCH", epoch));
+    let first = write("1000000000", "a.aci");
+    sh(&scratch.rootfs(""), "touch f; touch .");
+    let second = write("1000000000", "b.aci");
+    assert_eq!((first.code, first.stdout), (Some(0), second.stdout));
+    assert_eq!(fs::read(scratch.path("a.aci")).unwrap(), fs::read(scratch.path("b.aci")).unwrap());
+    for bad in ["yesterday", "1.5", "-1", "99999999999999999999"] {
+        let ran = write(bad, "c.aci");
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        assert!(ran.stderr.starts_with("write: SOURCE_DATE_EPOCH must be a number of seconds"), "{ran:#?}");
+    }
+    assert!(!scratch.path("c.aci").exists());
+    assert_eq!(write("", "c.aci").code, Some(0));
+}
+
+#[test]
+fn writing_wants_a_name_and_a_place() {
+    let scratch = Scratch::begun();
+    scratch.refused(["write", "x.aci"], 1, "write: can't write ACI, name was never set - try \"acbuild set-name");
+    scratch.ok(["set-name", "example.com/w"]);
+    scratch.file("there.aci", "precious");
+    fs::create_dir(scratch.path("folder")).unwrap();
+    symlink("there.aci", scratch.path("link.aci")).unwrap();
+    let exists = "write: ACI already exists: there.aci - use --overwrite to replace it";
+    let cases: &[(&[&str], &str)] = &[
+        (&["write", "there.aci"], exists),
+        (&["write", "link.aci"], "write: ACI already exists: link.aci"),
+        (&["write", "folder"], "write: ACI already exists: folder"),
+        (&["write", "folder", "--overwrite"], "is a directory"),
+        (&["write", "none/x.aci"], "write: cannot write to \"none\": no such file or directory"),
+        (&["write", "x.aci/"], "is not the name of a file"),
+        (&["write", "/dev/null", "--overwrite"], "is not a regular file and will not be replaced"),
+    ];
+    for (args, words) in cases {
+        scratch.refused(*args, 1, words);
+    }
+    let id = scratch.ok(["write", "link.aci", "--overwrite"]);
+    assert!(id.starts_with("sha512-"));
+    assert!(fs::symlink_metadata(scratch.path("link.aci")).unwrap().is_symlink());
+    assert_ne!(fs::read(scratch.path("there.aci")).unwrap(), b"precious");
+    assert_eq!(fs::metadata(scratch.path("there.aci")).unwrap().mode() & 0o7777, 0o644);
+    let left: Vec<_> = fs::read_dir(scratch.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 4, "{left:?}");
+}
+
+#[test]
+fn a_missing_exec_is_said_but_does_not_stop() {
+    let scratch = Scratch::named();
+    assert_eq!(scratch.run(["write", "no-app.aci"]).stderr, "");
+    scratch.ok(["set-user", "www"]);
+    let ran = scratch.run(["write", "no-exec.aci"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), "warning: exec command was never set.\n"), "{ran:#?}");
+}
+
+#[test]
+fn a_full_disk_damages_nothing() {
+    if !is_root() {
+        skip("a_full_disk_damages_nothing", "mounting a small tmpfs takes root");
+        return;
+    }
+    let scratch = Scratch::named();
+    fs::write(scratch.rootfs("big"), vec![7; 4 << 20]).unwrap();
+    fs::create_dir(scratch.path("small")).unwrap();
+    // In a mount namespace of its own, which takes the tmpfs with it whatever happens.
+    let script = r#"mount -t tmpfs -o size=1m none small; echo precious > small/old.aci
+        if "$0" write --compression=none --overwrite small/old.aci; then exit 9; fi
+        if "$0" write --compression=none small/new.aci; then exit 9; fi
+        if "$0" begin "--work-path=small" .; then exit 9; fi
+        ls -A small; cat small/old.aci
+        "$0" begin --work-path=small; "$0" cat-manifest --work-path=small > before
+        if "$0" copy --work-path=small .acbuild/currentaci/rootfs/big /big; then exit 9; fi
+        "$0" cat-manifest --work-path=small | cmp - before; ls -A small/.acbuild/currentaci/rootfs"#;
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", script, env!("CARGO_BIN_EXE_acbuild")]).current_dir(scratch.path(""));
+    let ran = finish(&mut command);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "old.aci\nprecious\n"), "{ran:#?}");
+    assert_eq!(ran.stderr.lines().count(), 4, "{ran:#?}");
+}
+
+#[test]
+fn what_an_image_cannot_begin_with_is_refused_and_leaves_nothing() {
+    let scratch = Scratch::new();
+    let real = Scratch::named();
+    real.ok(["write", "good.aci"]);
+    let good = fs::read(real.path("good.aci")).unwrap();
+    fs::write(scratch.path("short.aci"), &good[..good.len() / 2]).unwrap();
+    fs::write(scratch.path("garbled.aci"), good.iter().map(|b| b ^ 0x55).collect::<Vec<_>>()).unwrap();
+    scratch.file("text.aci", "this is not an archive\n");
+    scratch.file("empty.aci", "");
+    sh(
+        &scratch.path(""),
+        "mkdir -p m/rootfs; echo '{}' > m/manifest; tar -C m -cf bad-manifest.aci manifest rootfs; rm -r m",
+    );
+    sh(&scratch.path(""), "mkfifo fifo");
+    let cases: &[(&[&str], &str)] = &[
+        (&["begin", "./none"], "begin: no such file or directory: ./none"),
+        (&["begin", "./short.aci"], "begin: "),
+        (&["begin", "./garbled.aci"], "begin: "),
+        (&["begin", "./text.aci"], "begin: "),
+        (&["begin", "./empty.aci"], "begin: "),
+        (&["begin", "./bad-manifest.aci"], "begin: "),
+        (&["begin", "./fifo"], "is neither a file nor a directory"),
+        (&["begin", "example.com/absent"], "local path must begin with / or ."),
+        (&["begin", "text.aci"], "local path must begin with / or ."),
+        (&["begin", "NOT A NAME"], "path must begin with / or ."),
+        (&["begin", "docker://alpine"], "begin: "),
+        (&["begin", "--build-mode=oci"], "begin: building oci images is not supported: use --build-mode appc"),
+    ];
+    for (args, words) in cases {
+        let ran = scratch.run(*args);
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        let stderr = ran.stderr.strip_prefix(NOT_ACI).unwrap_or(&ran.stderr);
+        assert_eq!(stderr.lines().count(), 1, "one line: {ran:#?}");
+        assert!(stderr.contains(words), "no {words:?} in {ran:#?}");
+        assert!(!scratch.path(".acbuild").exists(), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_build_begins_with_an_image_of_the_store() {
+    let scratch = Scratch::new();
+    tree(&scratch);
+    let id = write_from(&scratch, "./tree", "tree.aci");
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let file = fs::File::open(scratch.path("tree.aci")).unwrap();
+    assert_eq!(store.import(file, "tree.aci", &appc_image::Quiet).unwrap().id.to_string(), id);
+    assert_eq!(write_from(&scratch, "example.com/tree", "a.aci"), id);
+    assert_eq!(write_from(&scratch, &id, "b.aci"), id);
+    assert_eq!(write_from(&scratch, &id[..20], "c.aci"), id);
+    let elsewhere = scratch.run(["begin", "example.com/tree", "--dir", "nowhere"]);
+    assert_eq!(elsewhere.code, Some(1), "{elsewhere:#?}");
+    assert!(!scratch.path("nowhere").exists());
+}
+
+#[test]
+fn the_script_of_the_tutorial_works_word_by_word() {
+    let scratch = Scratch::new();
+    scratch.file("hello", "#!/bin/sh\n");
+    let bin = Path::new(env!("CARGO_BIN_EXE_acbuild")).parent().unwrap();
+    let script = r#"
+        acbuild begin
+        acbuild set-name example.com/hello
+        acbuild dep add quay.io/coreos/alpine-sh
+        acbuild copy hello /bin/hello
+        acbuild set-exec /bin/hello
+        acbuild port add www tcp 5000
+        acbuild label add version 0.0.1
+        acbuild label add arch amd64
+        acbuild label add os linux
+        acbuild annotation add authors "Carly Container <carly@example.com>"
+        acbuild write hello-0.0.1-linux-amd64.aci
+        acbuild end"#;
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let ran = finish(Command::new("sh").args(["-ec", script]).env("PATH", path).current_dir(scratch.path("")));
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    assert!(!scratch.path(".acbuild").exists());
+    scratch.ok(["begin", "./hello-0.0.1-linux-amd64.aci"]);
+    assert_eq!(scratch.history().len(), 9);
+    assert_eq!(scratch.history()[8], r#"acbuild annotation add "authors" "Carly Container <carly@example.com>""#);
+}
+
+#[test]
+fn files_made_in_the_image_do_not_depend_on_the_umask() {
+    let scratch = Scratch::new();
+    scratch.file("f", "f");
+    fs::set_permissions(scratch.path("f"), fs::Permissions::from_mode(0o644)).unwrap();
+    sh(&scratch.path(""), &format!("umask 077; a={}; $a begin; $a copy f /a/b/f", env!("CARGO_BIN_EXE_acbuild")));
+    for (path, mode) in [("", 0o755), ("a", 0o755), ("a/b", 0o755), ("a/b/f", 0o644)] {
+        assert_eq!(fs::metadata(scratch.rootfs(path)).unwrap().mode() & 0o7777, mode, "{path}");
+    }
+}
