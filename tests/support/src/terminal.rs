@@ -43,7 +43,7 @@ impl Terminal {
         resize(&master, 24, 80);
         let copy = || Stdio::from(slave.try_clone().expect("a file descriptor is free"));
         let nothing = || tempfile::tempfile().expect("a temporary file");
-        let session = command.clone().under("setsid", ["--ctty"]);
+        let session = command.clone().under("setsid", ["-c"]);
         let running = session.spawn_with(copy(), copy(), copy(), nothing(), nothing());
         Self { command: session, master: master.into(), running, seen: String::new(), read_to: 0 }
     }
