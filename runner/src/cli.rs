@@ -14,8 +14,8 @@ use crate::output;
 #[derive(Debug, Parser)]
 #[command(name = "rkt", infer_subcommands = true, max_term_width = 100, arg_required_else_help = true)]
 struct Cli {
-    /// Data directory [default: /var/lib/rkt for root, $XDG_DATA_HOME/rkt else]
-    #[arg(long, global = true, env = "RKT_DIR", hide_env_values = true, value_name = "DIR")]
+    /// Data directory [default: $RKT_DIR, else /var/lib/rkt for root and $XDG_DATA_HOME/rkt for others]
+    #[arg(long, global = true, value_name = "DIR", value_parser = directory)]
     dir: Option<PathBuf>,
     /// Says more on standard error
     #[arg(long, global = true)]
@@ -26,10 +26,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Removes pods that have ended
+    Gc(commands::gc::Args),
     /// Lists pods
     List(commands::list::Args),
     /// Removes pods that do not run
     Rm(commands::rm::Args),
+    /// Runs images as the apps of a new pod
+    Run(commands::run::Args),
     /// Shows the state of a pod
     Status(commands::status::Args),
     /// Prints the versions of this program and of the specification
@@ -75,17 +79,21 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let global = |command| Global { dir: cli.dir.unwrap_or_else(default_dir), debug: cli.debug, command };
+    let global =
+        |command| Global { dir: cli.dir.unwrap_or_else(appc_image::store::default_dir), debug: cli.debug, command };
     match cli.command {
+        Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),
         Command::List(args) => finish(global("list"), |g| commands::list::run(g, args)),
         Command::Rm(args) => finish(global("rm"), |g| commands::rm::run(g, args)),
+        Command::Run(args) => finish(global("run"), |g| commands::run::run(g, args)),
         Command::Status(args) => finish(global("status"), |g| commands::status::run(g, args)),
         Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
     }
 }
 
-fn default_dir() -> PathBuf {
-    PathBuf::from("/var/lib/rkt")
+/// A path that is not empty.
+pub fn directory(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("\"\" is not a valid directory".into()) } else { Ok(text.into()) }
 }
 
 fn finish(global: Global, command: impl FnOnce(&Global) -> Outcome) -> u8 {

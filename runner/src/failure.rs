@@ -47,8 +47,15 @@ impl Failure {
             }
             below = error.source();
         }
-        line.replace('\n', " ")
+        without_numbers(&line.replace('\n', " "))
     }
+}
+
+/// `No such file or directory (os error 2)` says no more than its words do.
+fn without_numbers(text: &str) -> String {
+    let mut parts = text.split(" (os error ");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.fold(first, |line, part| line + part.trim_start_matches(|c: char| c.is_ascii_digit()).trim_start_matches(')'))
 }
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
@@ -80,5 +87,7 @@ mod tests {
         let failure = Err::<(), _>(std::io::Error::other("disk full")).context("writing /x: disk full").unwrap_err();
         assert_eq!(failure.line(), "writing /x: disk full");
         assert_eq!(Failure::from(std::io::Error::other("alone")).line(), "alone");
+        let failure = Failure::from(std::io::Error::from_raw_os_error(2)).within("x").within("y");
+        assert_eq!(failure.line(), "y: x: No such file or directory");
     }
 }

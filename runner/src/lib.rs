@@ -6,6 +6,8 @@ pub mod commands;
 pub mod duration;
 pub mod failure;
 pub mod human;
+pub mod images;
 pub mod output;
 pub mod pod;
+pub mod progress;
 pub mod request;

@@ -1,8 +1,10 @@
 //! One file per command: `Args` (its command line, by `clap`) and `run(&Global, Args) -> Outcome`, which calls one
 //! function and prints through [`crate::output`]. Errors are returned; [`crate::cli`] prints them.
 
+pub mod gc;
 pub mod list;
 pub mod rm;
+pub mod run;
 pub mod status;
 pub mod version;
 

@@ -15,9 +15,14 @@
 //! Nothing here is synced to disk: a pod does not outlive the kernel it ran on, and what a crash leaves half-written
 //! is an unlocked directory, which `gc` removes like any other.
 
+pub mod app;
 pub mod dir;
 pub mod gc;
 pub mod info;
+pub mod launch;
 pub mod lower;
+pub mod prepare;
+pub mod rootfs;
+pub mod supervisor;
 pub mod users;
 pub mod view;

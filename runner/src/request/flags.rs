@@ -92,7 +92,7 @@ pub static FLAGS: &[Flag] = &[
     pod("interactive", Nothing, "Gives the app a terminal, also when standard input is none", |pod, value| {
         switch(&mut pod.interactive, value)
     }),
-    pod("dir", Value("DIR"), "Data directory", |pod, value| once(&mut pod.dir, value.into())),
+    pod("dir", Value("DIR"), "Data directory", |pod, value| once(&mut pod.dir, crate::cli::directory(value)?)),
     pod("debug", Nothing, "Says more on standard error", |pod, value| switch(&mut pod.debug, value)),
     Flag {
         name: "mount",

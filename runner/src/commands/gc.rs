@@ -1,0 +1,85 @@
+//! `rkt gc`
+
+use std::time::Duration;
+
+use appc_image::store::Store;
+use appc_spec::ImageId;
+
+use crate::cli::Global;
+use crate::failure::{Context, Failure, Outcome};
+use crate::output;
+use crate::pod::dir::{Lock, Place, Pod, Pods};
+use crate::pod::gc;
+use crate::{duration, human};
+
+/// What `gc` takes.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How long a pod is kept after it was first found to have ended
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration::parse)]
+    grace_period: Duration,
+    /// Only marks what has ended
+    #[arg(long)]
+    mark_only: bool,
+}
+
+/// Removes pods that have ended, and what killed processes left in the store.
+pub fn run(global: &Global, args: Args) -> Outcome {
+    global.require_root()?;
+    let pods = Pods::new(&global.dir);
+    let mut failed = false;
+    let mut note = |pod: &str, done: Result<(), Failure>| {
+        if let Err(failure) = done {
+            global.warn(format!("pod {pod:?}: {}", failure.line()));
+            failed = true;
+        }
+    };
+    for pod in pods.all(&[Place::Embryo, Place::Prepare, Place::Run]).context("reading the pods")? {
+        note(&pod.uuid.to_string(), mark(global, pod));
+    }
+    if !args.mark_only {
+        for pod in pods.all(&[Place::ExitedGarbage, Place::Garbage]).context("reading the pods")? {
+            note(&pod.uuid.to_string(), sweep(global, pod, args.grace_period));
+        }
+        store(global, &pods)?;
+    }
+    if failed { Err(Failure::new("failed to remove one or more pods")) } else { Ok(0) }
+}
+
+fn mark(global: &Global, mut pod: Pod) -> Result<(), Failure> {
+    if pod.try_lock().context("locking it")? != Lock::Taken {
+        return Ok(());
+    }
+    let what = if pod.place == Place::Run { "moving pod" } else { "moving failed prepare" };
+    global.warn(format!("{what} {:?} to garbage", pod.uuid.to_string()));
+    gc::mark(&mut pod).context("moving it to garbage")
+}
+
+fn sweep(global: &Global, pod: Pod, grace: Duration) -> Result<(), Failure> {
+    let uuid = pod.uuid.to_string();
+    if pod.place == Place::ExitedGarbage {
+        let age = human::now().saturating_sub(pod.changed().context("looking at it")?);
+        if u128::try_from(age).unwrap_or(0) < grace.as_nanos() {
+            let grace = duration::print(grace);
+            global.debug(format!("pod {uuid:?} not removed: still within grace period ({grace})"));
+            return Ok(());
+        }
+    }
+    if pod.try_lock().context("locking it")? != Lock::Taken {
+        return Ok(());
+    }
+    output::print(&format!("Garbage collecting pod {uuid:?}\n")).context("writing to standard output")?;
+    gc::delete(pod).context("removing it")
+}
+
+/// Images that pods which are being prepared or run are made of stay; what is left over from killed imports goes.
+fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
+    let mut in_use: Vec<ImageId> = Vec::new();
+    for pod in pods.all(&[Place::Prepare, Place::Run]).context("reading the pods")? {
+        let images = pod.runtime().map(|r| r.images).unwrap_or_default();
+        in_use.extend(images.iter().filter_map(|id| id.parse().ok()));
+    }
+    let report = Store::open_existing(&global.dir)?.gc(&in_use)?;
+    global.debug(format!("store: {report:?}"));
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `rkt run`
+
+use std::ffi::OsString;
+
+use appc_image::render;
+use appc_image::store::{Store, StoredImage};
+
+use crate::cli::Global;
+use crate::failure::{Context, Failure, Outcome};
+use crate::pod::launch::{self, Launch};
+use crate::pod::prepare::{self, environment};
+use crate::request::{self, PodOptions, flags};
+use crate::{images, output};
+
+/// What `run` takes: a grammar of its own, see [`crate::request`].
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true, override_help = flags::help())]
+pub struct Args {
+    /// Options and images; `rkt run --help` tells more
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+    words: Vec<OsString>,
+}
+
+/// Runs images as the apps of a new pod, and returns the exit status of the first app that failed.
+pub fn run(global: &Global, args: Args) -> Outcome {
+    let request = request::parse(args.words).map_err(Failure::new)?;
+    if request.help {
+        output::print(&flags::help()).context("writing to standard output")?;
+        return Ok(0);
+    }
+    let global = &Global {
+        dir: request.pod.dir.clone().unwrap_or_else(|| global.dir.clone()),
+        debug: global.debug || request.pod.debug,
+        command: global.command,
+    };
+    global.require_root()?;
+    let store = Store::open(&global.dir)?;
+    let found = request.apps.iter().map(|app| images::find(global, &store, &app.image));
+    let found: Vec<StoredImage> = found.collect::<Result<_, _>>()?;
+    let (manifest, warnings) = prepare::manifest(&request, &found, &variables(&request.pod)?)?;
+    let rendered = found.iter().map(|image| render::layers(&store, image)).collect::<Result<_, _>>()?;
+    launch::run(global, Launch { options: &request.pod, manifest, rendered, warnings })
+}
+
+/// Environment variables from the command line and the caller.
+fn variables(options: &PodOptions) -> Result<environment::Variables, Failure> {
+    let mut variables = environment::Variables::default();
+    if options.inherit_env {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        // What a shell keeps in its environment for itself has no valid name.
+        variables.inherited =
+            std::env::vars_os().filter_map(text).filter(|(name, _)| environment::is_name(name)).collect();
+    }
+    for file in &options.set_env_files {
+        let read = environment::read_file(file).context(format!("--set-env-file: {}", file.display()))?;
+        variables.set.extend(read);
+    }
+    variables.set.extend(options.set_env.iter().cloned());
+    Ok(variables)
+}

@@ -1,0 +1,113 @@
+//! The root file system of an app: its images' trees with a layer of its own on top.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use appc_container::RootSource;
+use appc_image::archive::{CopyOptions, copy_tree};
+use appc_rooted::{Mode, OFlags, Root};
+
+use super::dir::Pod;
+use crate::failure::{Context, Failure};
+use crate::progress::Bar;
+
+/// How an app's root file system comes about.
+#[derive(Debug)]
+pub enum Rootfs {
+    /// Trees stacked, bottom first.
+    Overlay {
+        /// The images' trees.
+        lower: Vec<PathBuf>,
+        /// What the app writes.
+        upper: PathBuf,
+        /// The kernel's own.
+        work: PathBuf,
+    },
+    /// A copy.
+    Copy(PathBuf),
+}
+
+impl Rootfs {
+    /// Makes what is needed in the pod's directory and opens it for the first time.
+    ///
+    /// Without overlays, or when the kernel refuses one, the trees are copied; `warn` is told in the latter case.
+    pub fn prepare(
+        pod: &Pod,
+        app: &str,
+        lower: Vec<PathBuf>,
+        overlay: bool,
+        warn: impl FnOnce(String),
+    ) -> Result<(Rootfs, RootSource), Failure> {
+        let dir = pod.path().join("apps").join(app);
+        if overlay {
+            let (upper, work) = (dir.join("upper"), dir.join("work"));
+            make_layers(&lower, &upper, &work).context(format!("making the layers of app {app}"))?;
+            match appc_container::overlay(&lower, &upper, &work) {
+                Ok(mount) => return Ok((Rootfs::Overlay { lower, upper, work }, RootSource::Mount(mount))),
+                Err(e) => warn(format!("disabling overlay support: {e}: copying the image of app {app} instead")),
+            }
+        }
+        let copy = dir.join("rootfs");
+        copy_layers(&lower, &copy).map_err(|e| e.within(format!("copying the image of app {app}")))?;
+        Ok((Rootfs::Copy(copy.clone()), RootSource::Path(copy)))
+    }
+
+    /// Opens it again, after the processes that it was opened for before have ended.
+    pub fn open(&self) -> Result<RootSource, appc_container::Error> {
+        Ok(match self {
+            Rootfs::Overlay { lower, upper, work } => RootSource::Mount(appc_container::overlay(lower, upper, work)?),
+            Rootfs::Copy(path) => RootSource::Path(path.clone()),
+        })
+    }
+}
+
+/// The directory of a root source, to look into and write into before it is used.
+pub fn directory(source: &RootSource) -> io::Result<Root> {
+    match source {
+        RootSource::Path(path) => Root::open(path),
+        RootSource::Mount(mount) => Ok(Root::from_fd(mount.as_fd().try_clone_to_owned()?)),
+    }
+}
+
+/// The root directory of an overlay has the owner and mode of the upper layer: those of the top image.
+fn make_layers(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o755).create(upper)?;
+    DirBuilder::new().mode(0o700).create(work)?;
+    let Some(top) = lower.last() else { return Ok(()) };
+    let (top, made) = (fs::metadata(top)?, fs::metadata(upper)?);
+    if (top.uid(), top.gid()) != (made.uid(), made.gid()) {
+        std::os::unix::fs::chown(upper, Some(top.uid()), Some(top.gid()))?;
+    }
+    if top.mode() != made.mode() {
+        fs::set_permissions(upper, Permissions::from_mode(top.mode() & 0o7777))?;
+    }
+    Ok(())
+}
+
+fn copy_layers(lower: &[PathBuf], copy: &Path) -> Result<(), Failure> {
+    DirBuilder::new().mode(0o755).recursive(true).create(copy).context(format!("making {}", copy.display()))?;
+    let to = Root::open(copy).context(format!("opening {}", copy.display()))?;
+    let bar = Bar::new();
+    let options = CopyOptions { replace: true, progress: Some(&bar), ..CopyOptions::default() };
+    for layer in lower {
+        let from = Root::open(layer).context(format!("opening {}", layer.display()))?;
+        copy_tree(&from, "", &to, "", &options)?;
+    }
+    Ok(())
+}
+
+/// `/etc/hosts` for an image that has none.
+pub fn provide_hosts(root: &Root, hostname: &str) -> io::Result<()> {
+    match root.lstat("etc/hosts") {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        // There is one, or a link to where one may appear, or `etc` is no directory: the image's own affair.
+        _ => return Ok(()),
+    }
+    root.mkdir_all("etc", Mode::from(0o755))?;
+    let flags = OFlags::WRONLY | OFlags::EXCL;
+    let mut file = fs::File::from(root.create("etc/hosts", flags, Mode::from(0o644))?);
+    write!(file, "127.0.0.1\tlocalhost {hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+}
