@@ -150,6 +150,17 @@ fn volumes() {
         "stat -c '%a %u %g' /deep/er",
     );
     ended.ok().prints("1770 5 6\n");
+    let ended = fixture
+        .script(&["--volume=scratch,kind=empty"], &["--mount=volume=scratch,target=/etc"], "ls /etc; echo >/etc/x")
+        .ok()
+        .prints("");
+    ended.says("volume \"scratch\" hides what the image has in /etc");
+    let ended = fixture.script(
+        &["--volume=scratch,kind=empty"],
+        &["--mount=volume=scratch,target=/etc/group"],
+        "ls -d /etc/group/",
+    );
+    ended.ok().says("takes the place of the file /etc/group").prints("/etc/group/\n");
     fixture.script(&["--volume=data,kind=host,source=/no/such"], &[], "").refused("/no/such");
     fixture.script(&[], &["--mount=volume=lost,target=/x"], "").refused("lost");
 }
@@ -179,6 +190,9 @@ fn the_root_file_system() {
     let script = "echo >/x; touch /proc/sys/kernel/hostname 2>/dev/null; ls /sys/firmware | grep -c .; grep -c localhost /etc/hosts";
     let ended = fixture.script(&[], &[], script);
     assert_eq!(ended.stdout, "0\n2\n", "{ended:?}");
+    let mut command = fixture.rkt(&["run", "--interactive", "sh.aci"]);
+    let output = command.stdin(fs::File::open(input(&fixture, "test -t 0 && exit 9\n")).unwrap()).output().unwrap();
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
     let write = fixture.script(&[], &[], "echo x >/proc/sysrq-trigger");
     assert_ne!(write.code, Some(0));
     let copied = fixture.script(&["--no-overlay"], &[], "grep ' / ' /proc/self/mounts; cat /etc/group").ok();
@@ -199,4 +213,10 @@ fn handlers_go_around_the_app() {
     let failing = json!([{"name": "pre-start", "exec": ["/bin/sh", "-c", "exit 9"]}]);
     fixture.image("sh", json!({"exec": ["/bin/sh"], "user": "0", "group": "0", "eventHandlers": failing}));
     fixture.script(&[], &[], "echo main").exits(9).prints("").says("pre-start");
+}
+
+fn input(fixture: &Fixture, text: &str) -> std::path::PathBuf {
+    let path = fixture.path("input");
+    fs::write(&path, text).unwrap();
+    path
 }

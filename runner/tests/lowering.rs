@@ -38,6 +38,7 @@ fn lowered(pod: &PodManifest, app: usize, terminal: Option<&str>) -> Result<(Spe
         cgroup: Path::new("/rkt-x/app"),
         volumes: &volumes(pod),
         shared_memory: (pod.apps.len() > 1).then_some(Path::new("/pod/shm")),
+        limit_swap: true,
         terminal,
     };
     lower(&inputs).map(|l| (l.spec, l.unenforced.into_iter().map(|u| u.0).collect()))

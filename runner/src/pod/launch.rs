@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use appc_container::cgroup::Layout;
+use appc_container::cgroup::{Layout, Version};
 use appc_container::sys::signal::SignalFd;
 use appc_container::{Network as SandboxNetwork, Sandbox, SandboxOptions};
 use appc_image::render::Rendered;
@@ -45,6 +45,7 @@ pub fn run(global: &Global, mut launch: Launch<'_>) -> Outcome {
     let started = write_down(&mut pod, &launch, &hostname)
         .and_then(|()| Running::prepare(&pod, &mut launch, &hostname))
         .and_then(|running| {
+            save_uuid(&pod, launch.options)?;
             launch.warnings.iter().for_each(|warning| global.warn(warning));
             running.run(global, signals)
         });
@@ -76,10 +77,17 @@ fn write_down(pod: &mut Pod, launch: &Launch<'_>, hostname: &str) -> Result<(), 
         .and_then(|()| pod.write("pod", launch.manifest.to_json().as_bytes()))
         .and_then(|()| pod.move_to(Place::Run));
     written.context(format!("writing in {}", path.display()))?;
-    if let Some(file) = &launch.options.uuid_file_save {
-        std::fs::write(file, pod.uuid.to_string()).context(format!("--uuid-file-save: writing {}", file.display()))?;
-    }
     Ok(())
+}
+
+/// Tells other programs which pod this is, at the last moment that an error leaves nothing behind.
+fn save_uuid(pod: &Pod, options: &PodOptions) -> Result<(), Failure> {
+    match &options.uuid_file_save {
+        Some(file) => {
+            std::fs::write(file, pod.uuid.to_string()).context(format!("--uuid-file-save: writing {}", file.display()))
+        }
+        None => Ok(()),
+    }
 }
 
 /// A pod whose namespaces exist and whose apps are planned.
@@ -97,7 +105,7 @@ impl<'p> Running<'p> {
         let volumes = volumes::on_host(pod, &launch.manifest)?;
         let mut roots = Vec::new();
         for (app, rendered) in launch.manifest.apps.iter().zip(&launch.rendered) {
-            roots.push(prepare_root(pod, app, rendered, launch.options, hostname, warnings)?);
+            roots.push(prepare_root(pod, app, rendered, launch.options, (hostname, &volumes), warnings)?);
         }
         let network = match launch.options.network {
             Network::Loopback => SandboxNetwork::NewLoopback,
@@ -113,6 +121,7 @@ impl<'p> Running<'p> {
             volumes,
             namespaces: sandbox.namespace_paths(),
             shared_memory: (!shared.alone).then(|| shared_memory(pod)).transpose()?,
+            limit_swap: limits_swap(&layout),
             terminal: terminal(launch.options, shared.alone),
         };
         let mut apps = Vec::new();
@@ -151,7 +160,7 @@ fn prepare_root(
     app: &RuntimeApp,
     rendered: &Rendered,
     options: &PodOptions,
-    hostname: &str,
+    (hostname, volumes): (&str, &BTreeMap<String, HostVolume>),
     warnings: &mut Vec<String>,
 ) -> Result<PreparedRoot, Failure> {
     let name = app.name.as_str();
@@ -161,6 +170,14 @@ fn prepare_root(
     let root = rootfs::directory(&source).context(format!("opening the root file system of app {name:?}"))?;
     let (user, group) = app.app.as_ref().map_or(("0", "0"), |app| (app.user.as_str(), app.group.as_str()));
     let account = users::resolve(&root, user, group).context(format!("app {name:?}"))?;
+    for mount in &app.mounts {
+        let directory = volumes.get(mount.volume.as_str()).is_some_and(|v| v.path.is_dir());
+        match rootfs::make_way(&root, Path::new(&mount.path), directory) {
+            Ok(None) => {}
+            Ok(Some(what)) => warnings.push(format!("app {name:?}: volume {:?} {what}", mount.volume.as_str())),
+            Err(e) => return Err(Failure::from(e).within(format!("app {name:?}: mount target {}", mount.path))),
+        }
+    }
     if let Err(e) = rootfs::provide_hosts(&root, hostname) {
         warnings.push(format!("app {name:?}: no /etc/hosts: {e}"));
     }
@@ -174,6 +191,7 @@ struct Lowering<'p> {
     volumes: BTreeMap<String, HostVolume>,
     namespaces: Vec<(oci_spec::runtime::LinuxNamespaceType, PathBuf)>,
     shared_memory: Option<PathBuf>,
+    limit_swap: bool,
     terminal: Option<String>,
 }
 
@@ -194,6 +212,7 @@ impl Lowering<'_> {
             cgroup: &cgroup,
             volumes: &self.volumes,
             shared_memory: self.shared_memory.as_deref(),
+            limit_swap: self.limit_swap,
             terminal: self.terminal.as_deref(),
         })?;
         for isolator in &lowered.unenforced {
@@ -211,6 +230,14 @@ fn terminal(options: &PodOptions, alone: bool) -> Option<String> {
     let caller_has = isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stdout());
     let wanted = alone && (options.interactive || caller_has);
     wanted.then(|| std::env::var("TERM").ok().filter(|term| !term.is_empty()).unwrap_or_else(|| "xterm".into()))
+}
+
+/// Kernels may be built or booted without accounting of swap.
+fn limits_swap(layout: &Layout) -> bool {
+    match layout.version() {
+        Version::V1 | Version::Hybrid => Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists(),
+        Version::V2 => Path::new("/proc/swaps").exists(),
+    }
 }
 
 /// `/dev/shm` of a pod with several apps. They share the IPC namespace, so they share this.

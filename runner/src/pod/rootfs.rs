@@ -99,6 +99,25 @@ fn copy_layers(lower: &[PathBuf], copy: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes way at `target` for a volume, a directory or not, as the specification has it: a file in the way of a directory
+/// gives place to one. Says what of the image is not seen any more.
+pub fn make_way(root: &Root, target: &Path, directory: bool) -> io::Result<Option<String>> {
+    let there = match root.open_at(target, OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(there) => there,
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory && directory && root.stat(target).is_ok() => {
+            root.unlink(target)?;
+            root.mkdir_all(target, Mode::from(0o755))?;
+            return Ok(Some(format!("takes the place of the file {} of the image", target.display())));
+        }
+        // Nothing there, or something that the mount itself has to cope with.
+        Err(_) => return Ok(None),
+    };
+    let mut entries = rustix::fs::Dir::new(there)?;
+    let is_entry = |name: &std::ffi::CStr| name != c"." && name != c"..";
+    let hidden = entries.any(|entry| entry.is_ok_and(|entry| is_entry(entry.file_name())));
+    Ok(hidden.then(|| format!("hides what the image has in {}", target.display())))
+}
+
 /// `/etc/hosts` for an image that has none.
 pub fn provide_hosts(root: &Root, hostname: &str) -> io::Result<()> {
     match root.lstat("etc/hosts") {

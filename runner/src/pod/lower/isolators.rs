@@ -29,7 +29,7 @@ const PERIOD: u64 = 100_000;
 const LONG_PERIOD: u64 = 1_000_000;
 
 /// Lowers all of them. What is set twice counts as it was set last.
-pub(super) fn lower<'i>(isolators: impl Iterator<Item = &'i IsolatorEntry>) -> Result<Limits, Error> {
+pub(super) fn lower<'i>(isolators: impl Iterator<Item = &'i IsolatorEntry>, limit_swap: bool) -> Result<Limits, Error> {
     let mut retain = None;
     let mut remove = None;
     let mut cpu = LinuxCpu::default();
@@ -62,6 +62,9 @@ pub(super) fn lower<'i>(isolators: impl Iterator<Item = &'i IsolatorEntry>) -> R
     };
     if shares.is_some() {
         cpu.set_shares(shares);
+    }
+    if let Some(memory) = memory.as_mut().filter(|_| !limit_swap) {
+        memory.set_swap(None);
     }
     limits.resources.set_memory(memory);
     limits.resources.set_cpu((cpu != LinuxCpu::default()).then_some(cpu));

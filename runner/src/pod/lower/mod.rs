@@ -38,6 +38,8 @@ pub struct Inputs<'a> {
     pub volumes: &'a BTreeMap<String, HostVolume>,
     /// A directory for `/dev/shm` that the apps of the pod share; a memory file system of the app's own else.
     pub shared_memory: Option<&'a Path>,
+    /// Whether the host can limit swap; where it cannot, a memory limit is one of memory alone.
+    pub limit_swap: bool,
     /// The value of `TERM` when the app gets a terminal.
     pub terminal: Option<&'a str>,
 }
@@ -104,7 +106,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     if app.exec.first().is_none_or(String::is_empty) {
         return Err(Error::NoExec);
     }
-    let limits = isolators::lower(app.isolators.iter())?;
+    let limits = isolators::lower(app.isolators.iter(), inputs.limit_swap)?;
     let devices = mounts::device_rules(inputs);
     let mut resources = limits.resources;
     resources.set_devices(Some(devices));
