@@ -153,7 +153,7 @@ fn volumes() {
     let ended = fixture
         .script(&["--volume=scratch,kind=empty"], &["--mount=volume=scratch,target=/etc"], "ls /etc; echo >/etc/x")
         .ok()
-        .prints("");
+        .prints("config\n");
     ended.says("volume \"scratch\" hides what the image has in /etc");
     let ended = fixture.script(
         &["--volume=scratch,kind=empty"],
