@@ -8,7 +8,10 @@ use rustix::io::Errno;
 
 use crate::{Error, Result};
 
-/// Zeros are left out in whole pieces of this length, aligned to it: no file system has larger blocks.
+/// What zeros are looked for in: the block of most file systems.
+const PIECE: u64 = 4096;
+
+/// Shorter stretches of zeros are written: many small holes would cost more than they save.
 const HOLE: u64 = 64 * 1024;
 
 /// Writes a file from its start to its end, leaving holes.
@@ -16,7 +19,7 @@ pub(crate) struct Writer<'f> {
     file: &'f File,
     what: &'f dyn Fn() -> String,
     at: u64,
-    /// The end of what was really written.
+    /// The end of what was really written; zeros from there to `at` may become a hole.
     written: u64,
 }
 
@@ -32,32 +35,60 @@ impl<'f> Writer<'f> {
 
     pub(crate) fn write(&mut self, mut data: &[u8]) -> Result<()> {
         while !data.is_empty() {
-            let (len, hole) = self.run(data);
-            let (now, rest) = data.split_at(len);
-            if !hole {
-                self.file.write_all_at(now, self.at).map_err(|e| Error::io((self.what)())(e))?;
-                self.written = self.at + len as u64;
+            let zeros = self.zeros(data);
+            self.at += zeros as u64;
+            let content = self.content(&data[zeros..]);
+            if content > 0 {
+                self.put(&data[zeros..zeros + content])?;
             }
-            self.at += len as u64;
-            data = rest;
+            data = &data[zeros + content..];
         }
         Ok(())
     }
 
-    /// How many of the bytes to write or to leave out at once.
-    fn run(&self, data: &[u8]) -> (usize, bool) {
+    /// How many of the bytes are zeros in whole pieces.
+    fn zeros(&self, data: &[u8]) -> usize {
         let mut len = 0;
-        let mut hole = None;
         while len < data.len() {
-            let at = self.at + len as u64;
-            let piece = &data[len..data.len().min(len + (HOLE - at % HOLE) as usize)];
-            let zero = piece.len() as u64 == HOLE && is_zero(piece);
-            if *hole.get_or_insert(zero) != zero {
+            let piece = self.piece(data, len);
+            if !is_zero(piece) {
                 break;
             }
             len += piece.len();
         }
-        (len, hole == Some(true))
+        len
+    }
+
+    /// How many of the bytes come before the next zeros worth a hole. Zeros at the end may go on in what comes next.
+    fn content(&self, data: &[u8]) -> usize {
+        let (mut len, mut zeros) = (0, 0);
+        while len < data.len() {
+            let piece = self.piece(data, len);
+            len += piece.len();
+            zeros = if is_zero(piece) { zeros + piece.len() } else { 0 };
+            if zeros as u64 >= HOLE {
+                break;
+            }
+        }
+        len - zeros
+    }
+
+    /// The bytes at `from` up to the next multiple of a piece in the file.
+    fn piece<'d>(&self, data: &'d [u8], from: usize) -> &'d [u8] {
+        let at = self.at + from as u64;
+        &data[from..data.len().min(from + (PIECE - at % PIECE) as usize)]
+    }
+
+    fn put(&mut self, content: &[u8]) -> Result<()> {
+        static ZEROS: [u8; HOLE as usize] = [0; HOLE as usize];
+        let gap = self.at - self.written;
+        if gap > 0 && gap < HOLE {
+            self.file.write_all_at(&ZEROS[..gap as usize], self.written).map_err(|e| Error::io((self.what)())(e))?;
+        }
+        self.file.write_all_at(content, self.at).map_err(|e| Error::io((self.what)())(e))?;
+        self.at += content.len() as u64;
+        self.written = self.at;
+        Ok(())
     }
 
     /// Gives the file its size.
@@ -114,8 +145,7 @@ fn copy_range(from: &File, to: &File, mut at: u64, end: u64, what: &dyn Fn() -> 
 
 fn is_zero(piece: &[u8]) -> bool {
     // Most pieces differ in the first bytes.
-    piece.iter().take(16).all(|b| *b == 0)
-        && piece.chunks_exact(64).all(|chunk| chunk.iter().fold(0, |or, b| or | b) == 0)
+    piece.iter().take(16).all(|b| *b == 0) && piece.chunks(64).all(|chunk| chunk.iter().fold(0, |or, b| or | b) == 0)
 }
 
 #[cfg(test)]
@@ -125,13 +155,20 @@ mod tests {
 
     #[test]
     fn zeros_become_holes_and_nothing_else_does() {
-        let file = tempfile::tempfile().unwrap();
         let mut content = vec![0u8; 20 * HOLE as usize + 77];
         content[10] = 1;
         content[13 * HOLE as usize] = 2;
+        content[14 * HOLE as usize] = 3;
+        for len in [300_000, 4096, 5000, 100] {
+            check(&content, len);
+        }
+    }
+
+    fn check(content: &[u8], len: usize) {
+        let file = tempfile::tempfile().unwrap();
         let what = || "write".to_string();
         let mut writer = Writer::new(&file, &what);
-        for piece in content.chunks(300_000) {
+        for piece in content.chunks(len) {
             writer.write(piece).unwrap();
         }
         writer.finish(content.len() as u64).unwrap();
@@ -139,6 +176,6 @@ mod tests {
         file.read_exact_at(&mut back, 0).unwrap();
         assert!(back == content);
         assert!(file.metadata().unwrap().len() == content.len() as u64);
-        assert!(file.metadata().unwrap().blocks() * 512 < 10 * HOLE);
+        assert!(file.metadata().unwrap().blocks() * 512 < 2 * HOLE);
     }
 }
