@@ -234,7 +234,7 @@ fn a_merged_tree_is_made_once_and_goes_with_its_images() {
     assert!(matches!(f.store.remove(&base.id), Err(Error::InUse(_))));
     assert_eq!(f.store.gc(&[]).unwrap(), Report::default());
     drop(rendered);
-    assert_eq!(f.store.gc(&[app.id.clone()]).unwrap(), Report::default());
+    assert_eq!(f.store.gc(std::slice::from_ref(&app.id)).unwrap(), Report::default());
     assert_eq!(f.store.gc(&[]).unwrap(), Report { rendered: 1, ..Report::default() });
     assert!(!tree.exists());
     layers(&f.store, &app).unwrap();

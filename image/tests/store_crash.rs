@@ -1,7 +1,7 @@
 //! The store under processes that are killed, that race, that have no space left or may not write.
 //!
 //! The other processes are this program again: each test runs `child` in one, which does what its environment says.
-#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+#![allow(clippy::unwrap_used, clippy::print_stderr)] // Helpers of tests are tests.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

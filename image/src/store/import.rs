@@ -39,9 +39,13 @@ impl Store {
         // A file that changed while it was read is not what it is now.
         metadata.file = before.filter(|before| Fingerprint::of(&file).ok().flatten().as_ref() == Some(before));
         write_image(work.path(), &unpacked.manifest, &metadata)?;
-        sync_file_system(work.path())?;
-        self.commit(&unpacked.image_id, &work, metadata)?;
-        self.get(&unpacked.image_id)
+        let id = unpacked.image_id;
+        let mut parts = Parts { id: &id, work: work.path(), metadata };
+        if !parts.update(self)? {
+            sync_file_system(work.path())?;
+            parts.commit(self)?;
+        }
+        self.get(&id)
     }
 
     /// The stored image that was last imported from this very file.
@@ -58,55 +62,69 @@ impl Store {
         Ok(None)
     }
 
+    fn blob_size(&self, id: &ImageId) -> Result<u64> {
+        let blob = self.blob(id);
+        Ok(fs::metadata(&blob).on("read", &blob)?.len())
+    }
+
     fn is_whole(&self, id: &ImageId) -> bool {
         self.tree(id).is_dir() && self.blob(id).is_file() && self.image_dir(id).join("manifest").is_file()
     }
+}
 
-    /// Moves what is in `work` into the store.
-    fn commit(&self, id: &ImageId, work: &WorkDir, metadata: Metadata) -> Result<()> {
-        let _lock = self.lock()?;
-        let stored = self.metadata(id).ok().flatten();
-        let image = work.path().join("image");
-        let parts =
-            [(work.path().join("blob"), self.blob(id)), (work.path().join("tree"), self.tree_dir(&id.to_string()))];
-        match stored {
-            Some((stored, _)) => {
-                self.mend(&parts, id, stored.size)?;
-                self.update(image, id, stored, metadata)
+/// An image that lies in a work directory, ready to be moved into the store.
+struct Parts<'i> {
+    id: &'i ImageId,
+    work: &'i Path,
+    metadata: Metadata,
+}
+
+impl Parts<'_> {
+    /// Changes only what is known about an image that is stored already, when it is.
+    fn update(&mut self, store: &Store) -> Result<bool> {
+        if store.metadata(self.id).ok().flatten().is_none() {
+            return Ok(false);
+        }
+        let _lock = store.lock()?;
+        match store.metadata(self.id).ok().flatten() {
+            Some((stored, _)) if store.is_whole(self.id) && store.blob_size(self.id)? == stored.size => {
+                self.replace_metadata(store, &stored)?;
+                Ok(true)
             }
-            None => {
-                let mut parts = parts.to_vec();
-                parts.push((image, self.image_dir(id)));
-                place_all(&parts)
-            }
+            _ => Ok(false),
         }
     }
 
-    /// Puts parts in place that a stored image has lost. Those that it has stay: pods may be using them.
-    fn mend(&self, parts: &[(PathBuf, PathBuf); 2], id: &ImageId, size: u64) -> Result<()> {
-        let [blob, tree] = parts;
-        if fs::metadata(self.blob(id)).map(|m| m.len()).ok() != Some(size) {
+    /// Moves into the store what is not there.
+    fn commit(&mut self, store: &Store) -> Result<()> {
+        let _lock = store.lock()?;
+        let image = store.image_dir(self.id);
+        let blob = (self.work.join("blob"), store.blob(self.id));
+        let tree = (self.work.join("tree"), store.tree_dir(&self.id.to_string()));
+        let Some((stored, _)) = store.metadata(self.id).ok().flatten() else {
+            return place_all(&[blob, tree, (self.work.join("image"), image)]);
+        };
+        // Somebody was quicker, or the stored image has lost something. What it has stays: pods may be using it.
+        if store.blob_size(self.id).ok() != Some(stored.size) {
             place(&blob.0, &blob.1)?;
         }
-        if !self.tree(id).is_dir() {
+        if !tree.1.join("rootfs").is_dir() {
             place(&tree.0, &tree.1)?;
         }
-        Ok(())
+        if !image.join("manifest").is_file() {
+            place(&self.work.join("image/manifest"), &image.join("manifest"))?;
+        }
+        self.replace_metadata(store, &stored)
     }
 
-    /// Replaces what is known about a stored image.
-    fn update(&self, work: PathBuf, id: &ImageId, stored: Metadata, mut metadata: Metadata) -> Result<()> {
-        let image = self.image_dir(id);
-        metadata.imported = stored.imported;
+    fn replace_metadata(&mut self, store: &Store, stored: &Metadata) -> Result<()> {
+        self.metadata.imported = stored.imported;
         // The bytes that are exported may be the ones that came first, compressed in another way.
-        metadata.size = fs::metadata(self.blob(id)).on("read", self.blob(id))?.len();
-        metadata.write(&work.join("metadata"))?;
-        for name in ["manifest", "metadata"] {
-            let new = work.join(name);
-            File::open(&new).and_then(|file| file.sync_all()).on("sync", &new)?;
-            fs::rename(&new, image.join(name)).on("write to", &image)?;
-        }
-        Ok(())
+        self.metadata.size = store.blob_size(self.id)?;
+        let (new, old) = (self.work.join("image/metadata"), store.image_dir(self.id).join("metadata"));
+        self.metadata.write(&new)?;
+        File::open(&new).and_then(|file| file.sync_all()).on("sync", &new)?;
+        fs::rename(&new, &old).on("write", &old)
     }
 }
 
