@@ -26,8 +26,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Puts images into the store
+    Fetch(commands::fetch::Args),
     /// Removes pods that have ended
     Gc(commands::gc::Args),
+    /// Shows and changes what is in the store
+    Image(commands::image::Args),
     /// Lists pods
     List(commands::list::Args),
     /// Removes pods that do not run
@@ -82,7 +86,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     let global =
         |command| Global { dir: cli.dir.unwrap_or_else(appc_image::store::default_dir), debug: cli.debug, command };
     match cli.command {
+        Command::Fetch(args) => finish(global("fetch"), |g| commands::fetch::run(g, args)),
         Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),
+        Command::Image(args) => finish(global("image"), |g| commands::image::run(g, args)),
         Command::List(args) => finish(global("list"), |g| commands::list::run(g, args)),
         Command::Rm(args) => finish(global("rm"), |g| commands::rm::run(g, args)),
         Command::Run(args) => finish(global("run"), |g| commands::run::run(g, args)),

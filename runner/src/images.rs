@@ -71,7 +71,16 @@ pub fn import(global: &Global, store: &Store, path: &Path) -> Result<StoredImage
         global.warn(format!("signature {} was not checked: this version trusts every local file", signature.display()));
     }
     let origin = std::path::absolute(path).context(format!("opening {}", path.display()))?;
-    Ok(store.import(file, &format!("file://{}", origin.display()), &crate::progress::Bar::new())?)
+    let origin = format!("file://{}", origin.display());
+    let image = store.import(file, &origin, &crate::progress::Bar::new()).context(path.display())?;
+    if let Some((omitted, what)) = image.omitted.first() {
+        let others = match image.omitted.len() {
+            1 => String::new(),
+            all => format!(" and {} more", all - 1),
+        };
+        global.warn(format!("{}: only root can make all of it, left out: {omitted} ({what}){others}", path.display()));
+    }
+    Ok(image)
 }
 
 fn signature_of(path: &Path) -> PathBuf {
