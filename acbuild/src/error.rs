@@ -24,6 +24,14 @@ pub(crate) enum Error {
     /// The image cannot be read, written or stored.
     #[error(transparent)]
     Image(#[from] appc_image::Error),
+    /// Files of the host cannot be copied into the image.
+    #[error("cannot copy {path:?}: {error}")]
+    Copy {
+        /// What was to be copied.
+        path: PathBuf,
+        /// Where below it, and why.
+        error: appc_image::Error,
+    },
     /// The system refused to do something to a file.
     #[error("cannot {what} {path:?}: {}", explain(.source))]
     Io {

@@ -192,7 +192,8 @@ pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &
         progress: Some(&bar),
         ..CopyOptions::default()
     };
-    let copied = copy_tree(&from, last, to, name, &options)?;
+    let copied =
+        copy_tree(&from, last, to, name, &options).map_err(|error| Error::Copy { path: source.to_owned(), error })?;
     output::sockets(&copied.sockets);
     output::omissions(&copied.omitted);
     Ok(())

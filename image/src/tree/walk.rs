@@ -134,6 +134,8 @@ pub(crate) fn shown(path: &[u8]) -> PathBuf {
 pub(crate) fn failed(verb: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Error {
     move |errno| match errno {
         Errno::NOENT => changed(path),
+        // The very thing that is read or copied: the caller knows its name.
+        _ if path.is_empty() => Error::io(verb)(errno),
         _ => Error::io(format!("{verb} {}", shown(path).display()))(errno),
     }
 }
