@@ -47,8 +47,6 @@ pub(crate) struct Launched {
 impl Launch {
     /// Makes the container. With `detach` it waits at its fifo if `fifo`, else for [`Created::start`].
     pub(crate) fn launch(&self, globals: &Globals, log: &Log, detach: bool, fifo: bool) -> Result<Launched, Error> {
-        // Before anything else is opened, which would take the place of what is missing.
-        self.check_preserved()?;
         let root = globals.containers().map_err(wrong)?;
         let bundle = std::fs::canonicalize(&self.bundle)
             .map_err(|e| wrong(format!("--bundle {}: {e}", self.bundle.display())))?;
@@ -116,7 +114,8 @@ impl Launch {
         }
     }
 
-    fn check_preserved(&self) -> Result<(), Error> {
+    /// Before anything is opened, which would take the place of what is missing.
+    pub(crate) fn check_preserved(&self) -> Result<(), Error> {
         for n in 0..self.preserve_fds {
             if std::fs::symlink_metadata(format!("/proc/self/fd/{}", 3 + n)).is_err() {
                 let all = self.preserve_fds;

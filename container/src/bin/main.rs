@@ -38,11 +38,12 @@ fn main() -> std::process::ExitCode {
         Ok(arguments) => arguments,
         Err(e) => return log::usage(&e),
     };
+    let inherited = arguments.command.check_inherited();
     let log = match log::Log::new(&arguments.globals) {
         Ok(log) => log,
         Err(why) => return log::failed("log", &why),
     };
-    match arguments.command.run(&arguments.globals, &log) {
+    match inherited.and_then(|()| arguments.command.run(&arguments.globals, &log)) {
         Ok(code) => code,
         Err(e) => {
             log.error(&format!("rkt-oci {} failed: {e}", arguments.command.name()));

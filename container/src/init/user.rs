@@ -63,10 +63,13 @@ pub(super) fn home(root: &Root, process: &ProcessPlan) -> String {
 
 fn home_in(passwd: &str, uid: u32) -> Option<&str> {
     passwd.lines().find_map(|line| {
-        // name:password:uid:gid:comment:home:shell
         let fields: Vec<&str> = line.split(':').collect();
-        let found = fields.len() >= 6 && fields[2].parse() == Ok(uid) && !fields[5].is_empty();
-        found.then_some(fields[5])
+        match fields[..] {
+            [_name, _password, number, _gid, _comment, home, ..] if number.parse() == Ok(uid) && !home.is_empty() => {
+                Some(home)
+            }
+            _ => None,
+        }
     })
 }
 

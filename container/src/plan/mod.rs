@@ -282,3 +282,6 @@ fn propagation(value: &str) -> Result<Propagation> {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

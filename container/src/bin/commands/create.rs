@@ -15,7 +15,7 @@ use crate::log::Log;
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     #[command(flatten)]
-    launch: Launch,
+    pub(super) launch: Launch,
 }
 
 impl Create {

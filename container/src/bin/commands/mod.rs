@@ -48,6 +48,15 @@ impl Command {
         }
     }
 
+    /// What can only be found out while nothing has been opened.
+    pub(crate) fn check_inherited(&self) -> Result<(), Error> {
+        match self {
+            Command::Create(command) => command.launch.check_preserved(),
+            Command::Run(command) => command.launch.check_preserved(),
+            _ => Ok(()),
+        }
+    }
+
     /// Its name, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {

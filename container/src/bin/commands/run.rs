@@ -21,7 +21,7 @@ use crate::log::Log;
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
-    launch: Launch,
+    pub(super) launch: Launch,
     /// Return as soon as the program runs
     #[arg(short, long)]
     detach: bool,
