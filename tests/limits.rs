@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Cmd, HostState, Outcome, Scratch, needs, rootfs};
+use support::{Cmd, HostState, Outcome, Scratch, busybox_image, needs, rootfs};
 
 /// 100 MB, as `--memory 100m` has it elsewhere.
 const MEMORY: u64 = 104_857_600;
@@ -54,14 +54,8 @@ impl Bundle {
         self.scratch.rkt_oci(["--root"]).arg(state).args(["run", "limited"])
     }
 
-    /// What the kernel says: the version 2 file where there is no version 1 hierarchy of `controller`.
     fn kernel(&self, controller: &str, v1: &str, v2: &str) -> (String, bool) {
-        let mount = Path::new("/sys/fs/cgroup");
-        let is_v2 = !mount.join(controller).is_dir();
-        let file =
-            if is_v2 { mount.join(&self.cgroup).join(v2) } else { mount.join(controller).join(&self.cgroup).join(v1) };
-        let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        (text.trim().to_owned(), is_v2)
+        kernel(&self.cgroup, controller, v1, v2)
     }
 
     /// Its directories in all hierarchies, and those of its parents.
@@ -70,6 +64,15 @@ impl Bundle {
         let hierarchies = fs::read_dir("/sys/fs/cgroup").expect("there are cgroups").flatten().map(|e| e.path());
         hierarchies.chain(["/sys/fs/cgroup".into()]).map(|h| h.join(top)).filter(|d| d.exists()).collect()
     }
+}
+
+/// What the kernel says about the cgroup, and whether it is version 2 that does: where version 1 has no `controller`.
+fn kernel(cgroup: &str, controller: &str, v1: &str, v2: &str) -> (String, bool) {
+    let mount = Path::new("/sys/fs/cgroup");
+    let is_v2 = !mount.join(controller).is_dir();
+    let file = if is_v2 { mount.join(cgroup).join(v2) } else { mount.join(controller).join(cgroup).join(v1) };
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    (text.trim().to_owned(), is_v2)
 }
 
 fn says_why(outcome: &Outcome) {
@@ -238,5 +241,48 @@ fn devices_that_are_not_allowed_cannot_be_opened() {
     let allowed = json!([{"allow": false, "access": "rwm"}, {"allow": true, "type": "c", "major": 1, "minor": 11, "access": "rw"}]);
     bundle.set(|config| config["linux"]["resources"]["devices"] = allowed);
     bundle.command().exits(5);
+    host.check();
+}
+
+/// The command that puts a resource isolator into an image.
+fn isolator(scratch: &Scratch, name: &str, value: &Value) -> String {
+    let file = scratch.file(name, value.to_string());
+    format!("isolator add resource/{name} {}", file.display())
+}
+
+#[test]
+fn an_app_that_takes_more_than_its_isolator_allows_is_killed_and_told_so() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let host = HostState::new();
+    let memory = isolator(&scratch, "memory", &json!({"limit": MEMORY.to_string()}));
+    busybox_image(&scratch, "greedy", "example.com/greedy", &["set-exec -- /bin/tail /dev/zero", &memory]);
+    says_why(&scratch.rkt(["run", "greedy.aci"]).exits(137));
+    host.check();
+}
+
+#[test]
+fn the_isolators_of_an_app_are_in_the_kernels_files_while_it_lives() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let host = HostState::new();
+    let memory = isolator(&scratch, "memory", &json!({"limit": "100Mi"}));
+    let cpu = isolator(&scratch, "cpu", &json!({"request": "500m", "limit": "2"}));
+    let script = "set-exec -- /bin/sh -c trap\t'exit\t5'\tTERM;\techo\tready;\twhile\t:;\tdo\tsleep\t0.05;\tdone";
+    busybox_image(&scratch, "limited", "example.com/limited", &[script, &memory, &cpu]);
+    let mut running = scratch.rkt(["run", "limited.aci"]).spawn();
+    running.expect("ready");
+
+    let pods = scratch.rkt(["list", "--format=json"]).ok().json();
+    let cgroup = format!("rkt-{}/limited", pods[0]["name"].as_str().expect("the pod's UUID"));
+    assert_eq!(kernel(&cgroup, "memory", "memory.limit_in_bytes", "memory.max").0, MEMORY.to_string());
+    let (shares, v2) = kernel(&cgroup, "cpu", "cpu.shares", "cpu.weight");
+    assert_eq!(shares, if v2 { "59" } else { "512" });
+    let (quota, v2) = kernel(&cgroup, "cpu", "cpu.cfs_quota_us", "cpu.max");
+    assert_eq!(quota, if v2 { "200000 100000" } else { "200000" });
+
+    running.signal(rustix::process::Signal::TERM);
+    let ended = running.wait();
+    ended.require(ended.code() == 5, "the app's own exit code");
     host.check();
 }
