@@ -231,6 +231,12 @@ fn an_ordinary_user_builds_too() {
     assert_eq!(begun.stderr, "please run this as superuser to avoid filesystem permissions issues\n");
     run(&["copy", "tree/read-only", "/read-only"]);
     run(&["copy", "tree", "/"]);
+    scratch.file("secret", "");
+    fs::set_permissions(scratch.path("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    let refused = as_nobody(&scratch, &["copy", "secret", "/secret"]);
+    assert_eq!(refused.code, Some(1), "{refused:#?}");
+    assert!(refused.stderr.starts_with("copy: cannot copy \"secret\": "), "{refused:#?}");
+    assert!(!scratch.rootfs("secret").exists());
     run(&["set-name", "example.com/user"]);
     run(&["write", "user.aci"]);
     let copied = fs::metadata(scratch.rootfs("read-only")).unwrap();
