@@ -219,3 +219,14 @@ fn a_log_has_one_json_object() {
     assert_eq!(entry["level"], "error");
     assert!(entry["msg"].as_str().unwrap().contains("executable file not found in $PATH"));
 }
+
+#[test]
+fn the_root_is_propagated_as_asked() {
+    needs!(root, "busybox");
+    for (propagation, shown) in [("shared", "shared:"), ("private", ""), ("rslave", ""), ("unbindable", "unbindable")] {
+        let mut bundle = Bundle::new("head -n 1 /proc/self/mountinfo | sed 's/ - .*//; s/.*relatime//'");
+        bundle.config["linux"]["rootfsPropagation"] = json!(propagation);
+        let outcome = bundle.run().ok();
+        assert!(outcome.stdout.trim().starts_with(shown), "{propagation}: {}", outcome.stdout);
+    }
+}

@@ -123,6 +123,9 @@ impl Init<'_> {
         }
         hooks.run(Stage::CreateContainer, &self.state("creating"))?;
         rootfs::enter(&root, plan.no_pivot)?;
+        if plan.shared {
+            rootfs::share(&plan.tree)?;
+        }
         self.stdio(&root)?;
         rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::cover(&root, &plan.masked, &plan.read_only_paths)?;

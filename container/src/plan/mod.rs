@@ -125,6 +125,8 @@ pub(crate) struct RootPlan {
     /// The tree as a detached mount.
     pub(crate) tree: OwnedFd,
     pub(crate) read_only: bool,
+    /// Shared in the end. A shared mount cannot be pivoted to, so not before.
+    pub(crate) shared: bool,
     pub(crate) mounts: Vec<MountPlan>,
     /// None when the configuration brings a `/dev` of the host.
     pub(crate) devices: Option<Vec<DevicePlan>>,
@@ -239,6 +241,7 @@ fn plan_root(
     let paths = |field: &str, list: Option<&Vec<String>>| refuse::container_paths(field, list);
     Ok(RootPlan {
         tree,
+        shared: propagation == Propagation::Shared,
         read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
         mounts,
         devices: if brings_dev { None } else { Some(devices::plan(asked, namespaces)?) },
@@ -256,7 +259,8 @@ fn root_tree(path: &Path, propagation: Propagation) -> Result<OwnedFd> {
         return Err(Error::refused("root.path", format!("{} is not a directory", path.display())));
     }
     let tree = clone_tree(path, true).context(|| format!("open the mounts at {}", path.display()))?;
-    let change = MountAttributes { propagation: Some(propagation), ..MountAttributes::default() };
+    let first = if propagation == Propagation::Shared { Propagation::Slave } else { propagation };
+    let change = MountAttributes { propagation: Some(first), ..MountAttributes::default() };
     mount_setattr(&tree, true, change).context(|| "set the propagation of the root")?;
     Ok(tree)
 }

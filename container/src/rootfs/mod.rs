@@ -29,10 +29,17 @@ use rustix::fs::openat;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use crate::error::{Context, Result};
+use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
 
 /// Makes the whole root read-only, but nothing that is mounted below it.
 pub(crate) fn set_read_only(tree: &OwnedFd) -> Result<()> {
     masks::set_read_only(tree, false).context(|| "make the root read-only")
+}
+
+/// Makes the root shared: mounts in it reach copies of it that are made from here on.
+pub(crate) fn share(tree: &OwnedFd) -> Result<()> {
+    let change = MountAttributes { propagation: Some(Propagation::Shared), ..MountAttributes::default() };
+    mount_setattr(tree, false, change).context(|| "make the root shared")
 }
 
 /// What is at `path` itself, an empty file when there was nothing.

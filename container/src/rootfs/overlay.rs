@@ -10,6 +10,7 @@
 //!
 //! Layers are named through their descriptors (`/proc/self/fd/7`): short, and no `:` or `,` of a path can be misread.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -45,13 +46,11 @@ fn mount_overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<Own
         Err(Errno::INVAL) => {}
         done => return done.context(|| format!("mount overlay of {}", names(lower))),
     }
-    // Older kernels do not know `lowerdir+`. A kernel that refused the layers themselves says so again below.
-    let mounted = if layers.lower_string().len() <= STRING_MAX {
-        layers.mount_by_string()
-    } else {
-        layers.mount_in_own_namespace()
-    };
-    mounted.context(|| format!("mount overlay of {}", names(lower)))
+    // Older kernels do not know `lowerdir+`. A kernel that refused the layers themselves says so again here.
+    if layers.lower_string().len() <= STRING_MAX {
+        return layers.mount_by_string().context(|| format!("mount overlay of {}", names(lower)));
+    }
+    mount_in_own_namespace(lower, upper).map_err(|e| Error::Other(format!("mount overlay of {}: {e}", names(lower))))
 }
 
 fn names(lower: &[PathBuf]) -> String {
@@ -106,33 +105,68 @@ impl Layers {
         fsconfig_create(&fs)?;
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
+}
 
-    /// `mount(2)` takes a page of options but also attaches: a thread does it where nobody looks and clones the result.
-    fn mount_in_own_namespace(&self) -> Result<OwnedFd, Errno> {
-        let mut options = format!("lowerdir={}", self.lower_string());
-        if let Some((upper, work)) = &self.upper {
+/// `mount(2)` takes a page of options but also attaches: a thread does it where nobody looks and clones the result.
+fn mount_in_own_namespace(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+    let mount = || -> Result<OwnedFd> {
+        sys::namespace::unshare(libc::CLONE_FS | libc::CLONE_NEWNS).context(|| "make a mount namespace")?;
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).context(|| "keep mounts to the thread")?;
+        // Again: a kernel may insist that layers belong to the namespace that mounts them.
+        let layers = Layers::open(lower, upper)?;
+        let mut options = format!("lowerdir={}", layers.lower_string());
+        if let Some((upper, work)) = &layers.upper {
             options += &format!(",upperdir={},workdir={}", proc_path(upper), proc_path(work));
         }
-        let flags = if self.upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
-        let options = std::ffi::CString::new(options).map_err(|_| Errno::INVAL)?;
-        let attach = move || -> Result<OwnedFd, Errno> {
-            sys::namespace::unshare(libc::CLONE_FS | libc::CLONE_NEWNS).map_err(errno)?;
-            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-            // Any directory does. This one is there, or the layers could not be named, and they are looked up before it
-            // is covered.
-            let place = "/proc";
-            let flags_clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-            mount("overlay", place, "overlay", flags, options.as_c_str())?;
-            open_tree(CWD, place, flags_clone)
-        };
-        std::thread::scope(|scope| scope.spawn(attach).join().unwrap_or(Err(Errno::IO)))
-    }
+        let options = CString::new(options).map_err(|e| Error::Other(e.to_string()))?;
+        let flags = if upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
+        // Any directory does. This one is there, or the layers could not be named, and they are looked up before it
+        // is covered.
+        let place = "/proc";
+        mount("overlay", place, "overlay", flags, options.as_c_str()).context(|| "mount")?;
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(CWD, place, clone).context(|| "clone the mount")
+    };
+    let died = |_| Err(Error::Other("the thread that mounts died".to_owned()));
+    std::thread::scope(|scope| scope.spawn(mount).join().unwrap_or_else(died))
 }
 
 fn proc_path(fd: &OwnedFd) -> String {
     format!("/proc/self/fd/{}", fd.as_raw_fd())
 }
 
-fn errno(error: std::io::Error) -> Errno {
-    Errno::from_io_error(&error).unwrap_or(Errno::IO)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use appc_rooted::Root;
+
+    /// Every way to mount gives the same, whichever this kernel would choose.
+    #[test]
+    fn all_ways_give_the_same() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            dir.path().join(name)
+        };
+        let lower: Vec<PathBuf> = (0..30).map(|n| folder(&format!("layer,{n}:"))).collect();
+        for (n, layer) in lower.iter().enumerate() {
+            std::fs::write(layer.join("same"), n.to_string()).unwrap();
+        }
+        let (upper, work) = (folder("upper"), folder("work"));
+        let above = Some((upper.as_path(), work.as_path()));
+        let few = Layers::open(&lower[..3], above).unwrap();
+        let mounts = [
+            (few.mount_by_string().unwrap(), "2"),
+            (mount_in_own_namespace(&lower, above).unwrap(), "29"),
+            (mount_in_own_namespace(&lower[..2], None).unwrap(), "1"),
+            (overlay(&lower, &upper, &work).unwrap(), "29"),
+        ];
+        for (mount, content) in mounts {
+            assert_eq!(Root::from_fd(mount).read("same", 10).unwrap(), content.as_bytes());
+        }
+    }
 }
