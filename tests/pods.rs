@@ -185,9 +185,9 @@ fn isolators_are_enforced_or_said_not_to_be() {
     let show = "grep -E 'CapBnd|NoNewPrivs' /proc/self/status; cat /proc/self/oom_score_adj";
     let retain = isolator("os/linux/capabilities-retain-set", r#"{"set":["CAP_KILL","CAP_CHOWN"]}"#);
     let privileges = isolator("os/linux/no-new-privileges", "true");
-    let score = isolator("os/linux/oom-score-adj", "-17");
+    let score = isolator("os/linux/oom-score-adj", "317");
     let ended = run_script(&scratch, "retain", show, &[&retain, &privileges, &score]);
-    ended.prints(&["0000000000000021", "NoNewPrivs:\t1", "\n-17\n"]);
+    ended.prints(&["0000000000000021", "NoNewPrivs:\t1", "\n317\n"]);
     let remove = isolator("os/linux/capabilities-remove-set", r#"{"set":["CAP_MKNOD"]}"#);
     run_script(&scratch, "remove", show, &[&remove]).prints(&["00000000a00425fb", "NoNewPrivs:\t0"]);
     let bandwidth = isolator("resource/network-bandwidth", r#"{"default":true,"limit":"1M"}"#);
@@ -201,15 +201,15 @@ fn event_handlers_run_around_the_app() {
     needs!(root, "busybox");
     let scratch = Scratch::new();
     let handlers = [
-        "set-event-handler pre-start /bin/sh -c echo\tpre;\techo\tleft\t>/note",
-        "set-event-handler post-stop /bin/sh -c echo\tpost;\tcat\t/note",
+        "set-event-handler pre-start -- /bin/sh -c echo\tpre;\techo\tleft\t>/note",
+        "set-event-handler post-stop -- /bin/sh -c echo\tpost;\tcat\t/note",
     ];
     let ended = run_script(&scratch, "handlers", "echo main; cat /note; exit 3", &handlers);
     ended.require(
         ended.code() == 3 && ended.stdout == "pre\nmain\nleft\npost\nleft\n",
         "all three in order, in one root file system",
     );
-    let ended = run_script(&scratch, "failing", "echo main", &["set-event-handler pre-start /bin/sh -c exit\t4"]);
+    let ended = run_script(&scratch, "failing", "echo main", &["set-event-handler pre-start -- /bin/sh -c exit\t4"]);
     ended
         .require(ended.code() != 0 && !ended.stdout.contains("main"), "a failed pre-start keeps the app from starting");
 }
@@ -232,8 +232,8 @@ fn pods_are_listed_and_removed() {
     needs!(root, "busybox");
     let scratch = Scratch::new();
     let host = HostState::new();
-    script_image(&scratch, "app", "echo up; cat", &[]);
-    let mut running = scratch.rkt(["run", "app.aci"]).under("sh", ["-c", "sleep 30 | \"$@\"", "sh"]).spawn();
+    script_image(&scratch, "app", "echo up; sleep 1000", &[]);
+    let mut running = scratch.rkt(["run", "app.aci"]).spawn();
     running.expect("up");
     let (state, uuid) = only_pod(&scratch);
     assert_eq!(state, "running");
@@ -258,10 +258,11 @@ fn pods_are_listed_and_removed() {
         .find_map(|line| line.strip_prefix("pid="))
         .and_then(|pid| pid.parse().ok())
         .expect("a pid");
-    // SAFETY of the test: the pod's first process is ours and lives, as the line before showed.
+    // The pod's own first process, which lives as long as nobody has waited for `running`.
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).expect("not 0"), rustix::process::Signal::KILL)
         .expect("it lives");
-    drop(running);
+    let ended = running.wait();
+    ended.require(ended.code() != 0, "a failure");
     nothing_runs(&scratch);
 
     assert_eq!(only_pod(&scratch).0, "exited");
