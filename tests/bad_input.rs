@@ -14,7 +14,8 @@ struct Unchanged<'a> {
 
 impl<'a> Unchanged<'a> {
     fn new(scratch: &'a Scratch) -> Self {
-        let data = scratch.data().exists().then(|| Tree::read(&scratch.data()).without_folder_times());
+        // When an image was last used is kept as a time.
+        let data = scratch.data().exists().then(|| Tree::read(&scratch.data()).without_times());
         Self { scratch, work: Tree::read(&scratch.work()).without_folder_times(), data }
     }
 
@@ -24,7 +25,7 @@ impl<'a> Unchanged<'a> {
         if let Some(before) = &self.data {
             // Lock files and the folders for work in progress may come to be; no image and no pod may.
             let images = |tree: &Tree| tree.clone().without("locks").without("tmp").without("pods");
-            let after = Tree::read(&self.scratch.data()).without_folder_times();
+            let after = Tree::read(&self.scratch.data()).without_times();
             images(before).assert_same(&images(&after), "the data folder");
         }
     }

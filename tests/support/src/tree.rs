@@ -52,6 +52,12 @@ impl Tree {
         self
     }
 
+    /// Leaves all times out.
+    pub fn without_times(mut self) -> Self {
+        self.0.values_mut().for_each(|entry| entry.modified = (0, 0));
+        self
+    }
+
     /// How many entries it has.
     pub fn count(&self) -> usize {
         self.0.len()
