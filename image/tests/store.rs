@@ -132,6 +132,9 @@ fn a_pinned_image_stays() {
     let image = f.import("a", "", &FILES);
     let pin = f.store.pin([&image.id]).unwrap();
     let shared = f.store.pin([&image.id]).unwrap();
+    assert_eq!(f.store.get(&image.id).unwrap().last_used, image.last_used);
+    pin.mark_used();
+    assert!(f.store.get(&image.id).unwrap().last_used > image.last_used);
     drop(pin);
     assert!(matches!(Store::open(f.data()).unwrap().remove(&image.id), Err(Error::InUse(_))));
     assert!(f.store.get(&image.id).is_ok());

@@ -24,7 +24,7 @@ impl Store {
     pub fn import(&self, source: File, origin: &str, progress: &dyn Progress) -> Result<StoredImage> {
         let before = Fingerprint::of(&source).on("read", origin)?;
         if let Some(id) = self.known(before.as_ref(), origin)? {
-            self.touch(&id);
+            self.pin([&id])?.mark_used();
             return self.get(&id);
         }
         let work = WorkDir::new(self)?;

@@ -23,7 +23,7 @@ pub struct StoredImage {
     pub source: String,
     /// When it was first imported, nanoseconds since 1970.
     pub imported: i64,
-    /// When it was last imported or pinned, nanoseconds since 1970.
+    /// When it was last imported or run, nanoseconds since 1970.
     pub last_used: i64,
     /// The size of the archive as it was fetched.
     pub size: u64,

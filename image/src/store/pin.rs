@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use appc_spec::ImageId;
-use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{IoContext, Store, work};
 use crate::error::{Error, Result};
@@ -16,6 +16,12 @@ pub struct Pin {
 }
 
 impl Pin {
+    /// Notes that the images are used now, for whoever wants to remove those that are not. A store that can only be
+    /// read does without.
+    pub fn mark_used(&self) {
+        self.images.iter().for_each(touch);
+    }
+
     /// Keeps one more image.
     pub(crate) fn add(&mut self, store: &Store, id: &ImageId) -> Result<()> {
         self.images.push(store.pin_one(id)?);
@@ -24,7 +30,7 @@ impl Pin {
 }
 
 impl Store {
-    /// Keeps `images` in the store for as long as the pin lives, and marks them as used now.
+    /// Keeps `images` in the store for as long as the pin lives.
     ///
     /// # Errors
     /// [`Error::NotStored`] when one of them is not there (any more).
@@ -45,16 +51,7 @@ impl Store {
         if !work::still_at(&dir, &path).on("open", &path)? || !path.join("metadata").exists() {
             return Err(missing());
         }
-        self.touch(id);
         Ok(dir)
-    }
-
-    /// Notes that the image is used now. A store that can only be read does without.
-    pub(super) fn touch(&self, id: &ImageId) {
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-        let times = Timestamps { last_access: omit, last_modification: now };
-        let _ = rustix::fs::utimensat(CWD, self.image_dir(id).join("metadata"), &times, AtFlags::empty());
     }
 
     /// The image's directory, locked so that nobody uses the image; nothing when somebody does.
@@ -67,4 +64,12 @@ impl Store {
             Err(e) => Err(e).on("lock", &path),
         }
     }
+}
+
+/// Sets the time of the metadata in an image's directory.
+fn touch(dir: &File) {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let times = Timestamps { last_access: omit, last_modification: now };
+    let _ = rustix::fs::utimensat(dir, "metadata", &times, AtFlags::empty());
 }

@@ -47,7 +47,10 @@ pub fn run(global: &Global, mut launch: Launch<'_>) -> Outcome {
         .and_then(|running| {
             save_uuid(&pod, launch.options)?;
             launch.warnings.iter().for_each(|warning| global.warn(warning));
-            running.run(global, signals)
+            let outcome = running.run(global, signals)?;
+            // Only now: a run that could not begin changes nothing.
+            launch.rendered.iter().for_each(|rendered| rendered.pin.mark_used());
+            Ok(outcome)
         });
     match started {
         Ok(outcome) => outcome,
