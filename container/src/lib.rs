@@ -16,14 +16,16 @@ mod init;
 pub mod manage;
 mod namespaces;
 pub mod plan;
+mod process;
 mod protocol;
 pub mod rootfs;
 pub mod sandbox;
 pub mod state;
 pub mod sys;
 
-pub use container::{Created, Process, exit_code};
+pub use container::Created;
 pub use error::{Error, Result};
 pub use plan::{Plan, RootSource, Setup, Stdio};
+pub use process::{Process, exit_code};
 pub use rootfs::overlay::{overlay, overlay_read_only};
 pub use sandbox::{Network, Sandbox, SandboxOptions};
