@@ -52,6 +52,14 @@ pub fn set_size(terminal: impl AsFd, columns: u16, rows: u16) -> io::Result<()> 
     Ok(tcsetwinsize(terminal, Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 })?)
 }
 
+/// Gives a terminal the size of the caller's, where standard input is one.
+pub(crate) fn copy_size(terminal: impl AsFd) -> io::Result<()> {
+    match tcgetwinsize(stdin()) {
+        Ok(size) => Ok(tcsetwinsize(terminal, size)?),
+        Err(_not_a_terminal) => Ok(()),
+    }
+}
+
 /// Passes bytes between the caller's standard input and output and the master side of a container's terminal.
 ///
 /// It never waits by itself: poll [`Relay::interests`], then call [`Relay::advance`]; on `SIGWINCH`

@@ -26,9 +26,12 @@ pub(super) fn open(root: &Root, process: &ProcessPlan) -> Result<Terminal> {
     // By way of the master: whatever `/dev/pts/0` may be, this is its other side.
     let slave = ioctl_tiocgptpeer(&master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
         .context(|| "open the terminal's other side")?;
-    if let Some((columns, rows)) = process.console_size {
-        console::set_size(&slave, columns, rows).context(|| "set the terminal's size")?;
+    // Before the program can ask for it.
+    match process.console_size {
+        Some((columns, rows)) => console::set_size(&slave, columns, rows),
+        None => console::copy_size(&slave),
     }
+    .context(|| "set the terminal's size")?;
     if process.uid != 0 {
         let uid = rustix::fs::Uid::from_raw(process.uid);
         rustix::fs::fchown(&slave, Some(uid), None).context(|| "give the terminal to the user")?;
