@@ -27,5 +27,5 @@ pub use container::Created;
 pub use error::{Error, Result};
 pub use plan::{Plan, RootSource, Setup, Stdio};
 pub use process::{Process, exit_code};
-pub use rootfs::overlay::{overlay, overlay_read_only};
+pub use rootfs::overlay::{overlay, overlay_read_only, overlay_volatile};
 pub use sandbox::{Network, Sandbox, SandboxOptions};

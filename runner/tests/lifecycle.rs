@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::process::Stdio;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 use serde_json::json;
 use support::{Fixture, Running, ready, terminal};
@@ -214,6 +215,9 @@ fn a_terminal_goes_through() {
     let mut expect = |master: &mut fs::File, text: &str| {
         let mut buffer = [0; 256];
         while !seen.contains(text) {
+            let mut fds = [PollFd::new(master, PollFlags::IN)];
+            let minute = Timespec { tv_sec: 60, tv_nsec: 0 };
+            assert_eq!(poll(&mut fds, Some(&minute)), Ok(1), "{text:?} is not in {seen:?}");
             let length = master.read(&mut buffer).unwrap_or(0);
             assert!(length > 0, "{text:?} is not in {seen:?}");
             seen.push_str(&String::from_utf8_lossy(&buffer[..length]));

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 
 use appc_spec::{PodManifest, VolumeSource};
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Spec};
-use rkt::pod::lower::{Error, HostVolume, Inputs, handler, lower};
+use rkt::pod::lower::{Error, HostVolume, Inputs, Terminal, handler, lower};
 use rkt::pod::users::Account;
 use serde_json::Value;
 
 fn account() -> Account {
     Account { uid: 1000, gid: 100, name: "web".into(), home: "/srv".into(), shell: "/bin/false".into() }
+}
+
+fn terminal() -> Terminal {
+    Terminal { kind: "xterm-256color".into(), size: Some((132, 50)) }
 }
 
 fn volumes(pod: &PodManifest) -> BTreeMap<String, HostVolume> {
@@ -28,7 +32,7 @@ fn volumes(pod: &PodManifest) -> BTreeMap<String, HostVolume> {
     pod.volumes.iter().map(|v| (v.name.to_string(), host(v))).collect()
 }
 
-fn lowered(pod: &PodManifest, app: usize, terminal: Option<&str>) -> Result<(Spec, Vec<String>), Error> {
+fn lowered(pod: &PodManifest, app: usize, terminal: Option<&Terminal>) -> Result<(Spec, Vec<String>), Error> {
     let namespaces = [(LinuxNamespaceType::Pid, "/proc/7/ns/pid"), (LinuxNamespaceType::Network, "/proc/7/ns/net")];
     let inputs = Inputs {
         pod,
@@ -80,7 +84,7 @@ fn the_least_an_app_can_say() {
 #[test]
 fn everything_an_app_can_say() {
     let pod = pod("most");
-    let (spec, unenforced) = lowered(&pod, 0, Some("xterm-256color")).unwrap();
+    let (spec, unenforced) = lowered(&pod, 0, Some(&terminal())).unwrap();
     check("most", "web", &spec);
     assert_eq!(unenforced, ["resource/block-bandwidth", "os/linux/seccomp-retain-set", "example.com/unknown"]);
     let (spec, _) = lowered(&pod, 1, None).unwrap();
@@ -90,7 +94,7 @@ fn everything_an_app_can_say() {
 #[test]
 fn an_event_handler_is_root_without_a_terminal() {
     let pod = pod("most");
-    let (spec, _) = lowered(&pod, 0, Some("xterm")).unwrap();
+    let (spec, _) = lowered(&pod, 0, Some(&terminal())).unwrap();
     let handler = handler(&spec, &["/prepare".into()]);
     let process = handler.process().as_ref().unwrap();
     assert_eq!((process.user().uid(), process.user().gid(), process.terminal()), (0, 0, None));

@@ -29,7 +29,15 @@ const STRING_MAX: usize = 255;
 
 /// Mounts `lower` (bottom first) with `upper` on top, work being done in `work` (same file system, else empty).
 pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    mount_overlay(lower, Some((upper, work)))
+    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: false }))
+}
+
+/// As [`overlay`], for an upper layer that need not outlive the kernel: nothing of it is written back on purpose.
+///
+/// Otherwise the end of the mount waits until everything on the *whole* file system of `upper` has reached the disk,
+/// which takes seconds where others write much. `work` must be new each time: the kernel refuses one that was used so.
+pub fn overlay_volatile(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: true }))
 }
 
 /// Mounts `lower` (bottom first) read-only.
@@ -37,7 +45,7 @@ pub fn overlay_read_only(lower: &[PathBuf]) -> Result<OwnedFd> {
     mount_overlay(lower, None)
 }
 
-fn mount_overlay(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+fn mount_overlay(lower: &[PathBuf], upper: Option<Upper<'_>>) -> Result<OwnedFd> {
     if lower.is_empty() {
         return Err(Error::Other("overlay: no lower layer".into()));
     }
@@ -57,22 +65,32 @@ fn names(lower: &[PathBuf]) -> String {
     lower.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// The writable part of an overlay.
+#[derive(Clone, Copy)]
+struct Upper<'p> {
+    dir: &'p Path,
+    work: &'p Path,
+    volatile: bool,
+}
+
 /// The directories of an overlay, open.
 struct Layers {
     /// Top first, as the kernel wants them.
     lower: Vec<OwnedFd>,
     upper: Option<(OwnedFd, OwnedFd)>,
+    volatile: bool,
 }
 
 impl Layers {
-    fn open(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<Layers> {
+    fn open(lower: &[PathBuf], upper: Option<Upper<'_>>) -> Result<Layers> {
         let open = |path: &Path| {
             let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
             rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
         };
         let lower = lower.iter().rev().map(|path| open(path)).collect::<Result<_>>()?;
-        let upper = upper.map(|(upper, work)| Ok::<_, crate::Error>((open(upper)?, open(work)?))).transpose()?;
-        Ok(Layers { lower, upper })
+        let volatile = upper.is_some_and(|u| u.volatile);
+        let upper = upper.map(|u| Ok::<_, Error>((open(u.dir)?, open(u.work)?))).transpose()?;
+        Ok(Layers { lower, upper, volatile })
     }
 
     fn lower_string(&self) -> String {
@@ -102,13 +120,16 @@ impl Layers {
             }
             None => fsconfig_set_flag(&fs, "ro")?,
         }
+        if self.volatile {
+            fsconfig_set_flag(&fs, "volatile")?;
+        }
         fsconfig_create(&fs)?;
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
     }
 }
 
 /// `mount(2)` takes a page of options but also attaches: a thread does it where nobody looks and clones the result.
-fn mount_in_own_namespace(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> Result<OwnedFd> {
+fn mount_in_own_namespace(lower: &[PathBuf], upper: Option<Upper<'_>>) -> Result<OwnedFd> {
     let mount = || -> Result<OwnedFd> {
         sys::namespace::unshare(libc::CLONE_FS | libc::CLONE_NEWNS).context(|| "make a mount namespace")?;
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -118,6 +139,9 @@ fn mount_in_own_namespace(lower: &[PathBuf], upper: Option<(&Path, &Path)>) -> R
         let mut options = format!("lowerdir={}", layers.lower_string());
         if let Some((upper, work)) = &layers.upper {
             options += &format!(",upperdir={},workdir={}", proc_path(upper), proc_path(work));
+        }
+        if layers.volatile {
+            options += ",volatile";
         }
         let options = CString::new(options).map_err(|e| Error::Other(e.to_string()))?;
         let flags = if upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
@@ -157,7 +181,7 @@ mod tests {
             std::fs::write(layer.join("same"), n.to_string()).unwrap();
         }
         let (upper, work) = (folder("upper"), folder("work"));
-        let above = Some((upper.as_path(), work.as_path()));
+        let above = Some(Upper { dir: &upper, work: &work, volatile: false });
         let few = Layers::open(&lower[..3], above).unwrap();
         let mounts = [
             (few.mount_by_string().unwrap(), "2"),

@@ -215,7 +215,8 @@ impl AppRun {
         }
         match self.steps.pop_front() {
             Some(step) => {
-                let plan = self.plan(&step, self.rootfs.open()?, shared)?;
+                let root = self.rootfs.open()?;
+                let plan = self.plan(&step, root, shared)?;
                 self.next = Some((step, plan));
                 self.start()?;
                 Ok(Some(Progress::GoesOn))

@@ -9,12 +9,12 @@ use appc_container::sys::signal::SignalFd;
 use appc_container::{Network as SandboxNetwork, Sandbox, SandboxOptions};
 use appc_image::render::Rendered;
 use appc_spec::{PodManifest, RuntimeApp};
-use rustix::termios::isatty;
+use rustix::termios::{isatty, tcgetwinsize};
 
 use super::app::{AppRun, Shared};
 use super::dir::{Place, Pod, Pods};
 use super::info::Runtime;
-use super::lower::{self, HostVolume, Inputs};
+use super::lower::{self, HostVolume, Inputs, Terminal};
 use super::prepare::volumes;
 use super::rootfs::{self, Rootfs};
 use super::supervisor::{self, Supervisor};
@@ -195,7 +195,7 @@ struct Lowering<'p> {
     namespaces: Vec<(oci_spec::runtime::LinuxNamespaceType, PathBuf)>,
     shared_memory: Option<PathBuf>,
     limit_swap: bool,
-    terminal: Option<String>,
+    terminal: Option<Terminal>,
 }
 
 impl Lowering<'_> {
@@ -216,7 +216,7 @@ impl Lowering<'_> {
             volumes: &self.volumes,
             shared_memory: self.shared_memory.as_deref(),
             limit_swap: self.limit_swap,
-            terminal: self.terminal.as_deref(),
+            terminal: self.terminal.as_ref(),
         })?;
         for isolator in &lowered.unenforced {
             warnings.push(format!("app {:?}: isolator {} is not enforced", app.name.as_str(), isolator.0));
@@ -228,11 +228,13 @@ impl Lowering<'_> {
     }
 }
 
-/// The value of `TERM`, when the app gets a terminal: a single app whose caller has one, or asked for.
-fn terminal(options: &PodOptions, alone: bool) -> Option<String> {
+/// The app's terminal, if it gets one: a single app whose caller has one, or asked for.
+fn terminal(options: &PodOptions, alone: bool) -> Option<Terminal> {
     let caller_has = isatty(rustix::stdio::stdin()) && isatty(rustix::stdio::stdout());
+    let kind = std::env::var("TERM").ok().filter(|term| !term.is_empty());
+    let size = tcgetwinsize(rustix::stdio::stdin()).ok().map(|size| (size.ws_col, size.ws_row));
     let wanted = alone && (options.interactive || caller_has);
-    wanted.then(|| std::env::var("TERM").ok().filter(|term| !term.is_empty()).unwrap_or_else(|| "xterm".into()))
+    wanted.then(|| Terminal { kind: kind.unwrap_or_else(|| "xterm".into()), size })
 }
 
 /// Kernels may be built or booted without accounting of swap.

@@ -21,10 +21,10 @@ pub enum Rootfs {
     Overlay {
         /// The images' trees.
         lower: Vec<PathBuf>,
-        /// What the app writes.
-        upper: PathBuf,
-        /// The kernel's own.
-        work: PathBuf,
+        /// The directory with what the app writes (`upper`) and the kernel's own (`work`, `work1`, …).
+        dir: PathBuf,
+        /// How often it was opened.
+        times: u32,
     },
     /// A copy.
     Copy(PathBuf),
@@ -43,10 +43,9 @@ impl Rootfs {
     ) -> Result<(Rootfs, RootSource), Failure> {
         let dir = pod.path().join("apps").join(app);
         if overlay {
-            let (upper, work) = (dir.join("upper"), dir.join("work"));
-            make_layers(&lower, &upper, &work).context(format!("making the layers of app {app}"))?;
-            match appc_container::overlay(&lower, &upper, &work) {
-                Ok(mount) => return Ok((Rootfs::Overlay { lower, upper, work }, RootSource::Mount(mount))),
+            make_upper(&lower, &dir.join("upper")).context(format!("making the layers of app {app}"))?;
+            match mount(&lower, &dir, 0) {
+                Ok(mount) => return Ok((Rootfs::Overlay { lower, dir, times: 1 }, mount)),
                 Err(e) => warn(format!("disabling overlay support: {e}: copying the image of app {app} instead")),
             }
         }
@@ -56,12 +55,23 @@ impl Rootfs {
     }
 
     /// Opens it again, after the processes that it was opened for before have ended.
-    pub fn open(&self) -> Result<RootSource, appc_container::Error> {
+    pub fn open(&mut self) -> Result<RootSource, Failure> {
         Ok(match self {
-            Rootfs::Overlay { lower, upper, work } => RootSource::Mount(appc_container::overlay(lower, upper, work)?),
+            Rootfs::Overlay { lower, dir, times } => {
+                *times += 1;
+                mount(lower, dir, *times - 1)?
+            }
             Rootfs::Copy(path) => RootSource::Path(path.clone()),
         })
     }
+}
+
+/// Nobody mounts a pod after the kernel it ran on, so nothing waits for the disk when it ends.
+fn mount(lower: &[PathBuf], dir: &Path, time: u32) -> Result<RootSource, appc_container::Error> {
+    let work = dir.join(if time == 0 { "work".into() } else { format!("work{time}") });
+    let made = DirBuilder::new().mode(0o700).create(&work);
+    made.map_err(|e| appc_container::Error::Other(format!("make {}: {e}", work.display())))?;
+    Ok(RootSource::Mount(appc_container::overlay_volatile(lower, &dir.join("upper"), &work)?))
 }
 
 /// The directory of a root source, to look into and write into before it is used.
@@ -73,9 +83,8 @@ pub fn directory(source: &RootSource) -> io::Result<Root> {
 }
 
 /// The root directory of an overlay has the owner and mode of the upper layer: those of the top image.
-fn make_layers(lower: &[PathBuf], upper: &Path, work: &Path) -> io::Result<()> {
+fn make_upper(lower: &[PathBuf], upper: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o755).create(upper)?;
-    DirBuilder::new().mode(0o700).create(work)?;
     let Some(top) = lower.last() else { return Ok(()) };
     let (top, made) = (fs::metadata(top)?, fs::metadata(upper)?);
     if (top.uid(), top.gid()) != (made.uid(), made.gid()) {

@@ -22,7 +22,7 @@ pub(super) fn environment(inputs: &Inputs<'_>, app: &App) -> Vec<String> {
     let fixed = [("AC_APP_NAME", inputs.app.name.as_str()), ("container", EXECUTOR)];
     let is_fixed = |name: &str| fixed.iter().any(|(key, _)| *key == name);
     let unset = |(name, _): &(&str, &str)| app.environment.get(name).is_none();
-    let terminal = inputs.terminal.map(|term| ("TERM", term));
+    let terminal = inputs.terminal.map(|terminal| ("TERM", terminal.kind.as_str()));
     defaults
         .into_iter()
         .chain(terminal)

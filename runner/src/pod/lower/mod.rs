@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use appc_spec::{PodManifest, RuntimeApp};
 use oci_spec::runtime::{
-    Linux, LinuxCapabilities, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec, User,
+    BoxBuilder, Linux, LinuxCapabilities, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec,
+    User,
 };
 
 use super::users::Account;
@@ -40,8 +41,17 @@ pub struct Inputs<'a> {
     pub shared_memory: Option<&'a Path>,
     /// Whether the host can limit swap; where it cannot, a memory limit is one of memory alone.
     pub limit_swap: bool,
-    /// The value of `TERM` when the app gets a terminal.
-    pub terminal: Option<&'a str>,
+    /// The terminal that the app gets, if it gets one.
+    pub terminal: Option<&'a Terminal>,
+}
+
+/// A terminal of the caller's that an app's own is to be like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terminal {
+    /// The value of `TERM`.
+    pub kind: String,
+    /// Columns and rows, where they are known.
+    pub size: Option<(u16, u16)>,
 }
 
 /// A volume on the host.
@@ -126,6 +136,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let mut process = Process::default();
     process
         .set_terminal(inputs.terminal.map(|_| true))
+        .set_console_size(inputs.terminal.and_then(|terminal| terminal.size).and_then(console_size))
         .set_user(user)
         .set_args(Some(app.exec.clone()))
         .set_env(Some(environment::environment(inputs, app)))
@@ -152,9 +163,14 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
 pub fn handler(app: &Spec, exec: &[String]) -> Spec {
     let mut spec = app.clone();
     if let Some(process) = spec.process_mut() {
-        process.set_args(Some(exec.to_vec())).set_user(User::default()).set_terminal(None);
+        process.set_args(Some(exec.to_vec())).set_user(User::default()).set_terminal(None).set_console_size(None);
     }
     spec
+}
+
+/// Set before the app starts, which may ask for it at once.
+fn console_size((columns, rows): (u16, u16)) -> Option<oci_spec::runtime::Box> {
+    BoxBuilder::default().width(columns).height(rows).build().ok()
 }
 
 /// The pod's namespaces, and a mount namespace of the app's own.
