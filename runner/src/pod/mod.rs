@@ -23,6 +23,7 @@ pub mod launch;
 pub mod lower;
 pub mod prepare;
 pub mod rootfs;
+pub mod state;
 pub mod supervisor;
 pub mod users;
 pub mod view;
