@@ -188,7 +188,7 @@ impl Copier<'_> {
         let source = File::from(source);
         let size = stat.st_size as u64;
         let content = |copy: &File| copy_content(&source, copy, size, &|| doing(path));
-        let made = self.tree.file(&self.to(path), &attributes, content);
+        let made = self.tree.file(&self.to(path), &attributes, size, content);
         made.map_err(|failure| explain(path, failure))?;
         self.copied.bytes += size;
         self.progress.advance(size);

@@ -109,7 +109,7 @@ impl Extractor {
             Type::Directory => self.tree.directory(path, attributes.clone()),
             Type::File => {
                 self.tree_size = self.tree_size.saturating_add(entry.size);
-                self.tree.file(path, attributes, |file| write_content(entry, reader, file))
+                self.tree.file(path, attributes, entry.size, |file| write_content(entry, reader, file))
             }
             Type::Symlink => self.tree.symlink(path, &entry.link, attributes),
             Type::HardLink => {

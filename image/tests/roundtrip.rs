@@ -1,4 +1,5 @@
 //! Trees become archives and trees again, the same to the nanosecond.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test panics")]
 
 mod tarball;
 

@@ -145,8 +145,8 @@ fn block_len(compression: Compression) -> usize {
 fn level(options: &WriteOptions) -> Result<u32> {
     let (range, usual) = match options.compression {
         Compression::None => (0..=0, 0),
-        // libdeflate's scale; 6 is as small as gzip -6, in a quarter of the time.
-        Compression::Gzip => (1..=12, 6),
+        // libdeflate's scale: 5 is a little smaller than gzip -6, in a third of the time.
+        Compression::Gzip => (1..=12, 5),
         Compression::Bzip2 => (1..=9, 9),
         Compression::Xz => (0..=9, 6),
         Compression::Zstd => (1..=19, 3),

@@ -35,6 +35,10 @@ pub(crate) enum Conflict {
     Replace,
 }
 
+/// Files from this size on start to be written to disk at once, so that little is left to do when the tree is synced.
+/// Smaller ones are left to the kernel, which can put many of them into one request.
+const EARLY: u64 = 256 * 1024;
+
 /// A tree in the making.
 pub(crate) struct Tree {
     dirs: Dirs,
@@ -94,6 +98,7 @@ impl Tree {
         &mut self,
         path: &[u8],
         attributes: &Attributes,
+        size: u64,
         content: impl FnOnce(&File) -> Result<()>,
     ) -> Outcome {
         let (parent, name) = self.parent(path)?;
@@ -104,6 +109,10 @@ impl Tree {
         let file = File::from(on_conflict(self.conflict, dir, name, create)?);
         content(&file)?;
         let lost = self.applier.apply(file.as_fd(), attributes, mode)?;
+        if size >= EARLY {
+            // A hint: whatever becomes of it, syncing comes later.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed);
+        }
         self.omit(path, lost);
         Ok(())
     }
