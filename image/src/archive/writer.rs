@@ -18,9 +18,11 @@ use rustix::io::Errno;
 use super::encode::Sink;
 use super::entry::{Attributes, PATH_MAX, Time};
 use super::header::{self, BLOCK, Header};
-use super::pax::write_record;
 use super::pipeline::Closed;
+use super::reader::MAX_EXTENDED;
+use super::record::{Record, extended_name};
 use super::{WriteOptions, Written};
+use crate::extract::MANIFEST_MAX;
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::links::Links;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
@@ -65,18 +67,6 @@ struct Writer<'scope, 'p> {
     closed: bool,
 }
 
-/// What the header of an entry says.
-struct Record<'r> {
-    /// Below the root file system, for messages.
-    path: &'r [u8],
-    name: &'r [u8],
-    kind: u8,
-    attributes: &'r Attributes,
-    size: u64,
-    link: &'r [u8],
-    device: (u32, u32),
-}
-
 impl Visitor for Writer<'_, '_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
         let mut attributes = self.attributes(stat);
@@ -107,6 +97,9 @@ impl Visitor for Writer<'_, '_> {
 
 impl Writer<'_, '_> {
     fn manifest(&mut self, content: &[u8]) -> Result<()> {
+        if content.len() as u64 > MANIFEST_MAX {
+            return Err(Error::Option(format!("the image manifest is longer than {MANIFEST_MAX} bytes")));
+        }
         let mtime = Time { seconds: self.epoch.unwrap_or(0), nanoseconds: 0 };
         let attributes = Attributes { mode: 0o644, mtime, ..Attributes::default() };
         let size = content.len() as u64;
@@ -212,6 +205,10 @@ impl Writer<'_, '_> {
             return Err(Error::Tree { path: shown(record.path), rule });
         }
         let (header, extended) = record.headers();
+        if extended.len() as u64 > MAX_EXTENDED {
+            let rule = format!("its extended attributes are longer than {MAX_EXTENDED} bytes together");
+            return Err(Error::Tree { path: shown(record.path), rule });
+        }
         if !extended.is_empty() {
             let mut before = Header::new(b'x');
             before.put(header::NAME, &extended_name(record.name));
@@ -241,56 +238,6 @@ impl Writer<'_, '_> {
             Error::io("write the archive")(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
         })
     }
-}
-
-impl Record<'_> {
-    /// The header, and the records of what it cannot hold.
-    fn headers(&self) -> (Header, Vec<u8>) {
-        let (mut header, mut extended) = (Header::new(self.kind), Vec::new());
-        let Attributes { mode, uid, gid, mtime, xattrs, .. } = self.attributes;
-        header.put_octal(header::MODE, (*mode).into());
-        header.put_octal(header::MAJOR, self.device.0.into());
-        header.put_octal(header::MINOR, self.device.1.into());
-        for (field, key, number) in [
-            (header::UID, "uid", u64::from(*uid)),
-            (header::GID, "gid", (*gid).into()),
-            (header::SIZE, "size", self.size),
-        ] {
-            if !header.put_octal(field, number) {
-                write_record(&mut extended, key.as_bytes(), number.to_string().as_bytes());
-            }
-        }
-        let fits = u64::try_from(mtime.seconds).is_ok_and(|seconds| header.put_octal(header::MTIME, seconds));
-        if !fits || mtime.nanoseconds != 0 {
-            write_record(&mut extended, b"mtime", mtime.text().as_bytes());
-        }
-        for (field, key, text) in [(header::NAME, &b"path"[..], self.name), (header::LINK, b"linkpath", self.link)] {
-            // Only ASCII means the same to every reader of the plain header.
-            let fits = header.put(field, text) || key == b"path" && split_name(&mut header, text);
-            if !fits || !text.is_ascii() {
-                write_record(&mut extended, key, text);
-            }
-        }
-        for (name, value) in xattrs {
-            write_record(&mut extended, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
-        }
-        (header, extended)
-    }
-}
-
-/// Stores a long name in its two halves, if it can be cut at a slash, and tells whether it could.
-fn split_name(header: &mut Header, name: &[u8]) -> bool {
-    let cut = name.iter().enumerate().skip(1).find(|(at, b)| **b == b'/' && name.len() - at - 1 <= header::NAME.1);
-    cut.is_some_and(|(at, _)| {
-        at <= header::PREFIX.1 && header.put(header::PREFIX, &name[..at]) && header.put(header::NAME, &name[at + 1..])
-    })
-}
-
-/// What an extended header is called, for readers that do not know it and make a file of it.
-fn extended_name(name: &[u8]) -> Vec<u8> {
-    let base = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
-    let ascii = base.iter().take(80).map(|b| if b.is_ascii_graphic() { *b } else { b'_' });
-    b"PaxHeaders/".iter().copied().chain(ascii).collect()
 }
 
 fn archived(path: &[u8]) -> Vec<u8> {

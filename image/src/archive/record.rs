@@ -1,0 +1,67 @@
+//! One entry on its way into an archive: its header, and an extended one for what does not fit.
+
+use super::entry::Attributes;
+use super::header::{self, Header};
+use super::pax::write_record;
+
+/// What the header of an entry says.
+pub(super) struct Record<'r> {
+    /// Below the root file system, for messages.
+    pub(super) path: &'r [u8],
+    pub(super) name: &'r [u8],
+    pub(super) kind: u8,
+    pub(super) attributes: &'r Attributes,
+    pub(super) size: u64,
+    pub(super) link: &'r [u8],
+    pub(super) device: (u32, u32),
+}
+
+impl Record<'_> {
+    /// The header, and the records of what it cannot hold.
+    pub(super) fn headers(&self) -> (Header, Vec<u8>) {
+        let (mut header, mut extended) = (Header::new(self.kind), Vec::new());
+        let Attributes { mode, uid, gid, mtime, xattrs, .. } = self.attributes;
+        header.put_octal(header::MODE, (*mode).into());
+        header.put_octal(header::MAJOR, self.device.0.into());
+        header.put_octal(header::MINOR, self.device.1.into());
+        for (field, key, number) in [
+            (header::UID, "uid", u64::from(*uid)),
+            (header::GID, "gid", (*gid).into()),
+            (header::SIZE, "size", self.size),
+        ] {
+            if !header.put_octal(field, number) {
+                write_record(&mut extended, key.as_bytes(), number.to_string().as_bytes());
+            }
+        }
+        let fits = u64::try_from(mtime.seconds).is_ok_and(|seconds| header.put_octal(header::MTIME, seconds));
+        if !fits || mtime.nanoseconds != 0 {
+            write_record(&mut extended, b"mtime", mtime.text().as_bytes());
+        }
+        for (field, key, text) in [(header::NAME, &b"path"[..], self.name), (header::LINK, b"linkpath", self.link)] {
+            // Only ASCII means the same to every reader of the plain header.
+            let fits = header.put(field, text) || key == b"path" && split_name(&mut header, text);
+            if !fits || !text.is_ascii() {
+                write_record(&mut extended, key, text);
+            }
+        }
+        for (name, value) in xattrs {
+            write_record(&mut extended, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+        }
+        (header, extended)
+    }
+}
+
+/// Stores a long name in its two halves, if it can be cut at a slash, and tells whether it could.
+fn split_name(header: &mut Header, name: &[u8]) -> bool {
+    let cut = name.iter().enumerate().skip(1).find(|(at, b)| **b == b'/' && name.len() - at - 1 <= header::NAME.1);
+    cut.is_some_and(|(at, _)| {
+        at <= header::PREFIX.1 && header.put(header::PREFIX, &name[..at]) && header.put(header::NAME, &name[at + 1..])
+    })
+}
+
+/// What an extended header is called, for readers that do not know it and make a file of it.
+pub(super) fn extended_name(name: &[u8]) -> Vec<u8> {
+    let base = name.rsplit(|b| *b == b'/').next().unwrap_or_default();
+    let ascii = base.iter().take(80).map(|b| if b.is_ascii_graphic() { *b } else { b'_' });
+    b"PaxHeaders/".iter().copied().chain(ascii).collect()
+}
