@@ -52,13 +52,13 @@ acbuild set-name example.com/debian
 acbuild write --overwrite tree.aci >/dev/null
 zcat tree.aci >tree.tar
 gzip -6 -c tree.tar >tree.tgz
-ours=$(median "$runs" true 'acbuild write --overwrite tree.aci')
-peer=$(median "$runs" true "tar -C $tree -cf - . | pigz -p2 >peer.tgz")
+ours=$(median "$runs" sync 'acbuild write --overwrite tree.aci')
+peer=$(median "$runs" sync "tar -C $tree -cf - . | pigz -p2 >peer.tgz")
 row 'acbuild write, ms' "$ours" "$peer" 'tar | pigz -p2' 0.5
 row 'acbuild write, bytes' "$(wc -c <tree.aci)" "$(wc -c <tree.tgz)" 'gzip -6' 1.01
 
-ours=$(median "$runs" 'sh -c "rkt image rm example.com/debian || true"' 'rkt fetch tree.aci')
-peer=$(median "$runs" 'sh -c "rm -rf x && mkdir x"' 'tar -xzf tree.aci -C x')
+ours=$(median "$runs" 'sh -c "rkt image rm example.com/debian; sync"' 'rkt fetch tree.aci')
+peer=$(median "$runs" 'sh -c "rm -rf x; mkdir x; sync"' 'tar -xzf tree.aci -C x')
 row 'rkt fetch, ms' "$ours" "$peer" 'tar -xzf' 0.45
 rm -rf x
 row 'acbuild write, peak MB' "$(memory acbuild write --overwrite tree.aci)" 64 'the limit' 1
