@@ -150,6 +150,18 @@ fn what_an_app_finds_around_it() {
 }
 
 #[test]
+fn no_node_of_the_host_is_an_apps_to_change() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let script = "for node in console full null tty; do stat -c %d /dev/$node; done | sort -u | wc -l; \
+                  stat -L -c %F /dev/stdin";
+    let alone = run_script(&scratch, "alone", script, &[]);
+    alone.require(alone.text().lines().next() == Some("1"), "all nodes are on the file system of /dev");
+    let both = scratch.rkt(["run", "alone.aci", "alone.aci", "--name", "second"]).ok();
+    both.require(both.stdout.matches("fifo").count() == 2, "no node as input");
+}
+
+#[test]
 fn users_and_groups() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

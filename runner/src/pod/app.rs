@@ -105,7 +105,7 @@ impl AppRun {
         } else if shared.alone {
             Stdio::Inherit
         } else {
-            no_input().context("opening /dev/null")?
+            no_input().context("making an empty input")?
         };
         setup.cgroups = Some(shared.layout.clone());
         let plan = Plan::new(&spec, setup)?;
@@ -248,11 +248,13 @@ impl AppRun {
 }
 
 /// Standard output and error as they are, and nothing to read: several apps cannot share one input.
+///
+/// Not the host's `/dev/null`: by its descriptor an app's root could change the mode of the host's node.
 fn no_input() -> std::io::Result<Stdio> {
-    let null = std::fs::File::open("/dev/null")?;
+    let (ended, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
     let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
     let output: OwnedFd = own(std::io::stdout().as_fd())?;
-    Ok(Stdio::Fds([null.into(), output, own(std::io::stderr().as_fd())?]))
+    Ok(Stdio::Fds([ended, output, own(std::io::stderr().as_fd())?]))
 }
 
 fn exit_code(code: i32) -> u8 {

@@ -124,6 +124,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
     let mut linux = Linux::default();
     linux
         .set_resources(Some(resources))
+        .set_devices(mounts::console(inputs).map(|node| vec![node]))
         .set_cgroups_path(Some(inputs.cgroup.into()))
         .set_namespaces(Some(namespaces(inputs.namespaces)))
         .set_masked_paths(Some(mounts::MASKED.map(String::from).into()))

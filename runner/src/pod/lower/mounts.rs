@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxDeviceCgroup, Mount};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType, Mount};
 
 use super::{Error, HostVolume, Inputs};
 
@@ -42,10 +42,6 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>, Error> {
         },
         file_system("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
     ];
-    if inputs.terminal.is_none() {
-        // Programs want it to exist. With a terminal it is that terminal.
-        mounts.push(bind(Path::new("/dev/null"), "/dev/console", &["bind"]));
-    }
     for mount in &inputs.app.mounts {
         let (volume, read_only) = volume(inputs, mount)?;
         let kind = if recursive(inputs, mount) { "rbind" } else { "bind" };
@@ -53,6 +49,24 @@ pub(super) fn mounts(inputs: &Inputs<'_>) -> Result<Vec<Mount>, Error> {
         mounts.push(bind(&volume.path, &mount.path, options));
     }
     Ok(mounts)
+}
+
+/// `/dev/console`, which programs want to exist: a node of the app's own that swallows everything, as `/dev/null` does
+/// (1:3 in devices.txt). With a terminal that is mounted over it. The host's node would be the app's to give away.
+pub(super) fn console(inputs: &Inputs<'_>) -> Option<LinuxDevice> {
+    let path = Path::new("/dev/console");
+    if inputs.app.mounts.iter().any(|mount| appc_rooted::clean(Path::new(&mount.path)) == path) {
+        return None;
+    }
+    let mut node = LinuxDevice::default();
+    node.set_path(path.into())
+        .set_typ(LinuxDeviceType::C)
+        .set_major(1)
+        .set_minor(3)
+        .set_file_mode(Some(0o666))
+        .set_uid(Some(0))
+        .set_gid(Some(0));
+    Some(node)
 }
 
 /// Which devices the app may use besides those every container has: the volumes that are devices. Making nodes is not
