@@ -91,4 +91,6 @@ step crates 15 cargo test --workspace --exclude appc-tests --no-fail-fast || tru
 step debian-tree 10 sh tests/support/debian-tree.sh || true
 step end-to-end 20 cargo test -p appc-tests --no-fail-fast || true
 step second-kernel 15 sh tests/vm/run.sh || true
+# This kernel has version 2 beside version 1 or alone; the third kind of host is version 1 alone.
+step second-kernel-v1 10 sh tests/vm/run.sh --v1 limits walkthrough || true
 finish

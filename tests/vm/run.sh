@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the container tests under a second kernel: Debian's cloud kernel in an emulator, with cgroup v2 alone.
-#   tests/vm/run.sh [TEST…]      tests of tests/*.rs by name, or `engine` for the engine's own; without any, those of containers
-#   tests/vm/run.sh -- COMMAND   a shell command instead, in a system with the programs and busybox
+#   tests/vm/run.sh [--v1] [TEST…]      tests of tests/*.rs by name, or `engine` for the engine's own; without any, those of containers
+#   tests/vm/run.sh [--v1] -- COMMAND   a shell command instead, in a system with the programs and busybox
+# With --v1 it has the hierarchies of cgroup v1 alone.
 # Their output comes out here, and the exit code is theirs. Needs qemu-system-x86, cpio, busybox-static and
 # linux-image-cloud-amd64 (tests/run.sh installs them), but neither root nor the right to virtualise.
 set -eu
@@ -41,6 +42,12 @@ take_tests() {
         done
 }
 
+cgroups=cgroup_no_v1=all
+if [ "${1:-}" = --v1 ]; then
+    shift
+    # Linux hands parameters that it does not know, and that have no dot, to init's environment.
+    cgroups=CGROUPS=v1
+fi
 command=
 if [ "${1:-}" = -- ]; then
     shift
@@ -74,7 +81,7 @@ done
 # No KVM: nested virtualisation hangs on some machines, and the emulator is there on all.
 timeout -k 5 "$((minutes * 60))" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
-    -kernel "$kernel" -initrd "$root/initramfs" -append "console=ttyS0 quiet panic=-1 cgroup_no_v1=all" \
+    -kernel "$kernel" -initrd "$root/initramfs" -append "console=ttyS0 quiet panic=-1 $cgroups" \
     </dev/null >"$root/console" 2>&1 &
 pid=$!
 tail --pid="$pid" -n +1 -f "$root/console" | tr -d '\r' | tee "$root/log"
