@@ -1,5 +1,4 @@
 //! The only place that prints: results to standard output, everything about them to standard error.
-#![allow(clippy::print_stderr)]
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -23,12 +22,13 @@ pub(crate) fn result(text: impl Display) -> Result<()> {
 
 /// Says something that does not stop the command.
 pub(crate) fn warning(text: impl Display) {
-    eprintln!("warning: {text}");
+    note(format_args!("warning: {text}"));
 }
 
 /// Says one line about what happens, as it is.
 pub(crate) fn note(text: impl Display) {
-    eprintln!("{text}");
+    // Nothing can be said about a standard error that cannot be written to.
+    let _unsaid = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Says which sockets an image is made without.

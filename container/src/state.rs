@@ -268,7 +268,10 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// A name becomes a directory's, so it is kept to what runc allows.
-fn check_id(id: &str) -> Result<()> {
+///
+/// # Errors
+/// Says the rule.
+pub fn check_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
     if id.is_empty() || id == "." || id == ".." || id.len() > ID_MAX || !id.chars().all(allowed) {
         let rule = "use letters, digits and _ + - . (at most 255)";

@@ -295,3 +295,34 @@ fn t18_descriptors_do_not_leak() {
     assert_eq!(outcome.stdout, "0\n1\n2\n3\n");
     bundle.nothing_left();
 }
+
+#[test]
+fn t29_configurations_that_are_no_file() {
+    needs!(root, "busybox");
+    let bundle = Bundle::new("true");
+    let (config, line) = (bundle.scratch.work().join("config.json"), bundle.run().line());
+    let run = || support::Cmd::new("bash").args(["-c", &line]).cwd(bundle.scratch.work());
+    fs::remove_file(&config).unwrap();
+    for target in ["/dev/zero", "/dev/tty", "/", "/proc/self/fd"] {
+        symlink(target, &config).unwrap();
+        run().refused(1, &["config.json: "]);
+        fs::remove_file(&config).unwrap();
+    }
+    support::Cmd::new("mkfifo").arg(&config).ok();
+    run().refused(1, &["config.json: it is not a regular file"]);
+    fs::remove_file(&config).unwrap();
+    // No byte of it is on the disk.
+    fs::File::create(&config).unwrap().set_len(1 << 40).unwrap();
+    run().refused(1, &["config.json: it is longer than 16 MiB"]);
+    bundle.nothing_left();
+}
+
+#[test]
+fn t29_names_are_looked_at_first() {
+    needs!(root, "busybox");
+    let bundle = Bundle::new("true");
+    for id in ["", ".", "..", "../x", "a/b", "a\nb"] {
+        bundle.command(["run", id]).refused(1, &["invalid container id"]);
+    }
+    bundle.nothing_left();
+}

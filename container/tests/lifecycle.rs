@@ -230,3 +230,31 @@ fn the_root_is_propagated_as_asked() {
         assert!(outcome.stdout.trim().starts_with(shown), "{propagation}: {}", outcome.stdout);
     }
 }
+
+#[test]
+fn messages_that_cannot_be_written_fail_nothing() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = Bundle::new("exit 3");
+    let bash = |script: String, bundle: &Bundle| {
+        support::Cmd::new("bash").args(["-c", &script]).cwd(bundle.scratch.work()).run().code()
+    };
+    // What cannot be said on a full disk is why the hook failed; what follows from it is done nevertheless.
+    bundle.config["hooks"] = json!({"poststart": [{"path": "/bin/false"}]});
+    let line = bundle.run().line();
+    assert_eq!(bash(format!("{line} 2>/dev/full"), &bundle), 1);
+    bundle.nothing_left();
+    bundle.config["hooks"] = json!({});
+    let line = bundle.run().line();
+    assert_eq!(bash(format!("{line} 2>/dev/full"), &bundle), 3);
+    // A result that cannot be written is no success.
+    for command in [["list", "-q"], ["list", "--format=json"]] {
+        bundle.command(["run", "--detach", "one"]).run();
+        let line = bundle.command(command).line();
+        assert_eq!(bash(format!("{line} >/dev/full"), &bundle), 1);
+        assert_eq!(bash(format!("{line} | true; exit ${{PIPESTATUS[0]}}"), &bundle), 0);
+        bundle.command(["delete", "--force", "one"]).ok();
+    }
+    bundle.nothing_left();
+    host.check();
+}

@@ -1,8 +1,7 @@
-//! Everything this program says that is not a command's result.
-#![allow(clippy::print_stderr)]
+//! Everything this program prints.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 
@@ -30,13 +29,13 @@ impl Log {
 
     /// What ends the command: one line, here and in the log.
     pub(crate) fn error(&self, message: &str) {
-        eprintln!("{}", one_line(message));
+        say(one_line(message));
         self.write("error", message);
     }
 
     /// What the user should know although the command goes on.
     pub(crate) fn say(&self, message: &str) {
-        eprintln!("rkt-oci: {}", one_line(message));
+        say(format!("rkt-oci: {}", one_line(message)));
         self.write("warning", message);
     }
 
@@ -59,6 +58,20 @@ impl Log {
     }
 }
 
+/// Prints a command's result. A reader that went away is no error.
+pub(crate) fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        done => done,
+    }
+}
+
+fn say(line: String) {
+    // Nothing can be said about a standard error that cannot be written to, and a container must not fail by it.
+    let _unsaid = io::stderr().lock().write_all((line + "\n").as_bytes());
+}
+
 /// Messages may quote what a container chose: no control character gets to the terminal.
 fn one_line(message: &str) -> String {
     message.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
@@ -73,6 +86,6 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 
 /// An error before there is a log.
 pub(crate) fn failed(what: &str, why: &str) -> ExitCode {
-    eprintln!("rkt-oci {what} failed: {}", one_line(why));
+    say(format!("rkt-oci {what} failed: {}", one_line(why)));
     ExitCode::FAILURE
 }

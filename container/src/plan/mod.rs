@@ -232,6 +232,10 @@ fn plan_root(
         Some(RootSource::Path(path)) => root_tree(&path, propagation)?,
         None => {
             let root = spec.root().as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
+            // Joined to the bundle's path it would be the bundle itself.
+            if root.path().as_os_str().is_empty() {
+                return Err(Error::refused("root.path", "is empty: name the directory of the root file system"));
+            }
             root_tree(&bundle.join(root.path()), propagation)?
         }
     };

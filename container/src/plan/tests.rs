@@ -94,6 +94,7 @@ fn wrong_values_are_refused_with_their_place() {
         ("/process/terminal", json!(true), "process.terminal"),
         ("/process/rlimits", json!([{"type": "RLIMIT_NOFILE", "soft": 2, "hard": 1}]), "process.rlimits[0]"),
         ("/root/path", json!("/no/such/root"), "root.path"),
+        ("/root/path", json!(""), "root.path"),
         ("/root/path", json!("/etc/passwd"), "root.path"),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation"),
         ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces"),

@@ -1,5 +1,4 @@
 //! `rkt-oci list`
-#![allow(clippy::print_stdout)]
 
 use std::process::ExitCode;
 
@@ -8,7 +7,7 @@ use appc_container::{Error, manage};
 use clap::{Args, ValueEnum};
 
 use super::state::Shown;
-use super::{Outcome, wrong};
+use super::{Outcome, print, wrong};
 use crate::globals::Globals;
 
 /// List containers
@@ -40,13 +39,12 @@ impl List {
                 Err(e) => return Err(e),
             }
         }
-        match (self.quiet, self.format) {
-            (true, _) => shown.iter().for_each(|c| println!("{}", c.id)),
+        let text = match (self.quiet, self.format) {
+            (true, _) => shown.iter().map(|c| format!("{}\n", c.id)).collect(),
             (false, Format::Table) => table(&shown),
-            (false, Format::Json) => {
-                println!("{}", serde_json::to_string(&shown).map_err(|e| Error::Other(e.to_string()))?);
-            }
-        }
+            (false, Format::Json) => serde_json::to_string(&shown).map_err(|e| Error::Other(e.to_string()))? + "\n",
+        };
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -59,7 +57,7 @@ fn show(root: &std::path::Path, id: &str) -> Result<Shown, Error> {
 }
 
 /// Columns at least 12 wide and 3 apart, as runc prints them.
-fn table(containers: &[Shown]) {
+fn table(containers: &[Shown]) -> String {
     let mut rows = vec![["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned)];
     rows.extend(containers.iter().map(|c| {
         let bundle = c.bundle.display().to_string();
@@ -67,10 +65,11 @@ fn table(containers: &[Shown]) {
     }));
     let width = |column: usize| rows.iter().map(|r| r[column].chars().count() + 3).max().unwrap_or(0).max(12);
     let widths: Vec<usize> = (0..5).map(width).collect();
-    for row in &rows {
+    let line = |row: &[String; 6]| {
         let cells: String = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        println!("{cells}{}", row[5]);
-    }
+        format!("{cells}{}\n", row[5])
+    };
+    rows.iter().map(line).collect()
 }
 
 /// The name of a user of this host, `#` and the number when it has none.

@@ -72,6 +72,11 @@ impl Command {
     }
 }
 
+/// Prints a command's result.
+fn print(text: &str) -> Result<(), Error> {
+    crate::log::print(text).map_err(|e| wrong(format!("write to standard output: {e}")))
+}
+
 /// An error of the command line itself.
 pub(crate) fn wrong(why: impl Into<String>) -> Error {
     Error::Other(why.into())

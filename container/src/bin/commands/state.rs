@@ -1,5 +1,4 @@
 //! `rkt-oci state`
-#![allow(clippy::print_stdout)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,7 +9,7 @@ use appc_container::{Error, manage};
 use clap::Args;
 use serde::Serialize;
 
-use super::{Outcome, wrong};
+use super::{Outcome, print, wrong};
 use crate::globals::Globals;
 
 /// Print the state of a container as JSON
@@ -61,7 +60,7 @@ impl State {
         let status = manage::status(&directory, &record)?;
         let shown = Shown::new(record, status, String::new());
         let text = serde_json::to_string_pretty(&shown).map_err(|e| Error::Other(e.to_string()))?;
-        print!("{text}");
+        print(&text)?;
         Ok(ExitCode::SUCCESS)
     }
 }
