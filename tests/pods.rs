@@ -150,6 +150,15 @@ fn what_an_app_finds_around_it() {
 }
 
 #[test]
+fn no_app_ends_the_first_process() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let script = "kill -TERM 1; kill -KILL 1; sleep 0.2; echo alive; exit 5";
+    let ended = run_script(&scratch, "killer", script, &[]);
+    ended.require(ended.code() == 5 && ended.text() == "alive", "the pod goes on");
+}
+
+#[test]
 fn no_node_of_the_host_is_an_apps_to_change() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

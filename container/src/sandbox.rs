@@ -172,12 +172,13 @@ fn set_name(name: &CStr) {
     let _unnamed = rustix::thread::set_name(name);
 }
 
-/// Collects the pod's orphans for ever; ends with `SIGTERM`.
+/// Collects the pod's orphans for ever; ends with a `SIGTERM` of the host's. One of the pod's own is not for it to end
+/// the other apps with: the number of a sender outside the pod is 0 here.
 fn reap(signals: &SignalFd) -> i32 {
     loop {
         while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
         match signals.wait() {
-            Ok(received) if received.signal == libc::SIGTERM => return 0,
+            Ok(received) if received.signal == libc::SIGTERM && received.pid == 0 => return 0,
             Ok(_) => {}
             Err(_) => return 1,
         }
