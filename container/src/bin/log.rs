@@ -79,9 +79,17 @@ fn one_line(message: &str) -> String {
 
 /// The answer to a command line that cannot be understood, or that asks for help.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    // Nowhere to say that nothing can be said.
-    let _unsaid = error.print();
-    if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let asks_for_help = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if asks_for_help || !error.use_stderr() {
+        // Nowhere to say that nothing can be said.
+        let _unsaid = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let mistake = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
+    let mistake: Vec<&str> = mistake.split_whitespace().collect();
+    say(format!("rkt-oci: {}: see `rkt-oci --help`", one_line(&mistake.join(" "))));
+    ExitCode::FAILURE
 }
 
 /// An error before there is a log.
