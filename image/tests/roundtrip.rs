@@ -57,6 +57,7 @@ fn tree(top: &Path) {
     rustix::fs::linkat(CWD, at("dangling"), CWD, at("dangling2"), AtFlags::empty()).unwrap();
     rustix::fs::mknodat(CWD, at("fifo"), FileType::Fifo, Mode::from(0o620), 0).unwrap();
     set_xattr(&at("a/file"), "user.colour", b"blue\0\n=\xff");
+    set_xattr(&at("a/file"), "user.a=b%3D", b"a name that ends no key");
     set_xattr(&at("a/b"), "user.dir", &[b'x'; 2000]);
     for (name, mode) in
         [("a/block", 0o4755), ("nothing", 0o000), ("empty", 0o1777), ("a/b/c", 0o2500), ("large", 0o640)]

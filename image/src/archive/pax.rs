@@ -87,10 +87,10 @@ impl Pax {
 
     fn set_xattr(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
         let (name, value) = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-            (name.to_vec(), value.to_vec())
+            (percent_decoded(name, |byte| matches!(byte, b'=' | b'%')), value.to_vec())
         } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
             let value = base64(value).ok_or("its PAX attribute is not base64")?;
-            (percent_decoded(name), value)
+            (percent_decoded(name, |_| true), value)
         } else {
             return Ok(());
         };
@@ -152,12 +152,26 @@ pub(crate) fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
+/// The record's key for an extended attribute. A key ends at its first `=`; GNU tar writes the name like this too.
+pub(crate) fn xattr_key(name: &[u8]) -> Vec<u8> {
+    let mut key = b"SCHILY.xattr.".to_vec();
+    for byte in name {
+        match byte {
+            b'=' => key.extend_from_slice(b"%3D"),
+            b'%' => key.extend_from_slice(b"%25"),
+            byte => key.push(*byte),
+        }
+    }
+    key
+}
+
+/// Undoes `%3D`, for those bytes that the writer is known to have escaped.
+fn percent_decoded(text: &[u8], escaped: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut decoded = Vec::new();
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
         let hex = after.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match hex.filter(|_| *first == b'%') {
+        match hex.filter(|byte| *first == b'%' && escaped(*byte)) {
             Some(byte) => {
                 decoded.push(byte);
                 rest = &after[2..];
@@ -217,6 +231,21 @@ mod tests {
             }
         }
         assert!(Pax::default().read(b"11 size=-10\n").is_err());
+    }
+
+    #[test]
+    fn names_of_attributes_are_escaped_as_gnu_tar_does() {
+        for name in [&b"user.a=b"[..], b"user.%", b"user.a%3Db", b"user.100%=x", b"user.a%20b"] {
+            let (mut data, mut pax) = (Vec::new(), Pax::default());
+            write_record(&mut data, &xattr_key(name), b"v=w");
+            pax.read(&data).unwrap();
+            assert_eq!(pax.xattrs, [(name.to_vec(), b"v=w".to_vec())]);
+        }
+        assert_eq!(xattr_key(b"user.a=b%"), b"SCHILY.xattr.user.a%3Db%25");
+        // Others escape nothing.
+        let mut pax = Pax::default();
+        pax.read(b"29 SCHILY.xattr.user.a%20b=v\n").unwrap();
+        assert_eq!(pax.xattrs, [(b"user.a%20b".to_vec(), b"v".to_vec())]);
     }
 
     #[test]

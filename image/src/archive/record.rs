@@ -2,7 +2,7 @@
 
 use super::entry::Attributes;
 use super::header::{self, Header};
-use super::pax::write_record;
+use super::pax::{write_record, xattr_key};
 
 /// What the header of an entry says.
 pub(super) struct Record<'r> {
@@ -45,7 +45,7 @@ impl Record<'_> {
             }
         }
         for (name, value) in xattrs {
-            write_record(&mut extended, &[b"SCHILY.xattr.", name.as_slice()].concat(), value);
+            write_record(&mut extended, &xattr_key(name), value);
         }
         (header, extended)
     }
