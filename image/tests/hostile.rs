@@ -287,6 +287,16 @@ fn headers() {
         ("pre-POSIX", Tar::image().header(b'0', "rootfs/f", 0, "", number(257, &[0; 8])).end(), Refused("v7")),
         ("lone zero block", Tar::image().raw(&[0; 512]).dir("rootfs/x").end(), Refused("lone zero block")),
         (
+            "a major number beyond the kernel's 12 bits",
+            Tar::image().header(b'3', "rootfs/c", 0, "", number(329, b"0010000\0")).end(),
+            Refused("major number is too large"),
+        ),
+        (
+            "a minor number beyond the kernel's 20 bits",
+            Tar::image().header(b'4', "rootfs/b", 0, "", number(337, b"4000000\0")).end(),
+            Refused("minor number is too large"),
+        ),
+        (
             "device numbers beyond 32 bits",
             Tar::image().header(b'3', "rootfs/c", 0, "", number(329, b"\x80\0\0\xff\0\0\0\0")).end(),
             Refused("too large"),

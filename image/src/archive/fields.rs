@@ -15,10 +15,13 @@ pub(super) fn header_name(header: &Header) -> Vec<u8> {
 
 /// What the header makes.
 pub(super) fn kind(header: &Header) -> Result<Type, String> {
-    let device = |field, what| -> Result<u32, String> {
-        u32::try_from(header.number(field, what)?).map_err(|_| format!("its {what} is too large"))
+    // The kernel has 12 and 20 bits for them, and drops the rest silently.
+    let device = |field, bits: u32, what| -> Result<u32, String> {
+        let number = u32::try_from(header.number(field, what)?).ok().filter(|number: &u32| *number >> bits == 0);
+        number.ok_or_else(|| format!("its {what} is too large"))
     };
-    let numbers = || Ok::<_, String>((device(header::MAJOR, "major number")?, device(header::MINOR, "minor number")?));
+    let major = || device(header::MAJOR, 12, "major number");
+    let numbers = || Ok::<_, String>((major()?, device(header::MINOR, 20, "minor number")?));
     Ok(match header.kind() {
         b'0' | b'\0' | b'7' | b'S' => Type::File,
         b'1' => Type::HardLink,
