@@ -11,8 +11,14 @@ use crate::archive::entry::Attributes;
 /// The directory that the tree is made in.
 pub(super) const TOP: u32 = 0;
 
-/// At most so many levels are held open: far below any limit on descriptors, deeper than any ordinary tree.
-const MAX_OPEN: usize = 64;
+/// At most so many directories are held open: far below any limit on descriptors.
+const MAX_OPEN: usize = 96;
+
+/// So many levels are all held open: more than any ordinary tree has. Below those only one in [`STEP`] is.
+const DENSE: u32 = 32;
+
+/// From one directory to the next that is held open, in levels: as far as a deep tree makes us go for each entry.
+const STEP: u32 = 64;
 
 struct Node {
     parent: u32,
@@ -34,17 +40,26 @@ pub(super) struct Dirs {
     nodes: Vec<Node>,
     /// By parent and name.
     index: HashMap<Box<[u8]>, u32>,
-    /// Handles of the top, of one directory in it, of one in that, and so on.
-    open: Vec<(u32, OwnedFd)>,
-    /// The handle of one directory deeper than that.
-    deep: Option<(u32, OwnedFd)>,
+    /// The top, and directories on the way to the last one, ever deeper.
+    open: Vec<Open>,
     key: Vec<u8>,
+}
+
+struct Open {
+    node: u32,
+    depth: u32,
+    fd: OwnedFd,
 }
 
 impl Dirs {
     pub(super) fn new(top: OwnedFd) -> Dirs {
         let root = Node { parent: TOP, depth: 0, name: Box::default(), become_: Fate::Implied };
-        Dirs { nodes: vec![root], index: HashMap::new(), open: vec![(TOP, top)], deep: None, key: Vec::new() }
+        Dirs {
+            nodes: vec![root],
+            index: HashMap::new(),
+            open: vec![Open { node: TOP, depth: 0, fd: top }],
+            key: Vec::new(),
+        }
     }
 
     pub(super) fn child(&mut self, parent: u32, name: &[u8]) -> Option<u32> {
@@ -122,44 +137,65 @@ impl Dirs {
     pub(super) fn fd(&mut self, node: u32) -> Result<BorrowedFd<'_>, Errno> {
         let mut missing = Vec::new();
         let mut at = node;
-        let depth = loop {
-            let depth = self.nodes[at as usize].depth as usize;
-            if self.open.get(depth).is_some_and(|(open, _)| *open == at) {
-                break depth;
+        let mut place = loop {
+            let depth = self.nodes[at as usize].depth;
+            // The top is always open.
+            match self.open.binary_search_by_key(&depth, |open| open.depth) {
+                Ok(place) if self.open[place].node == at => break place,
+                _ => missing.push(at),
             }
-            missing.push(at);
             at = self.nodes[at as usize].parent;
         };
-        if self.deep.as_ref().is_none_or(|(deep, _)| missing.is_empty() || *deep != node) {
-            self.deep = None;
-            if !missing.is_empty() {
-                self.open.truncate(depth + 1);
-            }
+        if !missing.is_empty() {
+            self.open.truncate(place + 1);
             for node in missing.into_iter().rev() {
                 self.descend(node)?;
             }
+            place = self.open.len() - 1;
         }
-        // The top is always open.
-        let last = match &self.deep {
-            Some((_, fd)) => fd.as_fd(),
-            None => self.open[self.nodes[node as usize].depth as usize].1.as_fd(),
-        };
-        Ok(last)
+        Ok(self.open[place].fd.as_fd())
     }
 
     /// Opens a child of the deepest directory that is open.
     fn descend(&mut self, node: u32) -> Result<(), Errno> {
-        let above = match &self.deep {
-            Some((_, fd)) => fd.as_fd(),
-            None => self.open[self.open.len() - 1].1.as_fd(),
-        };
+        let Node { name, depth, .. } = &self.nodes[node as usize];
+        let last = self.open.len() - 1;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(above, &*self.nodes[node as usize].name, flags, Mode::empty())?;
-        if self.deep.is_none() && self.open.len() < MAX_OPEN {
-            self.open.push((node, fd));
+        let fd = rustix::fs::openat(&self.open[last].fd, &**name, flags, Mode::empty())?;
+        let above = self.open[last].depth;
+        let open = Open { node, depth: *depth, fd };
+        if above < DENSE || above.is_multiple_of(STEP) && self.open.len() < MAX_OPEN {
+            self.open.push(open);
         } else {
-            self.deep = Some((node, fd));
+            self.open[last] = open;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deep_directories_are_reached_with_few_handles() {
+        let top = tempfile::tempdir().unwrap();
+        let fd = std::fs::File::open(top.path()).unwrap();
+        let mut dirs = Dirs::new(fd.into());
+        let mut nodes = vec![TOP];
+        let mode = Mode::from(0o755);
+        for _ in 0..1000 {
+            let parent = nodes[nodes.len() - 1];
+            rustix::fs::mkdirat(dirs.fd(parent).unwrap(), "d", mode).unwrap();
+            nodes.push(dirs.add(parent, b"d", false));
+        }
+        let inode = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).unwrap().st_ino;
+        let there: Vec<u64> = nodes.iter().map(|node| inode(dirs.fd(*node).unwrap())).collect();
+        // Up again, and to and fro.
+        let order = (0..nodes.len()).rev().chain((0..200).map(|i| i * 389 % nodes.len()));
+        for at in order {
+            assert_eq!(inode(dirs.fd(nodes[at]).unwrap()), there[at], "level {at}");
+            assert!(dirs.open.len() <= MAX_OPEN);
+        }
     }
 }
