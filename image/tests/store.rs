@@ -172,6 +172,20 @@ fn leftovers_do_not_stand_in_the_way_of_an_import() {
 }
 
 #[test]
+fn fetching_again_mends_a_damaged_manifest() {
+    let f = Fixture::new();
+    let image = f.import("a", "", &FILES);
+    let manifest = f.data().join(format!("store/images/{}/manifest", image.id));
+    for damaged in ["", "no JSON"] {
+        fs::write(&manifest, damaged).unwrap();
+        let error = f.store.get(&image.id).unwrap_err().to_string();
+        assert!(error.contains("fetch it again"), "{error}");
+        f.import("a", "", &FILES);
+        assert_eq!(fs::read_to_string(&manifest).unwrap(), support::manifest("a", ""));
+    }
+}
+
+#[test]
 fn what_is_no_image_leaves_nothing() {
     let f = Fixture::new();
     let good = fs::read(f.image("a", "", &[("file", &"x".repeat(100_000))])).unwrap();

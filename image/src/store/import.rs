@@ -68,7 +68,12 @@ impl Store {
     }
 
     fn is_whole(&self, id: &ImageId) -> bool {
-        self.tree(id).is_dir() && self.blob(id).is_file() && self.image_dir(id).join("manifest").is_file()
+        self.tree(id).is_dir() && self.blob(id).is_file() && self.has_manifest(id)
+    }
+
+    /// Whether the manifest is there and can be read: fetching again is to mend one that cannot.
+    fn has_manifest(&self, id: &ImageId) -> bool {
+        self.manifest_bytes(id).is_ok_and(|manifest| ImageManifest::parse(&manifest).is_ok())
     }
 }
 
@@ -111,7 +116,7 @@ impl Parts<'_> {
         if !tree.1.join("rootfs").is_dir() {
             place(&tree.0, &tree.1)?;
         }
-        if !image.join("manifest").is_file() {
+        if !store.has_manifest(self.id) {
             place(&self.work.join("image/manifest"), &image.join("manifest"))?;
         }
         self.replace_metadata(store, &stored)

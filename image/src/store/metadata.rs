@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use appc_spec::{AcIdentifier, ImageId, ImageManifest, Labels};
+use appc_spec::{AcIdentifier, ImageId, ImageManifest, Label, Labels};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
@@ -101,10 +101,9 @@ impl Metadata {
     }
 
     fn summary(self, id: &ImageId, last_used: i64) -> Result<Summary, appc_spec::Error> {
-        let mut labels = Labels::default();
-        for (name, value) in self.labels {
-            labels.set(name.parse()?, value);
-        }
+        // Not one by one with `set`, which looks for the name each time: a manifest may have very many.
+        let label = |(name, value): (String, String)| Ok(Label::new(name.parse()?, value));
+        let labels = self.labels.into_iter().map(label).collect::<Result<Labels, appc_spec::Error>>()?;
         Ok(Summary {
             id: id.clone(),
             name: self.name.parse()?,
