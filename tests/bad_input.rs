@@ -68,7 +68,7 @@ fn values_that_break_a_rule() {
     scratch.file("null", "null");
     let unchanged = Unchanged::new(&scratch);
     let cases: &[(&[&str], &[&str])] = &[
-        (&["label", "add", "name", "x"], &["label add: ", "name"]),
+        (&["label", "add", "name", "x"], &["label add: ", "name", "set-name"]),
         (&["label", "add", "arch", "nonsense"], &["label add: ", "nonsense"]),
         (&["port", "add", "www", "tcp", "70000"], &["port add: ", "65535"]),
         (&["port", "add", "www", "tcp", "0"], &["port add: ", "65535"]),
@@ -189,7 +189,7 @@ fn archives_that_are_damaged() {
     let unchanged = Unchanged::new(&scratch);
     for (name, _) in &cases {
         let file = format!("{name}.aci");
-        scratch.rkt(["fetch", &file]).refused(254, &["fetch: ", &file]);
+        scratch.rkt(["fetch", &file]).refused(254, &["fetch: ", &file, "get or build the image anew"]);
         scratch.rkt(["run", &file]).refused(254, &["run: ", &file]);
         unchanged.check();
     }
@@ -281,7 +281,7 @@ fn a_full_disk() {
     scratch.rkt(["fetch", "small.aci"]).ok();
     let unchanged = Unchanged::new(&scratch);
     for command in ["fetch", "run"] {
-        scratch.rkt([command, "big.aci"]).refused(254, &[&format!("{command}: "), "o space left"]);
+        scratch.rkt([command, "big.aci"]).refused(254, &[&format!("{command}: "), "o space left", "make room"]);
         unchanged.check();
         assert_eq!(fs::read_dir(scratch.data().join("tmp")).map_or(0, Iterator::count), 0, "the room is given back");
     }
@@ -293,7 +293,7 @@ fn a_full_disk() {
     let _disk = Mounted::tmpfs(&builds, "1m");
     let root = scratch.path().join("busybox");
     let begin = scratch.acbuild(["begin"]).arg(root).cwd(&builds);
-    begin.refused(1, &["begin: ", "o space left"]);
+    begin.refused(1, &["begin: ", "o space left", "make room"]);
     assert_eq!(fs::read_dir(&builds).expect("there").count(), 0, "no half of a build is left");
 }
 
@@ -307,7 +307,7 @@ fn a_read_only_store() {
     let mount = Mounted::bind(&scratch.data());
     mount.read_only();
     let unchanged = Unchanged::new(&scratch);
-    scratch.rkt(["fetch", "new.aci"]).refused(254, &["fetch: ", "ead-only"]);
+    scratch.rkt(["fetch", "new.aci"]).refused(254, &["fetch: ", "ead-only", "make it writable"]);
     scratch.rkt(["run", "example.com/old"]).refused(254, &["run: ", "ead-only"]);
     scratch.rkt(["image", "rm", "example.com/old"]).exits(254).says(&["ead-only"]);
     unchanged.check();

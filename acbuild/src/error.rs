@@ -22,10 +22,10 @@ pub(crate) enum Error {
     #[error(transparent)]
     Manifest(#[from] appc_spec::Error),
     /// The image cannot be read, written or stored.
-    #[error(transparent)]
+    #[error("{}", with_advice(.0))]
     Image(#[from] appc_image::Error),
     /// Files of the host cannot be copied into the image.
-    #[error("cannot copy {path:?}: {error}")]
+    #[error("cannot copy {path:?}: {}", with_advice(.error))]
     Copy {
         /// What was to be copied.
         path: PathBuf,
@@ -69,6 +69,14 @@ impl Error {
             Error::NotFound(_) => 2,
             _ => 1,
         }
+    }
+}
+
+/// An error of the library, with a way out where there is one.
+fn with_advice(error: &appc_image::Error) -> String {
+    match error.advice() {
+        Some(advice) => format!("{error} - {advice}"),
+        None => error.to_string(),
     }
 }
 

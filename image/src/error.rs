@@ -125,6 +125,23 @@ impl Error {
         move |cause| Error::Io { what: what.into(), cause: cause.into() }
     }
 
+    /// What the user can do about it, where the text does not say so already.
+    pub fn advice(&self) -> Option<&'static str> {
+        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        match self {
+            Error::Archive { .. } | Error::Compressed { .. } | Error::NotAnArchive(_) | Error::Manifest(_) => {
+                Some("get or build the image anew")
+            }
+            Error::Io { cause, .. } => match cause.kind() {
+                StorageFull | QuotaExceeded => Some("make room, or use another file system"),
+                ReadOnlyFilesystem => Some("make it writable, or use another place"),
+                PermissionDenied => Some("run this as a user who may, such as root, or use another place"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The kind of the system call error underneath, when there is one.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
         match self {
@@ -173,5 +190,14 @@ mod tests {
         let error = Error::Archive { entry, offset: 512, rule: "is bad".into() };
         assert_eq!(error.to_string(), "archive entry \"rootfs/\\u{1b}[31m\\n\\\"x\u{fffd}\" at byte 512: is bad");
         assert!(printable(&[b'a'; 5000]).len() < 210);
+    }
+
+    #[test]
+    fn advice_is_given_where_there_is_a_way_out() {
+        let full = Error::io("write x")(io::Error::from_raw_os_error(28));
+        assert!(full.advice().is_some_and(|text| text.contains("make room")));
+        assert!(Error::NotAnArchive("it is empty".into()).advice().is_some());
+        assert_eq!(Error::io("open x")(io::Error::from_raw_os_error(2)).advice(), None);
+        assert_eq!(Error::NotStored("x".into()).advice(), None, "the text says it");
     }
 }

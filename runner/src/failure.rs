@@ -38,8 +38,10 @@ impl Failure {
     pub fn line(&self) -> String {
         let mut line = self.what.clone();
         let mut below = self.source.as_deref().map(|e| e as &dyn Error);
+        let mut advice = None;
         while let Some(error) = below {
             let text = error.to_string();
+            advice = advice.or_else(|| error.downcast_ref::<appc_image::Error>()?.advice());
             if line.is_empty() {
                 line = text;
             } else if !line.ends_with(&text) {
@@ -47,7 +49,8 @@ impl Failure {
             }
             below = error.source();
         }
-        without_numbers(&line.replace('\n', " "))
+        let advice = advice.map(|advice| format!(" - {advice}")).unwrap_or_default();
+        without_numbers(&line.replace('\n', " ")) + &advice
     }
 }
 
@@ -79,6 +82,14 @@ impl<T, E: Error + Send + Sync + 'static> Context<T> for Result<T, E> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_ends_with_what_to_do() {
+        let full = || appc_image::Error::io("write x")(std::io::Error::from_raw_os_error(28));
+        let expected = "./x.aci: write x: No space left on device - make room, or use another file system";
+        assert_eq!(Err::<(), _>(full()).context("./x.aci").unwrap_err().line(), expected);
+        assert_eq!(Failure::from(full()).within("./x.aci").line(), expected);
+    }
 
     #[test]
     fn the_chain_is_one_line_without_repeats() {

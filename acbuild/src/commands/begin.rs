@@ -90,8 +90,12 @@ fn from_path(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
 fn from_file(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
     let open = || File::open(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
-        let why = format!("{}: {e} - it must be a directory, a tar archive or an intact .aci file", start.display());
-        Error::Refused(why)
+        let advice = match e.io_kind() {
+            // The disk's fault, not the file's.
+            Some(_) => e.advice().unwrap_or("try again, or another --work-path"),
+            None => "it must be a directory, a tar archive or an intact .aci file",
+        };
+        Error::Refused(format!("{}: {e} - {advice}", start.display()))
     };
     let is_image = archive::looks_like_aci(open()?).map_err(unreadable)?;
     if !is_image {

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::removed;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 
 /// Manage labels
@@ -50,6 +50,9 @@ impl Label {
             LabelCommand::Add(Add { name, value }) => {
                 session.debug(format_args!("Adding label {name:?}={value:?}"));
                 session.edit(|manifest| {
+                    if name == "name" {
+                        return Err(Error::refused("invalid label name: \"name\" - try \"acbuild set-name\""));
+                    }
                     manifest.labels.set(name.parse()?, value);
                     Ok(())
                 })

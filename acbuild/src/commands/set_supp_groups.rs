@@ -28,6 +28,7 @@ impl SetSuppGroups {
 }
 
 fn parse(group: &str) -> Result<u32> {
-    let why = || Error::Refused(format!("error parsing group argument {group:?}: it must be a number, not a name"));
+    let why =
+        || Error::Refused(format!("error parsing group argument {group:?}: it must be a number from 0 to 4294967295"));
     group.parse().map_err(|_| why())
 }
