@@ -134,6 +134,10 @@ fn has_foreign_entry(dir: &Path) -> Result<bool> {
     Ok(false)
 }
 
+fn foreign(dir: &Path) -> Error {
+    Error::Refused(format!("{} holds files that acbuild did not make: remove it by hand", dir.display()))
+}
+
 /// Opens the lock file of the build below `work_path`, unless there is none.
 fn open_lock(work_path: &Path, access: Access) -> Result<Option<(PathBuf, File)>> {
     let dir = work_path.join(NAME);
@@ -184,8 +188,7 @@ impl Build {
     pub(crate) fn end(work_path: &Path) -> Result<()> {
         let Some(locked) = Locked::wait(work_path, Access::Change)? else { return Err(Error::NoBuild) };
         if has_foreign_entry(&locked.dir)? {
-            let why = format!("{} holds files that acbuild did not make: remove it by hand", locked.dir.display());
-            return Err(Error::Refused(why));
+            return Err(foreign(&locked.dir));
         }
         locked.remove()
     }

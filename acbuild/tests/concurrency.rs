@@ -85,7 +85,7 @@ fn what_a_killed_begin_left_is_no_build_and_is_cleared() {
     }
     // A directory of somebody else is left alone.
     scratch.file(".acbuild/thesis.tex", "");
-    scratch.refused(["begin"], 1, "build already in progress");
+    scratch.refused(["begin"], 1, "holds files that acbuild did not make: remove it by hand");
     scratch.refused(["end"], 1, "no build in progress");
     scratch.file(".acbuild/lock", "");
     scratch.refused(["end"], 1, "holds files that acbuild did not make");

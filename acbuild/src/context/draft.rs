@@ -9,7 +9,7 @@ use appc_rooted::Root;
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
-use super::{APPC, LOCK, Locked, NAME, create_lock, has_foreign_entry, is_at, write_file};
+use super::{APPC, LOCK, Locked, NAME, create_lock, foreign, has_foreign_entry, is_at, write_file};
 use crate::error::{Error, Result};
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
@@ -29,7 +29,8 @@ impl Draft {
             Err(e) => return Err(Error::io("create", dir)(e)),
         };
         if !fresh && has_foreign_entry(&dir)? {
-            return Err(Error::BuildInProgress);
+            // Without a build in it, sending the user to `end` would be no help.
+            return Err(if dir.join("buildMode").exists() { Error::BuildInProgress } else { foreign(&dir) });
         }
         // Another `begin` may be as far as this: whoever gets the lock goes on.
         let lock = create_lock(&dir.join(LOCK)).inspect_err(|_| {
