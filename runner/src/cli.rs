@@ -128,7 +128,8 @@ fn usage(error: &clap::Error) -> u8 {
 /// The command that clap's text gives the usage of: `rkt image rm`.
 fn command_path(text: &str) -> String {
     let usage = text.split("Usage: ").nth(1).unwrap_or("rkt");
-    let words = usage.split_whitespace().take_while(|w| w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+    let is_name = |w: &&str| !w.starts_with('-') && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+    let words = usage.split_whitespace().take_while(is_name);
     let words: Vec<&str> = words.collect();
     if words.is_empty() { "rkt".into() } else { words.join(" ") }
 }
@@ -145,6 +146,7 @@ mod tests {
     #[test]
     fn the_usage_names_the_command() {
         assert_eq!(command_path("x\n\nUsage: rkt image rm [OPTIONS] <IMAGE>"), "rkt image rm");
+        assert_eq!(command_path("x\n\nUsage: rkt --dir <DIR> <COMMAND>"), "rkt");
         assert_eq!(command_path("nothing"), "rkt");
     }
 }
