@@ -22,7 +22,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use appc_rooted::Root;
+use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
@@ -206,8 +206,7 @@ impl Build {
 
     /// The root file system.
     pub(crate) fn rootfs(&self) -> Result<Root> {
-        let path = self.0.dir.join("currentaci/rootfs");
-        Root::open(&path).map_err(Error::io("open", path))
+        open_rootfs(&self.0.dir)
     }
 
     /// Where the build is kept; a tree that is copied into the build must leave it out.
@@ -261,6 +260,14 @@ impl Drop for NewManifest<'_> {
 
 fn remove_tree(path: PathBuf) -> Result<()> {
     appc_image::store::remove_tree(&path).map_err(Error::io("remove", path))
+}
+
+/// The root file system of the build in `dir`. A link in its place is refused: an `.acbuild` may have come with a checkout.
+fn open_rootfs(dir: &Path) -> Result<Root> {
+    const ROOTFS: &str = "currentaci/rootfs";
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+    let rootfs = Root::open(dir).and_then(|build| build.open_at(ROOTFS, flags));
+    rootfs.map(Root::from_fd).map_err(Error::io("open", dir.join(ROOTFS)))
 }
 
 /// Writes a whole file that others may read; half of one is not left behind.

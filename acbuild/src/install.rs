@@ -44,9 +44,10 @@ pub(crate) struct Staged<'b> {
 impl<'b> Staged<'b> {
     /// Nothing staged yet.
     pub(crate) fn new(build: &'b Build) -> Result<Staged<'b>> {
+        let rootfs = build.rootfs()?;
         let path = build.staging()?;
         let staging = Root::open(&path).map_err(Error::io("open", path))?;
-        Ok(Staged { build, staging, rootfs: build.rootfs()?, count: 0, moves: Vec::new() })
+        Ok(Staged { build, staging, rootfs, count: 0, moves: Vec::new() })
     }
 
     /// The root file system that it all goes to.

@@ -246,3 +246,14 @@ fn an_ordinary_user_builds_too() {
     run(&["begin", "./user.aci"]);
     run(&["end"]);
 }
+
+#[test]
+fn a_link_in_place_of_the_root_file_system_is_not_followed() {
+    let scratch = Scratch::begun();
+    scratch.file("hello", "1");
+    fs::create_dir(scratch.path("victim")).unwrap();
+    fs::remove_dir(scratch.rootfs("")).unwrap();
+    symlink(scratch.path("victim"), scratch.path(".acbuild/currentaci/rootfs")).unwrap();
+    scratch.refused(["copy", "hello", "/hello"], 1, "currentaci/rootfs");
+    assert_eq!(fs::read_dir(scratch.path("victim")).unwrap().count(), 0);
+}

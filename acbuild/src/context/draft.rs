@@ -9,7 +9,7 @@ use appc_rooted::Root;
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
-use super::{APPC, LOCK, Locked, NAME, create_lock, foreign, has_foreign_entry, is_at, write_file};
+use super::{APPC, LOCK, Locked, NAME, create_lock, foreign, has_foreign_entry, is_at, open_rootfs, write_file};
 use crate::error::{Error, Result};
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
@@ -73,8 +73,7 @@ impl Draft {
 
     /// The root file system.
     pub(crate) fn rootfs(&self) -> Result<Root> {
-        let path = self.path().join("currentaci/rootfs");
-        Root::open(&path).map_err(Error::io("open", path))
+        open_rootfs(self.path())
     }
 
     /// Makes it a build, with these bytes as its manifest.
