@@ -10,6 +10,10 @@ use ring::digest::{Context, SHA512};
 use super::block::Block;
 use super::pipeline::Closed;
 
+/// Blocks that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
+/// steady: with fewer, one waits for the other in turn.
+const WAITING: usize = 16;
+
 /// A thread that hashes the uncompressed archive.
 pub(super) struct Digest<'scope> {
     blocks: SyncSender<Arc<Block>>,
@@ -18,7 +22,7 @@ pub(super) struct Digest<'scope> {
 
 impl<'scope> Digest<'scope> {
     pub(super) fn start(scope: &'scope Scope<'scope, '_>) -> Digest<'scope> {
-        let (blocks, queue) = sync_channel::<Arc<Block>>(2);
+        let (blocks, queue) = sync_channel::<Arc<Block>>(WAITING);
         let thread = scope.spawn(move || {
             let mut context = Context::new(&SHA512);
             for block in queue {
