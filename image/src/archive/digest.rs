@@ -12,7 +12,7 @@ use super::pipeline::Closed;
 
 /// Blocks that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
 /// steady: with fewer, one waits for the other in turn.
-const WAITING: usize = 16;
+const WAITING: usize = 24;
 
 /// A thread that hashes the uncompressed archive.
 pub(super) struct Digest<'scope> {

@@ -18,7 +18,10 @@ pub(super) struct Output<R> {
     order: Receiver<Receiver<R>>,
 }
 
-/// Starts `threads` threads, each with its own worker from `make`. About two jobs per thread wait in either queue.
+/// Results that may wait, done or not: stages of uneven speed lend each other time, and memory is still bounded.
+const WAITING: usize = 16;
+
+/// Starts `threads` threads, each with its own worker from `make`.
 pub(super) fn start<'scope, J, R, W>(
     scope: &'scope Scope<'scope, '_>,
     threads: usize,
@@ -30,7 +33,7 @@ where
     W: FnMut(J) -> R + Send + 'scope,
 {
     let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(threads);
-    let (order, results) = sync_channel(2 * threads);
+    let (order, results) = sync_channel(WAITING);
     let queue = Arc::new(Mutex::new(queue));
     for _ in 0..threads {
         let (queue, mut work) = (queue.clone(), make());
