@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use support::guard::Mounted;
 use support::{HostState, Outcome, Scratch, Terminal, busybox_image, needs};
 
 /// An image whose app is a shell script; `\t` stands for a space inside of a word of the further commands.
@@ -246,6 +247,22 @@ fn every_run_starts_from_a_clean_image() {
     let first = scratch.rkt(["run", "example.com/dirty"]).ok().stdout;
     assert_eq!(scratch.rkt(["run", "example.com/dirty"]).ok().stdout, first);
     store.assert_same(&support::Tree::read(&scratch.data().join("store/trees")), "the stored image");
+}
+
+#[test]
+fn where_no_overlay_can_be_had_the_image_is_copied() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    // An overlay cannot be the upper layer of another.
+    let store = Mounted::overlay(&scratch.data());
+    let ended = run_script(&scratch, "copied", "echo mine > /etc/new; cat /etc/new", &[]);
+    ended.require(ended.code() == 0, "a pod that runs all the same");
+    ended.prints(&["mine"]);
+    ended.says(&["disabling overlay support", "copying the image of app copied instead"]);
+    // The image itself has not changed.
+    let again = scratch.rkt(["run", "example.com/copied", "--exec=/bin/ls", "--", "/etc"]).ok();
+    assert!(!again.stdout.contains("new"), "{}", again.stdout);
+    drop(store);
 }
 
 #[test]

@@ -31,6 +31,24 @@ impl Mounted {
         Self { target: target.to_owned() }
     }
 
+    /// Mounts an overlay on a new folder, with its layers in folders beside it.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn overlay(target: &Path) -> Self {
+        let beside = |what: &str| target.with_extension(what);
+        let folders = ["lower", "upper", "overlay-work"].map(beside);
+        for folder in folders.iter().map(PathBuf::as_path).chain([target]) {
+            std::fs::create_dir_all(folder).expect("the folders can be made");
+        }
+        let [lower, upper, work] = folders.each_ref().map(|folder| folder.display());
+        let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+        let options = std::ffi::CString::new(options).expect("no NUL");
+        rustix::mount::mount("overlay", target, "overlay", MountFlags::empty(), options.as_c_str())
+            .unwrap_or_else(|error| panic!("mount an overlay on {}: {error}", target.display()));
+        Self { target: target.to_owned() }
+    }
+
     /// Refuses writes from now on.
     ///
     /// # Panics
