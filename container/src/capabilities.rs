@@ -6,6 +6,18 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 
 use crate::sys::credentials::{self, CapabilitySets};
 
+/// All that this engine knows, each at its number.
+#[rustfmt::skip]
+pub(crate) const NAMES: [&str; 41] = [
+    "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID",
+    "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN",
+    "CAP_NET_RAW", "CAP_IPC_LOCK", "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT",
+    "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
+    "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE", "CAP_AUDIT_CONTROL",
+    "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
+    "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+];
+
 /// The sets as bits, ready to be applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapabilityPlan {
@@ -128,6 +140,14 @@ mod tests {
         assert_eq!(plan.ambient, 1 << 5);
         assert_eq!(plan.sets.permitted, 1 << 5 | 1);
         assert_eq!(warnings.len(), 1);
+    }
+
+    #[test]
+    fn names_stand_at_their_numbers() {
+        for (at, name) in NAMES.iter().enumerate() {
+            let known: Capability = serde_json::from_value(serde_json::json!(name)).unwrap();
+            assert_eq!(number(known), at as u32, "{name}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod cgroup;
 pub mod console;
 mod container;
 pub mod error;
+pub mod features;
 pub mod hooks;
 mod init;
 pub mod manage;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// Options that every command has.
 #[derive(Debug, Args)]
@@ -17,20 +17,58 @@ pub(crate) struct Globals {
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// How messages are written to it
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, value_name = "text|json", default_value = "text", value_parser = log_format)]
     pub(crate) log_format: LogFormat,
     /// Log warnings, too
     #[arg(long)]
     pub(crate) debug: bool,
+    /// Have systemd make cgroups; linux.cgroupsPath then is slice:prefix:name
+    #[arg(long)]
+    pub(crate) systemd_cgroup: bool,
+    /// Whether to go on where an ordinary user is not allowed cgroups
+    #[arg(long, value_name = "true|false|auto", default_value = "auto", value_parser = rootless)]
+    pub(crate) rootless: Rootless,
+    /// Accepted for old callers: criu is looked for in $PATH
+    #[arg(long, value_name = "PATH", hide = true)]
+    criu: Option<PathBuf>,
 }
 
 /// How a log is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogFormat {
     /// `time=… level=… msg=…`
     Text,
     /// One object a line.
     Json,
+}
+
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" | "" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("invalid log-format: {other}")),
+    }
+}
+
+/// Whether errors of permission about cgroups count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rootless {
+    /// As the caller is root or not.
+    Auto,
+    /// They do not.
+    True,
+    /// They do.
+    False,
+}
+
+/// The spellings of Go's `strconv.ParseBool`, which callers print with.
+fn rootless(text: &str) -> Result<Rootless, String> {
+    match text {
+        "auto" => Ok(Rootless::Auto),
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless::True),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless::False),
+        other => Err(format!("{other:?} is none of true, false, auto")),
+    }
 }
 
 impl Globals {

@@ -11,7 +11,8 @@ use crate::commands::Command;
 use crate::globals::Globals;
 
 /// `name version`, `commit:` and `spec:` on three lines: callers parse them.
-const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: unknown\nspec: 1.3.0");
+const VERSION: &str =
+    concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: ", env!("RKT_OCI_COMMIT"), "\nspec: 1.3.0");
 
 /// Runs containers from OCI bundles
 ///
@@ -22,7 +23,14 @@ const VERSION: &str = concat!("version ", env!("CARGO_PKG_VERSION"), "\ncommit: 
 ///   rkt-oci spec
 ///   rkt-oci run mycontainer
 #[derive(Debug, Parser)]
-#[command(name = "rkt-oci", version = VERSION, disable_version_flag = true, verbatim_doc_comment)]
+#[command(
+    name = "rkt-oci",
+    version = VERSION,
+    disable_version_flag = true,
+    help_expected = true,
+    max_term_width = 120,
+    verbatim_doc_comment
+)]
 struct Arguments {
     #[command(flatten)]
     globals: Globals,

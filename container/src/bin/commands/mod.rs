@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod features;
 mod kill;
 mod list;
 mod run;
@@ -25,6 +26,7 @@ pub(crate) type Outcome = Result<ExitCode, Error>;
 pub(crate) enum Command {
     Create(create::Create),
     Delete(delete::Delete),
+    Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
     Run(run::Run),
@@ -39,6 +41,7 @@ impl Command {
         match self {
             Command::Create(command) => command.run(globals, log),
             Command::Delete(command) => command.run(globals, log),
+            Command::Features(command) => command.run(),
             Command::Kill(command) => command.run(globals),
             Command::List(command) => command.run(globals),
             Command::Run(command) => command.run(globals, log),
@@ -62,6 +65,7 @@ impl Command {
         match self {
             Command::Create(_) => "create",
             Command::Delete(_) => "delete",
+            Command::Features(_) => "features",
             Command::Kill(_) => "kill",
             Command::List(_) => "list",
             Command::Run(_) => "run",

@@ -1,0 +1,38 @@
+//! Tells `rkt-oci --version` which commit it is built from.
+//!
+//! Read from the files of the repository, as git itself need not be there. Only for releases: looking again at every
+//! commit would have a developer's every build start from here. Anything else says the version of the crate.
+
+use std::path::{Path, PathBuf};
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=RKT_OCI_COMMIT");
+    let release = std::env::var("PROFILE").is_ok_and(|profile| profile == "release");
+    // For those who build from an archive and know.
+    let commit = std::env::var("RKT_OCI_COMMIT").ok().filter(|given| !given.trim().is_empty());
+    let commit = commit.or_else(|| if release { commit_of(Path::new("../.git")) } else { None });
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    println!("cargo::rustc-env=RKT_OCI_COMMIT={}", commit.unwrap_or(version).trim());
+}
+
+fn commit_of(git: &Path) -> Option<String> {
+    let head = read(&git.join("HEAD"))?;
+    let commit = match head.trim().strip_prefix("ref: ") {
+        None => head,
+        Some(branch) => read(&git.join(branch)).or_else(|| {
+            let packed = read(&git.join("packed-refs"))?;
+            let line = packed.lines().find(|line| line.ends_with(&format!(" {branch}")))?;
+            line.split(' ').next().map(str::to_owned)
+        })?,
+    };
+    let commit = commit.trim();
+    (commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit())).then(|| commit.to_owned())
+}
+
+/// Cargo is to run this again when the file changes.
+fn read(path: &PathBuf) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    println!("cargo::rerun-if-changed={}", path.display());
+    Some(text)
+}

@@ -1,0 +1,51 @@
+//! What this engine can do, as the runtime specification has runtimes say it.
+
+use serde_json::{Value, json};
+
+use crate::capabilities;
+
+/// The earliest version of the runtime specification whose configurations are read.
+pub const OCI_VERSION_MIN: &str = "1.0.0";
+/// The latest version that everything is known of.
+pub const OCI_VERSION_MAX: &str = "1.3.0";
+
+/// The moments at which hooks run, as the configuration spells them.
+const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// The kinds of namespaces that are made and joined.
+const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
+
+/// Options of mounts that are not handed on to the file system.
+#[rustfmt::skip]
+const MOUNT_OPTIONS: [&str; 52] = [
+    "async", "atime", "bind", "defaults", "dev", "diratime", "exec", "loud", "noatime", "nodev", "nodiratime",
+    "noexec", "noiversion", "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
+    "ratime", "rbind", "rdev", "rdiratime", "relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec",
+    "rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw",
+    "rshared", "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "slave", "strictatime",
+    "suid", "symfollow", "unbindable",
+];
+
+/// The features structure of the specification (`features.md`, `features-linux.md`).
+///
+/// Says what the engine implements, whatever the kernel it runs on: callers compare it with what they want to ask for.
+pub fn features() -> Value {
+    json!({
+        "ociVersionMin": OCI_VERSION_MIN,
+        "ociVersionMax": OCI_VERSION_MAX,
+        "hooks": HOOKS,
+        "mountOptions": MOUNT_OPTIONS.as_slice(),
+        "linux": {
+            "namespaces": NAMESPACES,
+            "capabilities": capabilities::NAMES.as_slice(),
+            "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
+            "seccomp": {"enabled": false},
+            "apparmor": {"enabled": false},
+            "selinux": {"enabled": false},
+            "intelRdt": {"enabled": false},
+            "mountExtensions": {"idmap": {"enabled": false}},
+            "netDevices": {"enabled": false},
+        },
+        "annotations": {},
+    })
+}

@@ -1,0 +1,48 @@
+//! What people and engines ask the program about itself: features, version, help.
+
+use support::{Cmd, Scratch};
+
+fn rkt_oci(args: &[&str]) -> Cmd {
+    Scratch::new().rkt_oci(args).cwd("/")
+}
+
+#[test]
+fn features_are_those_of_the_specification() {
+    let outcome = rkt_oci(&["features"]).ok();
+    assert!(outcome.stdout.starts_with("{\n    \"ociVersionMin\": \"1.0.0\",\n    \"ociVersionMax\": \"1.3.0\",\n"));
+    let features = outcome.json();
+    let list = |pointer: &str| -> Vec<String> {
+        let list = features.pointer(pointer).unwrap_or_else(|| panic!("{pointer} is there"));
+        list.as_array().expect("a list").iter().map(|v| v.as_str().expect("text").to_owned()).collect()
+    };
+    assert_eq!(list("/hooks").len(), 6);
+    for pointer in ["/mountOptions", "/linux/namespaces"] {
+        assert!(list(pointer).is_sorted(), "{pointer} is in order");
+    }
+    assert!(list("/mountOptions").contains(&"rro".to_owned()));
+    assert_eq!(list("/linux/capabilities")[21], "CAP_SYS_ADMIN");
+    // Engines read it into a typed structure that is not ours.
+    let typed: oci_spec::runtime::Features = serde_json::from_str(&outcome.stdout).expect("the structure is right");
+    assert!(typed.linux().is_some());
+}
+
+#[test]
+fn the_version_has_three_lines() {
+    for flag in ["-v", "--version"] {
+        let outcome = rkt_oci(&[flag]).ok();
+        let lines: Vec<&str> = outcome.stdout.lines().collect();
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert_eq!(lines[0], concat!("rkt-oci version ", env!("CARGO_PKG_VERSION")));
+        let commit = lines[1].strip_prefix("commit: ").expect("the second line");
+        assert!(!commit.is_empty() && !commit.contains(char::is_whitespace), "{commit:?}");
+        assert_eq!(lines[2], "spec: 1.3.0");
+    }
+}
+
+#[test]
+fn flags_of_old_callers_are_taken() {
+    let flags = ["--criu", "/usr/bin/criu", "--rootless=auto", "--systemd-cgroup", "--log-format", "json", "features"];
+    rkt_oci(&flags).ok();
+    rkt_oci(&["--rootless", "maybe", "features"]).refused(1, &["\"maybe\" is none of true, false, auto"]);
+    rkt_oci(&["--log-format", "xml", "features"]).refused(1, &["invalid log-format: xml"]);
+}
