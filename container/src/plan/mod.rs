@@ -143,8 +143,9 @@ impl Plan {
     pub fn new(spec: &Spec, setup: Setup) -> Result<Plan> {
         refuse::unsupported(spec)?;
         let linux = spec.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+        let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let namespaces = NamespacePlan::new(linux)?;
-        let (process, warnings) = ProcessPlan::new(spec)?;
+        let (process, warnings) = ProcessPlan::new(spec, process)?;
         refuse::stdio(process.terminal, &setup.stdio)?;
         for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
             if value.as_ref().is_some_and(|v| !v.is_empty()) && !namespaces.has(LinuxNamespaceType::Uts) {

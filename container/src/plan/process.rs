@@ -33,9 +33,10 @@ pub(crate) struct ProcessPlan {
 }
 
 impl ProcessPlan {
-    /// Reads `process`. Also returns what it asks for in vain.
-    pub(crate) fn new(spec: &Spec) -> Result<(ProcessPlan, Vec<String>)> {
-        let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
+    /// Reads a process of the container that `spec` describes: its own, or one that is to join it. Also returns what
+    /// the process asks for in vain.
+    pub(crate) fn new(_spec: &Spec, process: &Process) -> Result<(ProcessPlan, Vec<String>)> {
+        super::refuse::unsupported_process(process)?;
         let user = process.user();
         if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
             return Err(Error::refused("process.user.username", "is for another platform: use uid and gid"));

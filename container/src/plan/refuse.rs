@@ -23,14 +23,16 @@ pub(super) fn unsupported(spec: &Spec) -> Result<()> {
             return Err(Error::refused(field, "is for another platform: this engine makes Linux containers"));
         }
     }
-    let mut fields = Vec::new();
-    if let Some(linux) = spec.linux() {
-        fields.extend(linux_fields(linux));
-    }
-    if let Some(process) = spec.process() {
-        fields.extend(process_fields(process));
-    }
-    match fields.into_iter().find(|(_, present)| *present) {
+    spec.linux().as_ref().map_or(Ok(()), |linux| not_yet(&linux_fields(linux)))
+}
+
+/// Names the first field of a process that would have no effect.
+pub(super) fn unsupported_process(process: &Process) -> Result<()> {
+    not_yet(&process_fields(process))
+}
+
+fn not_yet(fields: &[(&str, bool)]) -> Result<()> {
+    match fields.iter().find(|(_, present)| *present) {
         Some((field, _)) => Err(Error::refused(field, NOT_YET)),
         None => Ok(()),
     }
