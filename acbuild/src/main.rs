@@ -13,6 +13,7 @@ mod session;
 mod usage;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
@@ -23,6 +24,9 @@ use crate::session::Session;
 
 fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().collect();
+    if let Some(folder) = appc_manual::asked_for(&typed) {
+        return manual(folder);
+    }
     let parsed = Cli::command().try_get_matches_from(&typed).and_then(|m| Ok((Cli::from_arg_matches(&m)?, m)));
     let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
@@ -36,6 +40,16 @@ fn main() -> ExitCode {
         Err(error) => {
             output::note(format_args!("{}: {error}", command.join(" ")));
             ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn manual(folder: &Path) -> ExitCode {
+    match appc_manual::write(Cli::command(), folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(format_args!("manual: write below {}: {error}", folder.display()));
+            ExitCode::FAILURE
         }
     }
 }

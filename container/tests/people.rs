@@ -46,3 +46,31 @@ fn flags_of_old_callers_are_taken() {
     rkt_oci(&["--rootless", "maybe", "features"]).refused(1, &["\"maybe\" is none of true, false, auto"]);
     rkt_oci(&["--log-format", "xml", "features"]).refused(1, &["invalid log-format: xml"]);
 }
+
+#[test]
+fn every_program_brings_its_manual() {
+    let scratch = Scratch::new();
+    let folder = scratch.path().join("share");
+    for program in ["acbuild", "rkt", "rkt-oci"] {
+        scratch.program(program).arg("manual").arg(&folder).ok();
+        for file in [
+            format!("man/man1/{program}.1"),
+            format!("bash-completion/completions/{program}"),
+            format!("zsh/site-functions/_{program}"),
+            format!("fish/vendor_completions.d/{program}.fish"),
+        ] {
+            let text = std::fs::read_to_string(folder.join(&file)).expect(&file);
+            assert!(text.contains(program), "{file}");
+        }
+    }
+    let page = std::fs::read_to_string(folder.join("man/man1/rkt-oci-run.1")).expect("each command has a page");
+    assert!(page.contains("\\-\\-bundle"), "{page}");
+    let bash = folder.join("bash-completion/completions/rkt-oci");
+    Cmd::new("bash").arg("-n").arg(&bash).ok();
+    let complete = format!(
+        ". {}; COMP_WORDS=(rkt-oci st); COMP_CWORD=1; _rkt__oci rkt-oci st rkt-oci; echo \"${{COMPREPLY[@]}}\"",
+        bash.display()
+    );
+    assert_eq!(Cmd::new("bash").args(["-c", &complete]).ok().text(), "start state");
+    scratch.rkt_oci(["manual", "/proc/no/such"]).refused(1, &["rkt-oci manual failed: write below /proc/no/such"]);
+}

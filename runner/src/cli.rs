@@ -1,7 +1,7 @@
 //! The command line: global flags, the list of commands, and where errors become text and exit status.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -79,6 +79,9 @@ impl Global {
 
 /// Runs the command line `arguments` (program name first) and returns the exit status.
 pub fn main(arguments: Vec<OsString>) -> u8 {
+    if let Some(folder) = appc_manual::asked_for(&arguments) {
+        return manual(folder);
+    }
     let cli = match Cli::command().try_get_matches_from(arguments).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
@@ -95,6 +98,16 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Status(args) => finish(global("status"), |g| commands::status::run(g, args)),
         Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
     }
+}
+
+fn manual(folder: &Path) -> u8 {
+    appc_manual::write(Cli::command(), folder).map_or_else(
+        |error| {
+            output::note("manual", &format!("write below {}: {error}", folder.display()));
+            OWN_ERROR
+        },
+        |()| 0,
+    )
 }
 
 /// A path that is not empty.

@@ -5,7 +5,11 @@ mod globals;
 mod launch;
 mod log;
 
-use clap::Parser;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
 
 use crate::commands::Command;
 use crate::globals::Globals;
@@ -41,8 +45,12 @@ struct Arguments {
     command: Command,
 }
 
-fn main() -> std::process::ExitCode {
-    let arguments = match Arguments::try_parse() {
+fn main() -> ExitCode {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    if let Some(folder) = appc_manual::asked_for(&typed) {
+        return manual(folder);
+    }
+    let arguments = match Arguments::try_parse_from(typed) {
         Ok(arguments) => arguments,
         Err(e) => return log::usage(&e),
     };
@@ -55,8 +63,17 @@ fn main() -> std::process::ExitCode {
         Ok(code) => code,
         Err(e) => {
             log.error(&format!("rkt-oci {} failed: {e}", arguments.command.name()));
-            std::process::ExitCode::FAILURE
+            ExitCode::FAILURE
         }
+    }
+}
+
+/// Manual pages and completions, without the program starting differently for those who never ask.
+fn manual(folder: &Path) -> ExitCode {
+    let program = Arguments::command().version(env!("CARGO_PKG_VERSION"));
+    match appc_manual::write(program, folder) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => log::failed("manual", &format!("write below {}: {e}", folder.display())),
     }
 }
 
