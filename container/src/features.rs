@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::capabilities;
+use crate::{capabilities, config};
 
 /// The earliest version of the runtime specification whose configurations are read.
 pub const OCI_VERSION_MIN: &str = "1.0.0";
@@ -44,6 +44,7 @@ pub fn features() -> Value {
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
+            "memoryPolicy": {"modes": config::MEMORY_POLICY_MODES, "flags": config::MEMORY_POLICY_FLAGS},
             "netDevices": {"enabled": false},
         },
         "annotations": {},

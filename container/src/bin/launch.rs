@@ -140,7 +140,7 @@ fn load(path: &Path) -> Result<Spec, Error> {
         }
         _ => wrong(format!("read {}: {e}", path.display())),
     })?;
-    serde_json::from_slice(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))
+    appc_container::config::read_spec(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))
 }
 
 /// A bundle may come from anywhere: a fifo in it must not make this wait, nor an endless device.

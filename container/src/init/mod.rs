@@ -3,6 +3,7 @@
 //! It runs in a copy of the parent's memory: the plan is simply there. It has every descriptor of the parent until its
 //! execve, so it cannot be traced and follows no path of the container's that could lead to them.
 
+mod attributes;
 mod console;
 mod program;
 mod user;
@@ -84,6 +85,7 @@ impl Init<'_> {
         if let Some(entry) = self.entry {
             entry.enter().context(|| "enter the cgroup")?;
         }
+        attributes::reset_affinity();
         Ok(())
     }
 

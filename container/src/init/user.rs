@@ -6,6 +6,7 @@ use appc_rooted::{Mode, OFlags, Root};
 use rustix::fs::{FileType, fstat};
 use rustix::process::{fchdir, getcwd, setrlimit};
 
+use super::attributes;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ProcessPlan;
 use crate::sys::credentials::{set_all_gids, set_all_uids, set_groups};
@@ -21,6 +22,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }
+    attributes::apply(&process.attributes)?;
     let entered = enter_directory(root, &process.cwd, true);
     process.capabilities.limit().context(|| "limit the capabilities")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.

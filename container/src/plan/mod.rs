@@ -4,10 +4,12 @@
 //! host (root, bind sources, namespaces) as descriptors. It changes nothing: the first side effect is
 //! [`Plan::create`](crate::Plan::create).
 
+mod attributes;
 mod devices;
 mod mounts;
 mod options;
 mod process;
+mod ranges;
 mod refuse;
 mod sysctl;
 
@@ -18,6 +20,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
+pub(crate) use attributes::Attributes;
 pub(crate) use devices::DevicePlan;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::process::{Resource, Rlimit};
 
+use super::attributes::Attributes;
 use crate::capabilities::CapabilityPlan;
 use crate::error::{Error, Result};
 
@@ -30,12 +31,13 @@ pub(crate) struct ProcessPlan {
     pub(crate) terminal: bool,
     /// Columns and rows.
     pub(crate) console_size: Option<(u16, u16)>,
+    pub(crate) attributes: Attributes,
 }
 
 impl ProcessPlan {
     /// Reads a process of the container that `spec` describes: its own, or one that is to join it. Also returns what
     /// the process asks for in vain.
-    pub(crate) fn new(_spec: &Spec, process: &Process) -> Result<(ProcessPlan, Vec<String>)> {
+    pub(crate) fn new(spec: &Spec, process: &Process) -> Result<(ProcessPlan, Vec<String>)> {
         super::refuse::unsupported_process(process)?;
         let user = process.user();
         if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
@@ -64,6 +66,7 @@ impl ProcessPlan {
             oom_score_adj: oom_score(process.oom_score_adj())?,
             terminal: process.terminal().unwrap_or(false),
             console_size: console_size(process),
+            attributes: Attributes::new(spec, process)?,
         };
         plan.check_groups()?;
         Ok((plan, warnings))

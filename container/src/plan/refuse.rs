@@ -28,6 +28,9 @@ pub(super) fn unsupported(spec: &Spec) -> Result<()> {
 
 /// Names the first field of a process that would have no effect.
 pub(super) fn unsupported_process(process: &Process) -> Result<()> {
+    if process.command_line().as_ref().is_some_and(|line| !line.is_empty()) {
+        return Err(Error::refused("process.commandLine", "is for another platform: use process.args"));
+    }
     not_yet(&process_fields(process))
 }
 
@@ -38,27 +41,21 @@ fn not_yet(fields: &[(&str, bool)]) -> Result<()> {
     }
 }
 
-fn linux_fields(linux: &Linux) -> [(&'static str, bool); 7] {
-    [
+fn linux_fields(linux: &Linux) -> Vec<(&'static str, bool)> {
+    vec![
         ("linux.seccomp", linux.seccomp().is_some()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|v| !v.is_empty())),
-        ("linux.personality", linux.personality().is_some()),
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|v| !v.is_empty())),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|v| !v.is_empty())),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
     ]
 }
 
-fn process_fields(process: &Process) -> [(&'static str, bool); 6] {
+fn process_fields(process: &Process) -> Vec<(&'static str, bool)> {
     let text = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
-    [
+    vec![
         ("process.apparmorProfile", text(process.apparmor_profile())),
         ("process.selinuxLabel", text(process.selinux_label())),
-        ("process.commandLine", text(process.command_line())),
-        ("process.ioPriority", process.io_priority().is_some()),
-        ("process.scheduler", process.scheduler().is_some()),
-        ("process.execCPUAffinity", process.exec_cpu_affinity().is_some()),
     ]
 }
 

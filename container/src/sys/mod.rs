@@ -8,4 +8,5 @@ pub mod keyring;
 pub mod mount;
 pub mod namespace;
 pub mod network;
+pub mod scheduling;
 pub mod signal;
