@@ -141,13 +141,14 @@ impl Created {
     /// The parent's part of [`crate::protocol`] up to `Ready`.
     fn converse(&mut self) -> Result<()> {
         let pid = self.process.pid;
-        if self.plan.namespaces.makes(libc::CLONE_NEWUSER) {
-            self.plan.namespaces.write_mappings(pid)?;
-            self.channel.send(&Message::Mapped).context(|| "talk to init")?;
-        }
         if let Some(score) = self.plan.process.oom_score_adj {
             let path = format!("/proc/{pid}/oom_score_adj");
             std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;
+        }
+        // Last: it is root from here on, and no file of its /proc may be written by an ordinary user any more.
+        if self.plan.namespaces.makes(libc::CLONE_NEWUSER) {
+            self.plan.namespaces.write_mappings(pid)?;
+            self.channel.send(&Message::Mapped).context(|| "talk to init")?;
         }
         loop {
             match self.listen()? {

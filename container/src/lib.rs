@@ -16,6 +16,7 @@ pub mod features;
 pub mod hooks;
 mod init;
 pub mod manage;
+mod mappings;
 mod namespaces;
 pub mod plan;
 mod process;

@@ -1,13 +1,15 @@
 //! Which namespaces a container makes, which it joins, and the user mappings of a new user namespace.
 
-use std::fmt::Write as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use oci_spec::runtime::{Linux, LinuxNamespaceType};
 use rustix::fs::{Mode, OFlags};
+use rustix::process::geteuid;
 
 use crate::error::{Context, Error, Result};
+use crate::mappings::Mappings;
+use crate::plan::ProcessPlan;
 use crate::sys::clone::CloneFlags;
 use crate::sys::namespace::{namespace_kind, setns, unshare};
 
@@ -24,14 +26,16 @@ pub(crate) struct NamespacePlan {
     join: Vec<(i32, OwnedFd)>,
     /// All kinds the container does not share with its caller.
     own: Vec<LinuxNamespaceType>,
-    /// The lines of `uid_map` and `gid_map`.
-    mappings: Option<(String, String)>,
+    /// Whether the caller is not root.
+    pub(crate) ordinary_caller: bool,
+    /// Of the new user namespace.
+    mappings: Option<Mappings>,
 }
 
 impl NamespacePlan {
     /// Opens what is joined and refuses what cannot be done.
     pub(crate) fn new(linux: &Linux) -> Result<NamespacePlan> {
-        let mut plan = NamespacePlan::default();
+        let mut plan = NamespacePlan { ordinary_caller: !geteuid().is_root(), ..NamespacePlan::default() };
         for (i, namespace) in linux.namespaces().iter().flatten().enumerate() {
             let field = format!("linux.namespaces[{i}]");
             let kind = namespace.typ();
@@ -49,6 +53,11 @@ impl NamespacePlan {
                 "linux.namespaces",
                 "a container needs a mount namespace: add {\"type\": \"mount\"}",
             ));
+        }
+        // An ordinary user can make none of the others without it.
+        if plan.ordinary_caller && !plan.has(LinuxNamespaceType::User) {
+            plan.own.push(LinuxNamespaceType::User);
+            plan.make(LinuxNamespaceType::User, "linux.namespaces")?;
         }
         plan.read_mappings(linux)?;
         Ok(plan)
@@ -103,7 +112,38 @@ impl NamespacePlan {
             }
             return Ok(());
         }
-        self.mappings = Some((lines(uids, "linux.uidMappings")?, lines(gids, "linux.gidMappings")?));
+        let [uids, gids] = [uids, gids].map(|m| m.as_deref().unwrap_or_default());
+        self.mappings = Some(match uids.is_empty() && gids.is_empty() && self.ordinary_caller {
+            true => Mappings::of_caller(),
+            false => Mappings::read(uids, gids, "linux")?,
+        });
+        Ok(())
+    }
+
+    /// The mappings of the new user namespace.
+    pub(crate) fn mappings(&self) -> Option<&Mappings> {
+        self.mappings.as_ref()
+    }
+
+    /// Refuses users and groups that are nobody in the new user namespace.
+    pub(crate) fn check_user(&self, process: &ProcessPlan) -> Result<()> {
+        let Some(mappings) = &self.mappings else { return Ok(()) };
+        let unmapped = |field: &str, id: u32, kind: &str| {
+            Error::refused(format!("process.user.{field}"), format!("{id} is not mapped: add it to linux.{kind}"))
+        };
+        if !mappings.has_uid(process.uid) {
+            return Err(unmapped("uid", process.uid, "uidMappings"));
+        }
+        if !mappings.has_gid(process.gid) {
+            return Err(unmapped("gid", process.gid, "gidMappings"));
+        }
+        if let Some(group) = process.groups.iter().find(|&&group| !mappings.has_gid(group)) {
+            return Err(unmapped("additionalGids", *group, "gidMappings"));
+        }
+        if mappings.fix_groups() && !process.groups.is_empty() {
+            let why = "cannot set any additional groups in a rootless container without ranges in /etc/subgid";
+            return Err(Error::refused("process.user.additionalGids", why));
+        }
         Ok(())
     }
 
@@ -133,33 +173,11 @@ impl NamespacePlan {
 
     /// The parent's part: maps users and groups of the new user namespace of `pid`, a child not yet waited for.
     pub(crate) fn write_mappings(&self, pid: i32) -> Result<()> {
-        let Some((uids, gids)) = &self.mappings else { return Ok(()) };
-        for (name, lines) in [("uid_map", uids), ("gid_map", gids)] {
-            let path = format!("/proc/{pid}/{name}");
-            std::fs::write(&path, lines).context(|| format!("write {path}"))?;
-        }
-        Ok(())
+        self.mappings.as_ref().map_or(Ok(()), |mappings| mappings.write(pid))
     }
 }
 
 fn flag(kind: LinuxNamespaceType) -> i32 {
     // The enum's values are those of linux/sched.h.
     kind as i32
-}
-
-fn lines(mappings: &Option<Vec<LinuxIdMapping>>, field: &str) -> Result<String> {
-    let mut lines = String::new();
-    for (i, mapping) in mappings.iter().flatten().enumerate() {
-        let size = mapping.size();
-        let ends = [mapping.container_id().checked_add(size), mapping.host_id().checked_add(size)];
-        if size == 0 || ends.contains(&None) {
-            return Err(Error::refused(format!("{field}[{i}].size"), "must be at least 1 and stay below 2^32"));
-        }
-        // Writing to a String cannot fail.
-        let _written = writeln!(lines, "{} {} {size}", mapping.container_id(), mapping.host_id());
-    }
-    if lines.is_empty() {
-        return Err(Error::refused(field, "a new user namespace needs at least one mapping"));
-    }
-    Ok(lines)
 }

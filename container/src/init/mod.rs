@@ -61,8 +61,11 @@ impl Init<'_> {
         };
         set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
-        let root = &self.plan.root.tree;
-        let root = root.try_clone().map(appc_rooted::Root::from_fd).map_err(|e| Failure::SetUp(e.to_string()))?;
+        let root = self.plan.root.tree.get();
+        let root = root
+            .and_then(OwnedFd::try_clone)
+            .map(appc_rooted::Root::from_fd)
+            .map_err(|e| Failure::SetUp(e.to_string()))?;
         let home = user::home(&root, process);
         user::become_user(&root, process).map_err(|e| Failure::SetUp(e.to_string()))?;
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
@@ -71,7 +74,10 @@ impl Init<'_> {
 
     fn detach_from_caller(&self) -> Result<()> {
         sys::signal::reset();
-        rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
+        // The files in /proc of what cannot be traced are root's, and only their owner may write the mappings.
+        if !self.plan.namespaces.ordinary_caller {
+            rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
+        }
         // For `ps` only.
         let _unnamed = rustix::thread::set_name(NAME);
         rustix::process::setsid().context(|| "start a session")?;
@@ -113,8 +119,10 @@ impl Init<'_> {
 
     fn build_root(&self) -> Result<()> {
         let plan = &self.plan.root;
-        let root = rootfs::attach_root(&plan.tree)?;
-        rootfs::mount_all(&root, &plan.mounts, self.cgroup, self.plan.namespaces.cgroup)?;
+        let tree = plan.tree.get().context(|| "open the root")?;
+        let root = rootfs::attach_root(tree)?;
+        let view = rootfs::View { cgroup: self.cgroup, own_cgroups: self.plan.namespaces.cgroup };
+        let filled = rootfs::mount_all(&root, &plan.mounts, view)?;
         if let Some(devices) = &plan.devices {
             rootfs::make_devices(&root, devices)?;
         }
@@ -126,12 +134,12 @@ impl Init<'_> {
         hooks.run(Stage::CreateContainer, &self.state("creating"))?;
         rootfs::enter(&root, plan.no_pivot)?;
         if plan.shared {
-            rootfs::share(&plan.tree)?;
+            rootfs::share(tree)?;
         }
         self.stdio(&root)?;
         rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::cover(&root, &plan.masked, &plan.read_only_paths)?;
-        if plan.read_only { rootfs::set_read_only(&plan.tree) } else { Ok(()) }
+        filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)
     }
 
     fn stdio(&self, root: &appc_rooted::Root) -> Result<()> {

@@ -27,7 +27,9 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
     process.capabilities.limit().context(|| "limit the capabilities")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
-    set_groups(&process.groups).context(|| "set additional groups")?;
+    if !process.fixed_groups {
+        set_groups(&process.groups).context(|| "set additional groups")?;
+    }
     set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;
     set_all_uids(process.uid).context(|| format!("become user {}", process.uid))?;
     rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;

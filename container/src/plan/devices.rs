@@ -1,14 +1,14 @@
 //! The device nodes of a container.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceType};
-use rustix::fs::{Dev, FileType, fstat, makedev};
+use rustix::fs::{Dev, FileType, makedev};
 
-use super::clone_tree;
+use super::HostTree;
 use crate::error::{Error, Result, errno_text};
 use crate::namespaces::NamespacePlan;
+use crate::sys::mount::Propagation;
 
 /// The devices every container has (runtime-spec, "Default Devices"), with the kernel's numbers (devices.txt).
 const DEFAULTS: [(&str, u32, u32); 6] = [
@@ -31,8 +31,8 @@ pub(crate) struct DevicePlan {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// In a user namespace nodes cannot be made: the host's, as a detached mount.
-    pub(crate) host: Option<OwnedFd>,
+    /// In a user namespace nodes cannot be made: the host's.
+    pub(crate) host: Option<HostTree>,
 }
 
 /// Reads `linux.devices` and adds the defaults that it does not name.
@@ -51,7 +51,7 @@ pub(super) fn plan(asked: &[LinuxDevice], namespaces: &NamespacePlan) -> Result<
     }
     if namespaces.makes(libc::CLONE_NEWUSER) {
         for plan in plans.iter_mut().filter(|p| p.kind != FileType::Fifo) {
-            plan.host = Some(open_host(plan)?);
+            plan.host = Some(plan.host_node()?);
         }
     }
     Ok(plans)
@@ -88,15 +88,19 @@ fn one(device: &LinuxDevice, field: &str) -> Result<DevicePlan> {
     })
 }
 
-fn open_host(plan: &DevicePlan) -> Result<OwnedFd> {
-    let shown = plan.path.display();
-    let tree = clone_tree(&plan.path, false).map_err(|e| {
-        let why = errno_text(&e.into());
-        Error::refused("linux.devices", format!("{shown} is needed from the host in a user namespace: {why}"))
-    })?;
-    let status = fstat(&tree).map_err(|e| Error::refused("linux.devices", format!("{shown}: {e}")))?;
-    if FileType::from_raw_mode(status.st_mode) != plan.kind || status.st_rdev != plan.device {
-        return Err(Error::refused("linux.devices", format!("the host's {shown} is another device")));
+impl DevicePlan {
+    /// The host's node of the same name, if it is the same device.
+    pub(crate) fn host_node(&self) -> Result<HostTree> {
+        let shown = self.path.display();
+        let refused = |why: std::io::Error| {
+            let why = errno_text(&why);
+            Error::refused("linux.devices", format!("{shown} is needed from the host in a user namespace: {why}"))
+        };
+        let tree = HostTree::new(&self.path, false, Propagation::Private).map_err(refused)?;
+        let status = tree.status().map_err(|e| refused(e.into()))?;
+        if FileType::from_raw_mode(status.st_mode) != self.kind || status.st_rdev != self.device {
+            return Err(Error::refused("linux.devices", format!("the host's {shown} is another device")));
+        }
+        Ok(tree)
     }
-    Ok(tree)
 }

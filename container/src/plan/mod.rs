@@ -6,31 +6,34 @@
 
 mod attributes;
 mod devices;
+mod id_map;
 mod mounts;
 mod options;
 mod process;
 mod ranges;
 mod refuse;
+mod root;
 mod sysctl;
+mod tree;
 
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
-use rustix::fs::CWD;
-use rustix::mount::{OpenTreeFlags, open_tree};
 
 pub(crate) use attributes::Attributes;
 pub(crate) use devices::DevicePlan;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;
 pub(crate) use process::ProcessPlan;
+pub(crate) use root::RootPlan;
+pub(crate) use tree::HostTree;
 
 use crate::cgroup::{CgroupPlan, Layout};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::hooks::Hooks;
+use crate::mappings::Mappings;
 use crate::namespaces::NamespacePlan;
-use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -122,22 +125,6 @@ pub struct Plan {
     warnings: Vec<String>,
 }
 
-/// The root file system to build.
-#[derive(Debug)]
-pub(crate) struct RootPlan {
-    /// The tree as a detached mount.
-    pub(crate) tree: OwnedFd,
-    pub(crate) read_only: bool,
-    /// Shared in the end. A shared mount cannot be pivoted to, so not before.
-    pub(crate) shared: bool,
-    pub(crate) mounts: Vec<MountPlan>,
-    /// None when the configuration brings a `/dev` of the host.
-    pub(crate) devices: Option<Vec<DevicePlan>>,
-    pub(crate) masked: Vec<PathBuf>,
-    pub(crate) read_only_paths: Vec<PathBuf>,
-    pub(crate) no_pivot: bool,
-}
-
 impl Plan {
     /// Reads a configuration.
     ///
@@ -148,7 +135,9 @@ impl Plan {
         let linux = spec.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
         let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let namespaces = NamespacePlan::new(linux)?;
-        let (process, warnings) = ProcessPlan::new(spec, process)?;
+        let (mut process, mut warnings) = ProcessPlan::new(spec, process)?;
+        namespaces.check_user(&process)?;
+        process.fixed_groups = namespaces.mappings().is_some_and(Mappings::fix_groups);
         refuse::stdio(process.terminal, &setup.stdio)?;
         for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
             if value.as_ref().is_some_and(|v| !v.is_empty()) && !namespaces.has(LinuxNamespaceType::Uts) {
@@ -164,7 +153,7 @@ impl Plan {
             domainname: spec.domainname().clone().filter(|name| !name.is_empty()),
             sysctl: sysctl::plan(linux.sysctl().as_ref(), &namespaces)?,
             rootfs: rootfs_path(spec, &setup),
-            root: plan_root(spec, &setup.bundle, setup.root, setup.no_pivot, &namespaces)?,
+            root: root::plan(spec, &setup.bundle, setup.root, setup.no_pivot, &namespaces, &mut warnings)?,
             hooks: Hooks::new(spec.hooks().as_ref())?,
             memory_limit: memory.and_then(|m| m.limit()).filter(|&limit| limit > 0),
             namespaces,
@@ -220,79 +209,6 @@ fn plan_cgroup(setup: &Setup, linux: &oci_spec::runtime::Linux) -> Result<Option
         _ => PathBuf::from(&setup.id),
     };
     Ok(Some(CgroupPlan::new(layout, &path, linux.resources().as_ref())?))
-}
-
-fn plan_root(
-    spec: &Spec,
-    bundle: &Path,
-    source: Option<RootSource>,
-    no_pivot: bool,
-    namespaces: &NamespacePlan,
-) -> Result<RootPlan> {
-    let linux = spec.linux().as_ref();
-    let propagation = propagation(linux.and_then(|l| l.rootfs_propagation().as_deref()).unwrap_or_default())?;
-    let tree = match source {
-        Some(RootSource::Mount(tree)) => tree,
-        Some(RootSource::Path(path)) => root_tree(&path, propagation)?,
-        None => {
-            let root = spec.root().as_ref().ok_or_else(|| Error::refused("root", "is missing"))?;
-            // Joined to the bundle's path it would be the bundle itself.
-            if root.path().as_os_str().is_empty() {
-                return Err(Error::refused("root.path", "is empty: name the directory of the root file system"));
-            }
-            root_tree(&bundle.join(root.path()), propagation)?
-        }
-    };
-    let mounts = mounts::plan(spec.mounts().as_deref().unwrap_or_default(), bundle, propagation)?;
-    let brings_dev = mounts.iter().any(|m| m.destination == Path::new("/dev") && m.is_bind());
-    let asked = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
-    let paths = |field: &str, list: Option<&Vec<String>>| refuse::container_paths(field, list);
-    Ok(RootPlan {
-        tree,
-        shared: propagation == Propagation::Shared,
-        read_only: spec.root().as_ref().and_then(|r| r.readonly()).unwrap_or(false),
-        mounts,
-        devices: if brings_dev { None } else { Some(devices::plan(asked, namespaces)?) },
-        masked: paths("linux.maskedPaths", linux.and_then(|l| l.masked_paths().as_ref()))?,
-        read_only_paths: paths("linux.readonlyPaths", linux.and_then(|l| l.readonly_paths().as_ref()))?,
-        no_pivot,
-    })
-}
-
-/// A copy of the mounts at `path` that belongs to nobody yet.
-fn root_tree(path: &Path, propagation: Propagation) -> Result<OwnedFd> {
-    let metadata = std::fs::metadata(path)
-        .map_err(|e| Error::refused("root.path", format!("{}: {}", path.display(), crate::error::errno_text(&e))))?;
-    if !metadata.is_dir() {
-        return Err(Error::refused("root.path", format!("{} is not a directory", path.display())));
-    }
-    let tree = clone_tree(path, true).context(|| format!("open the mounts at {}", path.display()))?;
-    let first = if propagation == Propagation::Shared { Propagation::Slave } else { propagation };
-    let change = MountAttributes { propagation: Some(first), ..MountAttributes::default() };
-    mount_setattr(&tree, true, change).context(|| "set the propagation of the root")?;
-    Ok(tree)
-}
-
-fn clone_tree(path: &Path, recursive: bool) -> rustix::io::Result<OwnedFd> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    open_tree(CWD, path, flags)
-}
-
-/// `rootfsPropagation`; by default mounts of the host arrive, and nothing leaves.
-fn propagation(value: &str) -> Result<Propagation> {
-    Ok(match value {
-        "" | "slave" | "rslave" => Propagation::Slave,
-        "private" | "rprivate" => Propagation::Private,
-        "shared" | "rshared" => Propagation::Shared,
-        "unbindable" | "runbindable" => Propagation::Unbindable,
-        other => {
-            return Err(Error::refused(
-                "linux.rootfsPropagation",
-                format!("{other:?} is none of private, slave, shared, unbindable"),
-            ));
-        }
-    })
 }
 
 #[cfg(test)]

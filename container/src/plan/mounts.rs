@@ -1,15 +1,16 @@
 //! The mounts of a container, checked, with their sources open.
 
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Mount;
-use rustix::fs::{FileType, PROC_SUPER_MAGIC, fstat, fstatfs};
+use rustix::fs::{FileType, PROC_SUPER_MAGIC};
 
-use super::clone_tree;
+use super::id_map::IdMaps;
 use super::options::MountOptions;
+use super::tree::HostTree;
 use crate::error::{Error, Result, errno_text};
-use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
+use crate::namespaces::NamespacePlan;
+use crate::sys::mount::Propagation;
 
 /// Files below `/proc` that lxcfs and its like may stand in for; anything else there could lie to the runtime.
 /// The list is runc's.
@@ -42,12 +43,14 @@ pub(crate) struct MountPlan {
 /// What is mounted.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A part of the host: a detached mount, ready to be attached. `directory` says onto what.
-    Tree { tree: OwnedFd, directory: bool },
+    /// A part of the host. `directory` says onto what it goes.
+    Tree { tree: HostTree, directory: bool },
     /// A new file system, made by init in the container's namespaces.
     FileSystem { kind: String, source: String },
     /// The container's cgroups, whatever this host has.
     Cgroup,
+    /// What is mounted there already, with other options.
+    Present,
 }
 
 impl MountPlan {
@@ -61,70 +64,123 @@ impl MountPlan {
     }
 }
 
+/// What all mounts of a container are read with.
+struct Reader<'a> {
+    bundle: &'a Path,
+    propagation: Propagation,
+    namespaces: &'a NamespacePlan,
+    id_maps: IdMaps<'a>,
+    warnings: &'a mut Vec<String>,
+}
+
 /// Reads `mounts`.
-pub(super) fn plan(mounts: &[Mount], bundle: &Path, propagation: Propagation) -> Result<Vec<MountPlan>> {
-    mounts.iter().enumerate().map(|(i, mount)| one(i, mount, bundle, propagation)).collect()
+pub(super) fn plan(
+    mounts: &[Mount],
+    bundle: &Path,
+    propagation: Propagation,
+    namespaces: &NamespacePlan,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<MountPlan>> {
+    let id_maps = IdMaps::new(namespaces);
+    let mut reader = Reader { bundle, propagation, namespaces, id_maps, warnings };
+    mounts.iter().enumerate().map(|(i, mount)| reader.one(i, mount)).collect()
 }
 
-fn one(i: usize, mount: &Mount, bundle: &Path, propagation: Propagation) -> Result<MountPlan> {
-    let field = |name: &str| format!("mounts[{i}].{name}");
-    // Relative destinations are relative to / since runtime-spec 1.2.
-    let destination = appc_rooted::clean(mount.destination());
-    if destination == Path::new("/") {
-        return Err(Error::refused(
-            field("destination"),
-            "mounting on the top of rootfs is not possible: change root.path",
-        ));
-    }
-    for (name, mappings) in [("uidMappings", mount.uid_mappings()), ("gidMappings", mount.gid_mappings())] {
-        if mappings.as_ref().is_some_and(|m| !m.is_empty()) {
-            return Err(Error::refused(field(name), "id-mapped mounts are not supported yet: remove it"));
+impl Reader<'_> {
+    fn one(&mut self, i: usize, mount: &Mount) -> Result<MountPlan> {
+        let field = |name: &str| format!("mounts[{i}].{name}");
+        // Relative destinations are relative to / since runtime-spec 1.2.
+        let destination = appc_rooted::clean(mount.destination());
+        if destination == Path::new("/") {
+            return Err(Error::refused(
+                field("destination"),
+                "mounting on the top of rootfs is not possible: change root.path",
+            ));
         }
-    }
-    let options = mount.options().as_deref().unwrap_or_default();
-    let options = MountOptions::parse(options).map_err(|why| Error::refused(field("options"), why))?;
-    let kind = mount.typ().as_deref().unwrap_or_default();
-    let source = match (options.bind, kind) {
-        (Some(_), _) | (None, "bind") => bind(i, mount, bundle, &options, propagation)?,
-        (None, "" | "none") => return Err(Error::refused(field("type"), "is missing, and no bind option is given")),
-        (None, "cgroup" | "cgroup2") => match options.data.first() {
-            Some((key, _)) => {
-                return Err(Error::refused(field("options"), format!("{key:?} means nothing to a cgroup mount")));
+        let mut options = MountOptions::parse(mount.options().as_deref().unwrap_or_default());
+        let kind = mount.typ().as_deref().unwrap_or_default();
+        let source = match (options.bind, kind) {
+            _ if options.remount => Source::Present,
+            (Some(_), _) | (None, "bind") => self.bind(i, mount, &options)?,
+            (None, "" | "none") => {
+                return Err(Error::refused(field("type"), "is missing, and no bind option is given"));
             }
-            None => Source::Cgroup,
-        },
-        (None, kind) => {
-            let source = mount.source().as_ref().map_or(kind.to_owned(), |s| s.to_string_lossy().into_owned());
-            Source::FileSystem { kind: kind.to_owned(), source }
+            (None, "cgroup" | "cgroup2") => match options.data.first() {
+                Some((key, _)) if kind == "cgroup" => {
+                    return Err(Error::refused(field("options"), format!("{key:?} means nothing to a cgroup mount")));
+                }
+                _ => Source::Cgroup,
+            },
+            (None, kind) => {
+                let source = mount.source().as_ref().map_or(kind.to_owned(), |s| s.to_string_lossy().into_owned());
+                Source::FileSystem { kind: kind.to_owned(), source }
+            }
+        };
+        if self.id_maps.asked(mount, &options) {
+            match &source {
+                Source::Tree { tree, .. } => self.id_maps.apply(&format!("mounts[{i}]"), mount, &options, tree)?,
+                _ => {
+                    let why = "id-mapped mounts are only supported for bind mounts";
+                    return Err(Error::refused(field("options"), why));
+                }
+            }
         }
-    };
-    let plan = MountPlan { destination, source, options };
-    check_proc(&plan, kind).map_err(|why| Error::refused(field("destination"), why))?;
-    Ok(plan)
-}
-
-fn bind(i: usize, mount: &Mount, bundle: &Path, options: &MountOptions, host: Propagation) -> Result<Source> {
-    let field = format!("mounts[{i}].source");
-    if let Some((key, _)) = options.data.first() {
-        return Err(Error::refused(format!("mounts[{i}].options"), format!("{key:?} means nothing to a bind mount")));
+        if options.copy_up && kind != "tmpfs" {
+            return Err(Error::refused(field("options"), "\"tmpcopyup\" is for mounts of type tmpfs"));
+        }
+        if kind == "devpts" {
+            self.mapped_groups_only(i, &mut options);
+        }
+        let plan = MountPlan { destination, source, options };
+        check_proc(&plan, kind).map_err(|why| Error::refused(field("destination"), why))?;
+        Ok(plan)
     }
-    let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
-    let source = bundle.join(source.ok_or_else(|| Error::refused(&field, "a bind mount needs one"))?);
-    let refused = |e: std::io::Error| Error::refused(&field, format!("{}: {}", source.display(), errno_text(&e)));
-    let tree = clone_tree(&source, options.bind.unwrap_or(false)).map_err(|e| refused(e.into()))?;
-    // What is mounted in the container must not appear on the host, so the copy never is the host's peer by default.
-    let change = MountAttributes { propagation: Some(host), ..MountAttributes::default() };
-    mount_setattr(&tree, true, change).map_err(refused)?;
-    let status = fstat(&tree).map_err(|e| refused(e.into()))?;
-    Ok(Source::Tree { tree, directory: FileType::from_raw_mode(status.st_mode) == FileType::Directory })
+
+    fn bind(&mut self, i: usize, mount: &Mount, options: &MountOptions) -> Result<Source> {
+        let field = format!("mounts[{i}].source");
+        if let Some((key, _)) = options.data.first() {
+            let why = format!("{key:?} means nothing to a bind mount");
+            return Err(Error::refused(format!("mounts[{i}].options"), why));
+        }
+        if let Some(flag) = options.flags.first() {
+            self.warnings.push(format!("mounts[{i}].options: {flag:?} has no effect on a bind mount"));
+        }
+        let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
+        let source = self.bundle.join(source.ok_or_else(|| Error::refused(&field, "a bind mount needs one"))?);
+        let refused = |e: std::io::Error| Error::refused(&field, format!("{}: {}", source.display(), errno_text(&e)));
+        let tree = HostTree::new(&source, options.bind.unwrap_or(false), self.propagation).map_err(refused)?;
+        let status = tree.status().map_err(|e| refused(e.into()))?;
+        Ok(Source::Tree { tree, directory: FileType::from_raw_mode(status.st_mode) == FileType::Directory })
+    }
+
+    /// The template gives terminals to group 5, which a user without a range of groups does not have.
+    fn mapped_groups_only(&mut self, i: usize, options: &mut MountOptions) {
+        let Some(mappings) = self.namespaces.mappings() else { return };
+        options.data.retain(|(key, value)| {
+            let id = value.as_deref().and_then(|v| v.parse().ok());
+            let mapped = match (key.as_str(), id) {
+                ("gid", Some(id)) => mappings.has_gid(id),
+                ("uid", Some(id)) => mappings.has_uid(id),
+                _ => true,
+            };
+            if !mapped {
+                let option = format!("{key}={}", value.as_deref().unwrap_or_default());
+                self.warnings.push(format!("mounts[{i}].options: {option:?} is not mapped, so it is left away"));
+            }
+            mapped
+        });
+    }
 }
 
 /// Procfs is what the engine itself and security labels rely on: nothing else may pose as it.
 fn check_proc(plan: &MountPlan, kind: &str) -> Result<(), String> {
+    if matches!(plan.source, Source::Present) {
+        return Ok(());
+    }
     let shown = plan.destination.display();
     if plan.destination == Path::new("/proc") {
         let is_proc = match &plan.source {
-            Source::Tree { tree, .. } => fstatfs(tree).is_ok_and(|s| s.f_type == PROC_SUPER_MAGIC),
+            Source::Tree { tree, .. } => tree.file_system().is_ok_and(|s| s.f_type == PROC_SUPER_MAGIC),
             _ => kind == "proc",
         };
         return if is_proc {

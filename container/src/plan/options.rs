@@ -25,47 +25,74 @@ pub struct MountOptions {
     pub recursive: MountAttributes,
     /// The propagation changes in their order; true means recursively.
     pub propagation: Vec<(Propagation, bool)>,
+    /// Change the mount that is there already (`remount`).
+    pub remount: bool,
+    /// Fill a new tmpfs with what it covers (`tmpcopyup`).
+    pub copy_up: bool,
+    /// Map the users of a bind mount (`idmap`); true means recursively (`ridmap`).
+    pub id_map: Option<bool>,
+    /// For the file system, whatever its type (`sync` and its like). A bind mount has them from where it comes.
+    pub flags: Vec<&'static str>,
     /// For the file system: `key` or `key=value`.
     pub data: Vec<(String, Option<String>)>,
 }
 
+/// Options that are not for the file system alone, sorted.
+#[rustfmt::skip]
+const NAMES: [&str; 62] = [
+    "async", "atime", "bind", "defaults", "dev", "diratime", "dirsync", "exec", "idmap", "iversion", "lazytime",
+    "loud", "mand", "noatime", "nodev", "nodiratime", "noexec", "noiversion", "nolazytime", "nomand", "norelatime",
+    "nostrictatime", "nosuid", "nosymfollow", "private", "ratime", "rbind", "rdev", "rdiratime", "relatime",
+    "remount", "rexec", "ridmap", "rnoatime", "rnodev", "rnodiratime", "rnoexec", "rnorelatime", "rnostrictatime",
+    "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw", "rshared", "rslave", "rstrictatime",
+    "rsuid", "rsymfollow", "runbindable", "rw", "shared", "silent", "slave", "strictatime", "suid", "symfollow",
+    "sync", "tmpcopyup", "unbindable",
+];
+
+/// What `fsconfig(2)` takes for every type of file system (`common_set_sb_flag` of the kernel's fs/fs_context.c).
+const FLAGS: [&str; 7] = ["async", "dirsync", "lazytime", "mand", "nolazytime", "nomand", "sync"];
+
 impl MountOptions {
-    /// Sorts options; a later one wins over an earlier.
-    ///
-    /// # Errors
-    /// The sentence about the option that cannot be had.
-    pub fn parse<S: AsRef<str>>(options: &[S]) -> Result<MountOptions, String> {
-        let mut parsed = MountOptions::default();
-        for option in options {
-            parsed.add(option.as_ref())?;
-        }
-        Ok(parsed)
+    /// All options that are known by name, sorted. What else there is is for the file system.
+    pub fn names() -> &'static [&'static str] {
+        &NAMES
     }
 
-    fn add(&mut self, option: &str) -> Result<(), String> {
+    /// Sorts options; a later one wins over an earlier.
+    pub fn parse<S: AsRef<str>>(options: &[S]) -> MountOptions {
+        let mut parsed = MountOptions::default();
+        for option in options {
+            parsed.add(option.as_ref());
+        }
+        parsed
+    }
+
+    fn add(&mut self, option: &str) {
         if let Some((set, clear)) = attribute(option) {
             change(&mut self.attributes, set, clear);
         } else if let Some((set, clear)) = option.strip_prefix('r').and_then(attribute) {
             change(&mut self.recursive, set, clear);
         } else if let Some(propagation) = propagation(option) {
             self.propagation.push(propagation);
+        } else if let Some(flag) = FLAGS.iter().find(|flag| **flag == option) {
+            self.flags.push(flag);
         } else {
             match option {
                 "bind" => self.bind = Some(self.bind.unwrap_or(false)),
                 "rbind" => self.bind = Some(true),
                 "defaults" | "" => {}
-                // What the kernel does anyway.
-                "async" | "loud" | "nomand" | "noiversion" | "nolazytime" => {}
-                "idmap" | "ridmap" | "tmpcopyup" | "remount" => {
-                    return Err(format!("option {option:?} is not supported yet"));
-                }
+                "remount" => self.remount = true,
+                "tmpcopyup" => self.copy_up = true,
+                "idmap" => self.id_map = Some(self.id_map.unwrap_or(false)),
+                "ridmap" => self.id_map = Some(true),
+                // Which messages the kernel logs, and what its file systems decide for themselves by now.
+                "loud" | "silent" | "iversion" | "noiversion" => {}
                 _ => match option.split_once('=') {
                     Some((key, value)) => self.data.push((key.to_owned(), Some(value.to_owned()))),
                     None => self.data.push((option.to_owned(), None)),
                 },
             }
         }
-        Ok(())
     }
 }
 
@@ -116,7 +143,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn parse(options: &str) -> MountOptions {
-        MountOptions::parse(&options.split(',').collect::<Vec<_>>()).unwrap()
+        MountOptions::parse(&options.split(',').collect::<Vec<_>>())
     }
 
     #[test]
@@ -140,22 +167,31 @@ mod tests {
             parse("mode=755,newinstance").data,
             [("mode".into(), Some("755".into())), ("newinstance".into(), None)]
         );
-        assert!(MountOptions::parse(&["idmap"]).is_err());
+        let parsed = parse("idmap,ridmap,tmpcopyup,remount,sync,async");
+        assert_eq!((parsed.id_map, parsed.copy_up, parsed.remount), (Some(true), true, true));
+        assert_eq!((parsed.flags.as_slice(), parsed.data.len()), (["sync", "async"].as_slice(), 0));
+    }
+
+    #[test]
+    fn known_names_are_sorted_and_never_taken_for_data() {
+        assert!(NAMES.is_sorted());
+        for name in NAMES {
+            assert_eq!(parse(name).data, [], "{name}");
+        }
     }
 
     proptest! {
         /// Nothing is lost: every option ends up in exactly one place, and data reads as written.
         #[test]
         fn every_option_goes_somewhere(options in proptest::collection::vec("[a-z]{1,9}(=[a-z0-9:/=]{0,9})?", 0..8)) {
-            if let Ok(parsed) = MountOptions::parse(&options) {
-                let data: Vec<String> = parsed.data.iter().map(|(key, value)| match value {
-                    Some(value) => format!("{key}={value}"),
-                    None => key.clone(),
-                }).collect();
-                let mut rest = options.clone();
-                rest.retain(|o| data.contains(o));
-                prop_assert_eq!(rest, data);
-            }
+            let parsed = MountOptions::parse(&options);
+            let data: Vec<String> = parsed.data.iter().map(|(key, value)| match value {
+                Some(value) => format!("{key}={value}"),
+                None => key.clone(),
+            }).collect();
+            let mut rest = options.clone();
+            rest.retain(|o| data.contains(o));
+            prop_assert_eq!(rest, data);
         }
 
         /// The last of two opposites wins, whatever stands between them.
@@ -165,7 +201,7 @@ mod tests {
                 let mut options = vec![first.to_owned()];
                 options.extend(between.iter().cloned());
                 options.push(last.to_owned());
-                MountOptions::parse(&options).unwrap().attributes
+                MountOptions::parse(&options).attributes
             };
             prop_assert_eq!(around("ro", "rw").set & RDONLY, 0);
             prop_assert_eq!(around("rw", "ro").set & RDONLY, RDONLY);

@@ -14,8 +14,9 @@ use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use super::attach;
+use super::file_system::{self, new_file_system};
 use super::masks::set_read_only;
-use super::mounts::{adjust, new_file_system, text};
+use super::mounts::{View, adjust, text};
 use crate::cgroup::{Cgroup, Version};
 use crate::error::errno_text;
 use crate::plan::MountOptions;
@@ -23,26 +24,30 @@ use crate::plan::MountOptions;
 /// `MOUNT_ATTR_RDONLY`.
 const READ_ONLY: u64 = 0x1;
 
-/// Mounts it on `target`. With `namespace` the container has a cgroup namespace of its own.
-pub(super) fn mount(
-    target: &OwnedFd,
-    options: &MountOptions,
-    cgroup: Option<&Cgroup>,
-    namespace: bool,
-) -> Result<(), String> {
-    match cgroup {
-        Some(cgroup) if cgroup.version() == Version::V2 && namespace => {
-            let tree = new_file_system("cgroup2", "cgroup", &[], options.attributes.set)?;
-            attach(&tree, target).map_err(text)
+/// Mounts it on `target`.
+pub(super) fn mount(target: &OwnedFd, options: &MountOptions, view: View<'_>) -> Result<(), String> {
+    match view.cgroup {
+        Some(cgroup) if cgroup.version() == Version::V2 && view.own_cgroups => {
+            match file_system::new("cgroup2", "cgroup", options, None) {
+                Ok(tree) => attach(&tree, target).map_err(text),
+                // Not in every user namespace: the same in another way.
+                Err(_) if options.data.is_empty() => show_all(target, options, cgroup),
+                Err(why) => Err(why),
+            }
         }
-        Some(cgroup) if cgroup.version() == Version::V2 => {
-            cgroup.directories().try_for_each(|(_, path)| show(&path, target, options))
-        }
+        Some(cgroup) if cgroup.version() == Version::V2 => show_all(target, options, cgroup),
         cgroup => hierarchies(target, options, cgroup),
     }
 }
 
+fn show_all(target: &OwnedFd, options: &MountOptions, cgroup: &Cgroup) -> Result<(), String> {
+    cgroup.directories().try_for_each(|(_, path)| show(&path, target, options))
+}
+
 /// A directory of directories. Hierarchies the container has no cgroup in would show its neighbours, so are left out.
+///
+/// A container without any cgroup gets an empty directory, even where the rest of `/sys` is the host's: what it could
+/// see and write there is its caller's (CVE-2023-25809).
 fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>) -> Result<(), String> {
     let data = [("mode".to_owned(), Some("755".to_owned()))];
     let tree = new_file_system("tmpfs", "tmpfs", &data, options.attributes.set & !READ_ONLY)?;
@@ -58,7 +63,7 @@ fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>
             rustix::fs::symlinkat(&name, &tree, *alias).map_err(text)?;
         }
     }
-    if options.attributes.set & READ_ONLY != 0 {
+    if options.attributes.set & READ_ONLY != 0 || cgroup.is_none() {
         set_read_only(&tree, false).map_err(|e| errno_text(&e))?;
     }
     Ok(())
@@ -67,6 +72,6 @@ fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>
 fn show(cgroup: &Path, place: &OwnedFd, options: &MountOptions) -> Result<(), String> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(CWD, cgroup, flags).map_err(|e| format!("open {}: {}", cgroup.display(), text(e)))?;
-    adjust(&tree, options).map_err(|e| errno_text(&e))?;
+    adjust(&tree, options)?;
     attach(&tree, place).map_err(text)
 }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::mounts::make_file;
 use super::{attach, parent_made};
 use crate::error::{Context, Error, Result};
-use crate::plan::DevicePlan;
+use crate::plan::{DevicePlan, HostTree};
 
 /// The links of `/dev` that runtime-spec asks for, and `ptmx` of the container's own terminals.
 const LINKS: [(&str, &str); 5] = [
@@ -33,42 +33,79 @@ pub(crate) fn make_devices(root: &Root, devices: &[DevicePlan]) -> Result<()> {
                 let name = device.path.file_name().unwrap_or_default();
                 one(&dev, name, device)
             }
-            _ => parent_made(root, &device.path).map_err(errno).and_then(|(parent, name)| one(&parent, name, device)),
+            _ => parent_made(root, &device.path)
+                .map_err(|e| Failure::from(errno(e)))
+                .and_then(|(parent, name)| one(&parent, name, device)),
         };
         match made {
-            Err(Errno::EXIST) => {
+            Ok(()) => {}
+            Err(Failure::Kernel(Errno::EXIST)) => {
                 return Err(Error::Other(format!("{shown} exists and is not the device it should be")));
             }
-            made => made.context(|| format!("make device {shown}"))?,
+            Err(Failure::Kernel(errno)) => return Err(errno).context(|| format!("make device {shown}")),
+            Err(Failure::Said(why)) => return Err(Error::Other(format!("make device {shown}: {why}"))),
         }
     }
     links(&dev)
 }
 
-fn one(parent: &OwnedFd, name: &OsStr, device: &DevicePlan) -> rustix::io::Result<()> {
+fn one(parent: &OwnedFd, name: &OsStr, device: &DevicePlan) -> Result<(), Failure> {
     if let Some(host) = &device.host {
-        make_file(parent, name)?;
-        let target = open_made(parent, name)?;
-        return match FileType::from_raw_mode(fstat(&target)?.st_mode) {
-            FileType::RegularFile => attach(host, target),
-            _ => Err(Errno::EXIST),
-        };
+        return bind(parent, name, device, host);
     }
     match rustix::fs::mknodat(parent, name, device.kind, Mode::from(device.mode), device.device) {
         Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return Err(e),
+        // In somebody's user namespace: its root may not make devices, but has those of its own /dev.
+        Err(Errno::PERM) if device.kind != FileType::Fifo => {
+            return bind(parent, name, device, &device.host_node()?);
+        }
+        Err(e) => return Err(e.into()),
     }
     // Whoever shares this directory may have put something else there meanwhile.
     let made = open_made(parent, name)?;
     let status = fstat(&made)?;
     if FileType::from_raw_mode(status.st_mode) != device.kind || status.st_rdev != device.device {
-        return Err(Errno::EXIST);
+        return Err(Errno::EXIST.into());
     }
     if (status.st_uid, status.st_gid) != (device.uid, device.gid) {
         let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
         rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }
     Ok(())
+}
+
+/// Shows the host's node; its owner and mode are the host's, too.
+fn bind(parent: &OwnedFd, name: &OsStr, device: &DevicePlan, host: &HostTree) -> Result<(), Failure> {
+    let node = host.get().map_err(errno)?;
+    // Looked at now when init has opened it.
+    let status = fstat(node)?;
+    if FileType::from_raw_mode(status.st_mode) != device.kind || status.st_rdev != device.device {
+        return Err(Error::Other("the host's node is another device".to_owned()).into());
+    }
+    make_file(parent, name)?;
+    let target = open_made(parent, name)?;
+    match FileType::from_raw_mode(fstat(&target)?.st_mode) {
+        FileType::RegularFile => Ok(attach(node, target)?),
+        _ => Err(Errno::EXIST.into()),
+    }
+}
+
+/// Why there is no device.
+enum Failure {
+    Kernel(Errno),
+    Said(Error),
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Failure {
+        Failure::Kernel(errno)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Said(error)
+    }
 }
 
 fn open_made(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<OwnedFd> {

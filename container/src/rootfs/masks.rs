@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use appc_rooted::{OFlags, Root};
 use rustix::fs::{FileType, fstat, makedev};
 
-use super::mounts::new_file_system;
+use super::file_system::new_file_system;
 use super::{attach, clone_at};
 use crate::error::{Context, Error, Result};
 use crate::sys::mount::{MountAttributes, mount_setattr};

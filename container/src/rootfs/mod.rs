@@ -7,7 +7,9 @@
 //! All of this runs in init, in the container's new mount namespace.
 
 mod cgroup;
+mod copy_up;
 mod devices;
+mod file_system;
 mod masks;
 mod mounts;
 pub mod overlay;
@@ -16,7 +18,7 @@ mod procfs;
 
 pub(crate) use devices::make_devices;
 pub(crate) use masks::cover;
-pub(crate) use mounts::{attach_root, mount_all};
+pub(crate) use mounts::{View, attach_root, mount_all};
 pub(crate) use pivot::enter;
 pub(crate) use procfs::write_settings;
 
@@ -31,9 +33,9 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use crate::error::{Context, Result};
 use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
 
-/// Makes the whole root read-only, but nothing that is mounted below it.
+/// Makes a mount read-only, such as the root, but nothing that is mounted below it.
 pub(crate) fn set_read_only(tree: &OwnedFd) -> Result<()> {
-    masks::set_read_only(tree, false).context(|| "make the root read-only")
+    masks::set_read_only(tree, false).context(|| "make a mount read-only")
 }
 
 /// Makes the root shared: mounts in it reach copies of it that are made from here on.

@@ -1,21 +1,23 @@
 //! Attaching the mounts of the configuration.
 
+use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use appc_rooted::{Mode, OFlags, Root};
 use rustix::fs::{CWD, FileType, PROC_SUPER_MAGIC, fstat, fstatfs};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount,
-};
+use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
 
-use super::{attach, cgroup, parent_made};
+use super::file_system::is_directory;
+use super::{attach, cgroup, file_system, parent_made};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::{MountOptions, MountPlan, Source};
 use crate::sys::mount::{MountAttributes, mount_setattr};
+
+/// `MOUNT_ATTR_RDONLY`.
+const READ_ONLY: u64 = 0x1;
 
 /// Puts the container's root on top of the host's, ready to be pivoted to.
 pub(crate) fn attach_root(tree: &OwnedFd) -> Result<Root> {
@@ -26,102 +28,130 @@ pub(crate) fn attach_root(tree: &OwnedFd) -> Result<Root> {
     Ok(Root::from_fd(tree.try_clone().context(|| "keep the root open")?))
 }
 
-/// Attaches everything in its order.
-pub(crate) fn mount_all(root: &Root, mounts: &[MountPlan], cgroup: Option<&Cgroup>, own_view: bool) -> Result<()> {
+/// What mounts see of the container they are for.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    /// The container's cgroup.
+    pub(crate) cgroup: Option<&'a Cgroup>,
+    /// Whether it has a cgroup namespace of its own.
+    pub(crate) own_cgroups: bool,
+}
+
+/// Attaches everything in its order. What is returned is to be made read-only when nothing more is put into it.
+pub(crate) fn mount_all(root: &Root, mounts: &[MountPlan], view: View<'_>) -> Result<Vec<OwnedFd>> {
+    let mut later = Vec::new();
     for mount in mounts {
         let (name, destination) = (describe(mount), mount.destination.display());
-        one(root, mount, cgroup, own_view)
+        let late = one(root, mount, view)
             .map_err(|why| Error::Other(format!("error mounting {name:?} to rootfs at \"{destination}\": {why}")))?;
+        later.extend(late);
     }
-    Ok(())
+    Ok(later)
 }
 
-fn describe(mount: &MountPlan) -> String {
+fn describe(mount: &MountPlan) -> &str {
     match &mount.source {
-        Source::Tree { .. } => "bind".to_owned(),
-        Source::FileSystem { kind, .. } => kind.clone(),
-        Source::Cgroup => "cgroup".to_owned(),
+        Source::Tree { .. } => "bind",
+        Source::FileSystem { kind, .. } => kind,
+        Source::Cgroup => "cgroup",
+        Source::Present => "remount",
     }
 }
 
-fn one(root: &Root, mount: &MountPlan, cgroup: Option<&Cgroup>, own_view: bool) -> Result<(), String> {
-    match &mount.source {
+fn one(root: &Root, mount: &MountPlan, view: View<'_>) -> Result<Option<OwnedFd>, String> {
+    let (options, late) = postpone_read_only(mount);
+    let attached = match &mount.source {
         Source::Tree { tree, directory } => {
-            let target = target(root, mount, *directory)?;
-            adjust(tree, &mount.options).map_err(|e| format!("set options: {}", errno_text(&e)))?;
-            attach(tree, &target).map_err(text)
+            let tree = tree.get().map_err(|e| format!("open its source: {}", errno_text(&e)))?;
+            let target = target(root, mount, *directory)?.place;
+            adjust(tree, &options)?;
+            attach(tree, &target).map_err(text)?;
+            // Seldom needed, and a system call.
+            return late.then(|| tree.try_clone().map_err(|e| errno_text(&e))).transpose();
         }
         Source::FileSystem { kind, source } => {
-            let target = match kind.as_str() {
-                "proc" | "sysfs" => ordinary_directory(root, &mount.destination, kind)?,
-                _ => target(root, mount, true)?,
+            let (place, existed) = match kind.as_str() {
+                "proc" | "sysfs" => (ordinary_directory(root, &mount.destination, kind)?, true),
+                _ => target(root, mount, true).map(|target| (target.place, target.existed))?,
             };
-            let attributes = mount.options.attributes.set;
-            let tree = new_file_system(kind, source, &mount.options.data, attributes)?;
-            let late = MountOptions { attributes: MountAttributes::default(), ..mount.options.clone() };
-            adjust(&tree, &late).map_err(|e| format!("set options: {}", errno_text(&e)))?;
-            attach(&tree, &target).map_err(text)
+            let tree = file_system::new(kind, source, &options, existed.then_some(&place))?;
+            attach(&tree, &place).map_err(text)?;
+            tree
         }
         Source::Cgroup => {
-            let target = target(root, mount, true)?;
-            cgroup::mount(&target, &mount.options, cgroup, own_view)
+            let place = target(root, mount, true)?.place;
+            cgroup::mount(&place, &options, view)?;
+            return Ok(None);
         }
-    }
+        Source::Present => {
+            let place = root.open_at(&mount.destination, OFlags::PATH).map_err(|e| errno_text(&e))?;
+            file_system::remount(&place, &options)?;
+            return Ok(None);
+        }
+    };
+    Ok(late.then_some(attached))
 }
 
-/// Makes a file system with these mount attributes.
-pub(super) fn new_file_system(
-    kind: &str,
-    source: &str,
-    data: &[(String, Option<String>)],
-    attributes: u64,
-) -> Result<OwnedFd, String> {
-    let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| match e {
-        Errno::NODEV => format!("the kernel has no file system {kind:?}"),
-        e => text(e),
-    })?;
-    fsconfig_set_string(&fs, "source", source).map_err(text)?;
-    for (key, value) in data {
-        let set = match value {
-            Some(value) => fsconfig_set_string(&fs, key, value.as_str()),
-            None => fsconfig_set_flag(&fs, key),
-        };
-        set.map_err(|e| format!("option {key:?}: {}", text(e)))?;
+/// Mount points, devices and the console are still to be made in these; see [`mount_all`].
+fn postpone_read_only(mount: &MountPlan) -> (Cow<'_, MountOptions>, bool) {
+    let filled = matches!(&mount.source, Source::FileSystem { kind, .. } if kind == "tmpfs");
+    let filled = filled || mount.destination == Path::new("/dev") && !matches!(mount.source, Source::Present);
+    if !filled || mount.options.attributes.set & READ_ONLY == 0 {
+        return (Cow::Borrowed(&mount.options), false);
     }
-    fsconfig_create(&fs).map_err(text)?;
-    fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::from_bits_retain(attributes as u32)).map_err(text)
+    let mut options = mount.options.clone();
+    options.attributes.set &= !READ_ONLY;
+    (Cow::Owned(options), true)
 }
 
-/// Applies options to a mount that is not attached yet.
-pub(super) fn adjust(tree: &OwnedFd, options: &MountOptions) -> std::io::Result<()> {
+/// Applies options to a mount.
+pub(super) fn adjust(tree: &OwnedFd, options: &MountOptions) -> Result<(), String> {
     for (attributes, recursive) in [(options.attributes, false), (options.recursive, true)] {
         if attributes.set != 0 || attributes.clear != 0 {
-            mount_setattr(tree, recursive, attributes)?;
+            mount_setattr(tree, recursive, attributes).map_err(|e| match e.raw_os_error() {
+                // A user namespace cannot take back what its parent has set.
+                Some(libc::EPERM) if attributes.clear & !attributes.set != 0 => {
+                    format!("cannot clear locked flags: {}", errno_text(&e))
+                }
+                _ => format!("set options: {}", errno_text(&e)),
+            })?;
         }
     }
     for &(propagation, recursive) in &options.propagation {
         let change = MountAttributes { propagation: Some(propagation), ..MountAttributes::default() };
-        mount_setattr(tree, recursive, change)?;
+        mount_setattr(tree, recursive, change).map_err(|e| format!("set the propagation: {}", errno_text(&e)))?;
     }
     Ok(())
 }
 
+/// Where a mount goes.
+struct Target {
+    place: OwnedFd,
+    /// Whether it was there before.
+    existed: bool,
+}
+
 /// What the mount goes onto, made when missing.
-fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<OwnedFd, String> {
+fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<Target, String> {
     let path = &mount.destination;
-    let target = if directory { root.mkdir_all(path, Mode::from(0o755)) } else { file(root, path) };
-    let target = target.map_err(|e| errno_text(&e))?;
-    if fstatfs(&target).is_ok_and(|s| s.f_type == PROC_SUPER_MAGIC) && !mount.may_be_in_proc() {
+    let found = root.open_at(path, OFlags::PATH);
+    let existed = found.is_ok();
+    let place = match found {
+        Ok(found) if directory && !is_directory(&found) => Err(Errno::NOTDIR.into()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => match directory {
+            true => root.mkdir_all(path, Mode::from(0o755)),
+            false => file(root, path),
+        },
+        found => found,
+    };
+    let place = place.map_err(|e| errno_text(&e))?;
+    if fstatfs(&place).is_ok_and(|s| s.f_type == PROC_SUPER_MAGIC) && !mount.may_be_in_proc() {
         return Err("the way there leads into /proc".to_owned());
     }
-    Ok(target)
+    Ok(Target { place, existed })
 }
 
 fn file(root: &Root, path: &Path) -> std::io::Result<OwnedFd> {
-    match root.open_at(path, OFlags::PATH) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        found => return found,
-    }
     let (parent, name) = parent_made(root, path)?;
     make_file(&parent, name)?;
     Ok(rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
-use super::mounts::new_file_system;
+use super::file_system::new_file_system;
 use crate::error::{Context, Error, Result};
 
 /// Writes values to files below `/proc/sys` of the container's namespaces.

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Changes to a mount: attributes of `mount_setattr(2)` to set and to clear.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,17 +41,32 @@ impl Propagation {
 
 /// Changes the mount that `mount` is the root of, and with `recursive` all mounts below it.
 pub fn mount_setattr(mount: impl AsFd, recursive: bool, attributes: MountAttributes) -> io::Result<()> {
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let attr = libc::mount_attr {
         attr_set: attributes.set,
         attr_clr: attributes.clear,
         propagation: attributes.propagation.map_or(0, Propagation::flag),
         userns_fd: 0,
     };
+    set(mount, recursive, &attr)
+}
+
+/// Maps users and groups of a mount that is not attached anywhere as `namespace`, a user namespace, does.
+pub fn map_ids(mount: impl AsFd, recursive: bool, namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let attr = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_IDMAP,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: namespace.as_raw_fd() as u64,
+    };
+    set(mount, recursive, &attr)
+}
+
+fn set(mount: impl AsFd, recursive: bool, attr: &libc::mount_attr) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     let fd = mount.as_fd().as_raw_fd();
     let size = size_of::<libc::mount_attr>();
     // SAFETY: the path is an empty C string and the structure outlives the call.
-    match unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const attr, size) } {
+    match unsafe { libc::syscall(libc::SYS_mount_setattr, fd, c"".as_ptr(), flags, &raw const *attr, size) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
