@@ -63,13 +63,28 @@ impl CapabilityPlan {
         Ok(())
     }
 
-    /// Takes on the other four sets; to be called by the final user.
-    pub(crate) fn apply(&self) -> io::Result<()> {
-        credentials::set_capabilities(self.sets)?;
+    /// Takes on the other four sets; to be called by the final user. `meanwhile` is kept besides, as far as it is there,
+    /// until [`CapabilityPlan::settle`].
+    pub(crate) fn apply(&self, meanwhile: u64) -> io::Result<()> {
+        let mut more = self.sets;
+        more.permitted |= meanwhile;
+        more.effective |= meanwhile;
+        match credentials::set_capabilities(more) {
+            // Not there: nothing to keep.
+            Err(e) if meanwhile != 0 && e.raw_os_error() == Some(libc::EPERM) => self.settle()?,
+            done => done?,
+        }
         for capability in (0..64).filter(|c| self.ambient >> c & 1 == 1) {
             credentials::raise_ambient(capability)?;
         }
         Ok(())
+    }
+}
+
+impl CapabilityPlan {
+    /// Drops what [`CapabilityPlan::apply`] kept meanwhile.
+    pub(crate) fn settle(&self) -> io::Result<()> {
+        credentials::set_capabilities(self.sets)
     }
 }
 

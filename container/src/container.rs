@@ -1,6 +1,7 @@
 //! The parent's side of making a container: from a plan to a process.
 
 use std::cell::Cell;
+use std::os::fd::OwnedFd;
 
 use oci_spec::runtime::LinuxNamespaceType;
 
@@ -12,6 +13,7 @@ use crate::init::Init;
 use crate::plan::{Plan, Stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
+use crate::seccomp::announce;
 use crate::state::{Record, alive_since};
 use crate::sys::clone::{Cloned, clone3};
 
@@ -162,9 +164,18 @@ impl Created {
                     Stdio::ConsoleSocket(path) => console::send(path, master)?,
                     _ => self.process.keep_console(master),
                 },
+                Message::SeccompListener(fd) => self.announce(&fd)?,
                 Message::Ready => return Ok(()),
                 other => return Err(Error::Other(format!("init says {other:?} out of turn"))),
             }
+        }
+    }
+
+    fn announce(&self, listener: &OwnedFd) -> Result<()> {
+        let pid = self.process.pid;
+        match self.plan.process.seccomp.as_ref().and_then(|seccomp| seccomp.listener.as_ref()) {
+            Some(agent) => announce(agent, &self.plan.state("creating", Some(pid)), pid, listener),
+            None => Err(Error::Other("init sends a seccomp listener that nobody asked for".to_owned())),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{capabilities, config};
+use crate::{capabilities, config, seccomp};
 
 /// The earliest version of the runtime specification whose configurations are read.
 pub const OCI_VERSION_MIN: &str = "1.0.0";
@@ -39,7 +39,14 @@ pub fn features() -> Value {
             "namespaces": NAMESPACES,
             "capabilities": capabilities::NAMES.as_slice(),
             "cgroup": {"v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false},
-            "seccomp": {"enabled": false},
+            "seccomp": {
+                "enabled": true,
+                "actions": seccomp::ACTIONS,
+                "operators": seccomp::OPERATORS,
+                "archs": seccomp::ARCHITECTURES,
+                "knownFlags": seccomp::KNOWN_FLAGS,
+                "supportedFlags": seccomp::supported_flags(),
+            },
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},

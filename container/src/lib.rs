@@ -23,6 +23,7 @@ mod process;
 mod protocol;
 pub mod rootfs;
 pub mod sandbox;
+pub mod seccomp;
 pub mod state;
 pub mod sys;
 

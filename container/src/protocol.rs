@@ -12,6 +12,7 @@
 //!    │                                         │ createContainer hooks, pivot_root
 //!    │ ◀───────────────── Console + descriptor │ only with a terminal
 //!    │                                         │ masks, credentials, finds the program
+//!    │ ◀───────── SeccompListener + descriptor │ only with a filter that notifies; then init is under it from here on
 //!    │ ◀──────────────────────────────── Ready │
 //!    │   « created »                           │ waits here, or at exec.fifo when nobody will send Start
 //!    │ Start ────────────────────────────────▶ │
@@ -44,6 +45,8 @@ pub(crate) enum Message {
     HooksDone,
     /// Init: the master side of the container's terminal.
     Console(OwnedFd),
+    /// Init: where what its filter does not decide is to be decided.
+    SeccompListener(OwnedFd),
     /// Init: nothing is left to do but to execute the program.
     Ready,
     /// Parent: execute it.
@@ -75,6 +78,11 @@ impl Channel {
         Ok((Channel(one), Channel(other)))
     }
 
+    /// The same end once more.
+    pub(crate) fn try_clone(&self) -> io::Result<Channel> {
+        self.0.try_clone().map(Channel)
+    }
+
     /// Sends one message.
     pub(crate) fn send(&self, message: &Message) -> io::Result<()> {
         let (tag, text) = encode(message);
@@ -84,7 +92,7 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let fds = match message {
-            Message::Console(fd) => vec![fd.as_fd()],
+            Message::Console(fd) | Message::SeccompListener(fd) => vec![fd.as_fd()],
             _ => vec![],
         };
         if !fds.is_empty() {
@@ -137,6 +145,7 @@ fn encode(message: &Message) -> (u8, &str) {
         Message::Start => (6, ""),
         Message::Failed(Failure::SetUp(why)) => (7, why),
         Message::Failed(Failure::Exec(why)) => (8, why),
+        Message::SeccompListener(_) => (9, ""),
     }
 }
 
@@ -151,6 +160,7 @@ fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
         (6, None) => Message::Start,
         (7, None) => Message::Failed(Failure::SetUp(text())),
         (8, None) => Message::Failed(Failure::Exec(text())),
+        (9, Some(fd)) => Message::SeccompListener(fd),
         (tag, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown message {tag}"))),
     })
 }
@@ -173,6 +183,9 @@ mod tests {
         let pipe = rustix::pipe::pipe().unwrap().0;
         one.send(&Message::Console(pipe)).unwrap();
         assert!(matches!(other.receive().unwrap(), Some(Message::Console(_))));
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        one.send(&Message::SeccompListener(pipe)).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::SeccompListener(_))));
         drop(one);
         assert!(other.receive().unwrap().is_none());
     }
@@ -181,6 +194,7 @@ mod tests {
     fn nonsense_is_an_error() {
         assert!(decode(0, b"", None).is_err());
         assert!(decode(4, b"", None).is_err());
+        assert!(decode(9, b"", None).is_err());
         assert!(decode(200, b"x", None).is_err());
     }
 }

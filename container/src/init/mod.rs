@@ -5,6 +5,7 @@
 
 mod attributes;
 mod console;
+mod filter;
 mod program;
 mod user;
 
@@ -69,6 +70,7 @@ impl Init<'_> {
         let home = user::home(&root, process);
         user::become_user(&root, process).map_err(|e| Failure::SetUp(e.to_string()))?;
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
+        self.load_filter(filter::Moment::Ready).map_err(|e| Failure::SetUp(e.to_string()))?;
         Ok(program)
     }
 
@@ -164,11 +166,17 @@ impl Init<'_> {
         let prepare = || -> Result<()> {
             self.tell(&Message::Ready)?;
             self.wait_for_start()?;
+            self.load_filter(filter::Moment::Hooks)?;
             self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
-            sys::exec::close_on_exec_from(3 + self.plan.preserve_fds).context(|| "close what was inherited")
+            sys::exec::close_on_exec_from(3 + self.plan.preserve_fds).context(|| "close what was inherited")?;
+            self.load_filter(filter::Moment::Program)
         };
         prepare().map_err(|e| Failure::SetUp(e.to_string()))?;
         Err(Failure::Exec(program.execute()))
+    }
+
+    fn load_filter(&self, now: filter::Moment) -> Result<()> {
+        filter::load(now, &self.plan.process, self.plan.hooks.any(Stage::StartContainer), &self.channel)
     }
 
     fn wait_for_start(&self) -> Result<()> {

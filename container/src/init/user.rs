@@ -7,6 +7,7 @@ use rustix::fs::{FileType, fstat};
 use rustix::process::{fchdir, getcwd, setrlimit};
 
 use super::attributes;
+use super::filter::kept_capabilities;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ProcessPlan;
 use crate::sys::credentials::{set_all_gids, set_all_uids, set_groups};
@@ -33,7 +34,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
     set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;
     set_all_uids(process.uid).context(|| format!("become user {}", process.uid))?;
     rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
-    process.capabilities.apply().context(|| "set capabilities")?;
+    process.capabilities.apply(kept_capabilities(process)).context(|| "set capabilities")?;
     // A directory may be closed to root, as on NFS, and open to the user.
     let entered = entered.or_else(|_| enter_directory(root, &process.cwd, false));
     entered.map_err(|e| Error::Other(format!("chdir to cwd ({:?}) set in config.json failed: {e}", process.cwd)))?;

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::process::{Resource, Rlimit};
@@ -9,6 +10,7 @@ use rustix::process::{Resource, Rlimit};
 use super::attributes::Attributes;
 use crate::capabilities::CapabilityPlan;
 use crate::error::{Error, Result};
+use crate::seccomp::Seccomp;
 
 /// Numbers of users and groups end before this one, which means "leave as it is" to the kernel.
 const NO_ID: u32 = u32::MAX;
@@ -31,6 +33,8 @@ pub(crate) struct ProcessPlan {
     pub(crate) no_new_privileges: bool,
     pub(crate) oom_score_adj: Option<i32>,
     pub(crate) terminal: bool,
+    /// Which system calls it may make.
+    pub(crate) seccomp: Option<Arc<Seccomp>>,
     /// Columns and rows.
     pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) attributes: Attributes,
@@ -53,7 +57,9 @@ impl ProcessPlan {
         if !process.cwd().is_absolute() {
             return Err(Error::refused("process.cwd", "must be an absolute path"));
         }
-        let (capabilities, warnings) = CapabilityPlan::new(process.capabilities().as_ref());
+        let (capabilities, mut warnings) = CapabilityPlan::new(process.capabilities().as_ref());
+        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(Seccomp::new).transpose()?;
+        warnings.extend(seccomp.iter().flat_map(|seccomp| seccomp.filter.warnings()).cloned());
         let plan = ProcessPlan {
             args: args(process)?,
             env: environment(process.env().as_deref().unwrap_or_default())?,
@@ -68,6 +74,7 @@ impl ProcessPlan {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             oom_score_adj: oom_score(process.oom_score_adj())?,
             terminal: process.terminal().unwrap_or(false),
+            seccomp: seccomp.map(Arc::new),
             console_size: console_size(process),
             attributes: Attributes::new(spec, process)?,
         };

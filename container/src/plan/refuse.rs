@@ -43,7 +43,6 @@ fn not_yet(fields: &[(&str, bool)]) -> Result<()> {
 
 fn linux_fields(linux: &Linux) -> Vec<(&'static str, bool)> {
     vec![
-        ("linux.seccomp", linux.seccomp().is_some()),
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|v| !v.is_empty())),
         ("linux.timeOffsets", linux.time_offsets().as_ref().is_some_and(|v| !v.is_empty())),

@@ -53,9 +53,7 @@ impl GetOrInsert for Value {
 
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
-    let seccomp = json!({"defaultAction": "SCMP_ACT_ALLOW"});
     for (path, value) in [
-        ("/linux/seccomp", seccomp),
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/mountLabel", json!("system_u:object_r:x")),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1, "nanosecs": 0}})),

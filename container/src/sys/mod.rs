@@ -9,4 +9,5 @@ pub mod mount;
 pub mod namespace;
 pub mod network;
 pub mod scheduling;
+pub mod seccomp;
 pub mod signal;
