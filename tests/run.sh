@@ -54,6 +54,7 @@ missing() {
     busybox=$(command -v busybox) || busybox=
     if [ -z "$busybox" ] || ldd "$busybox" >/dev/null 2>&1; then echo busybox-static; fi
     [ -x /usr/bin/time ] || echo time
+    [ -e /usr/include/seccomp.h ] || echo libseccomp-dev
     ls /boot/vmlinuz-*cloud* >/dev/null 2>&1 || echo linux-image-cloud-amd64
 }
 
