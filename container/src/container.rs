@@ -15,7 +15,7 @@ use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
 use crate::seccomp::announce;
 use crate::state::{Record, alive_since};
-use crate::sys::clone::{Cloned, clone3};
+use crate::sys::clone::Cloned;
 
 impl Plan {
     /// Makes the container up to the point before its program is executed.
@@ -62,9 +62,7 @@ impl Plan {
             drop(ours.take());
             init.run()
         };
-        let cloned = self.namespaces.inside_pid_namespace(|| {
-            clone3(self.namespaces.clone, into, child).context(|| "clone the container's first process")
-        })?;
+        let cloned = self.namespaces.clone_init(into, child)?;
         let ours = ours.take().ok_or_else(|| Error::Other("the channel to init is gone".to_owned()))?;
         Ok((ours, cloned))
     }
@@ -150,7 +148,7 @@ impl Created {
         // Last: it is root from here on, and no file of its /proc may be written by an ordinary user any more.
         if self.plan.namespaces.makes(libc::CLONE_NEWUSER) {
             self.plan.namespaces.write_mappings(pid)?;
-            self.channel.send(&Message::Mapped).context(|| "talk to init")?;
+            self.tell(&Message::Mapped)?;
         }
         loop {
             match self.listen()? {
@@ -158,7 +156,7 @@ impl Created {
                     let state = self.plan.state("creating", Some(pid));
                     self.plan.hooks.run(Stage::Prestart, &state)?;
                     self.plan.hooks.run(Stage::CreateRuntime, &state)?;
-                    self.channel.send(&Message::HooksDone).context(|| "talk to init")?;
+                    self.tell(&Message::HooksDone)?;
                 }
                 Message::Console(master) => match &self.plan.stdio {
                     Stdio::ConsoleSocket(path) => console::send(path, master)?,
@@ -189,6 +187,17 @@ impl Created {
         }
         let state = self.plan.state("running", Some(self.process.pid));
         self.plan.hooks.run(Stage::Poststart, &state)
+    }
+
+    fn tell(&mut self, message: &Message) -> Result<()> {
+        match self.channel.send(message) {
+            // It has ended; what it said last is why.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => match self.listen() {
+                Err(why) => Err(why),
+                Ok(other) => Err(Error::Other(format!("init says {other:?} out of turn"))),
+            },
+            sent => sent.context(|| "talk to init"),
+        }
     }
 
     fn listen(&mut self) -> Result<Message> {

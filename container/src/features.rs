@@ -13,7 +13,7 @@ pub const OCI_VERSION_MAX: &str = "1.3.0";
 const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// The kinds of namespaces that are made and joined.
-const NAMESPACES: [&str; 7] = ["cgroup", "ipc", "mount", "network", "pid", "user", "uts"];
+const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
 /// Options of mounts that are not handed on to the file system.
 #[rustfmt::skip]

@@ -63,6 +63,11 @@ impl Mappings {
         Mappings { uids: stacked(uid, &ranges.0), gids: stacked(gid, &ranges.1) }
     }
 
+    /// Whether they are what the kernel shows of a user namespace.
+    pub(crate) fn are(&self, uid_map: &str, gid_map: &str) -> bool {
+        same(&lines(&self.uids), uid_map) && same(&lines(&self.gids), gid_map)
+    }
+
     /// Whether the user is somebody in the namespace.
     pub(crate) fn has_uid(&self, uid: u32) -> bool {
         has(&self.uids, uid)
@@ -139,6 +144,16 @@ fn ranges(mappings: &[LinuxIdMapping], field: &str) -> Result<Vec<Range>> {
         return Err(Error::refused(field, "a new user namespace needs at least one mapping"));
     }
     Ok(ranges)
+}
+
+/// Whether two maps say the same, in whatever order and with whatever space between the numbers.
+fn same(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|map| {
+        let mut lines: Vec<Vec<&str>> = map.lines().map(|l| l.split_ascii_whitespace().collect()).collect();
+        lines.sort();
+        lines
+    });
+    one == other
 }
 
 fn overlap(one: Range, other: Range) -> bool {
@@ -226,6 +241,13 @@ fn stacked(id: u32, subordinate: &[(u32, u32)]) -> Vec<Range> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn maps_are_compared_as_the_kernel_writes_them() {
+        assert!(same("0 100000 65536\n", "         0     100000      65536\n"));
+        assert!(same("1 2 3\n0 1 1\n", "0 1 1\n1 2 3\n"));
+        assert!(!same("0 1 1\n", "0 1 2\n"));
+    }
 
     #[test]
     fn a_user_is_found_by_number() {

@@ -110,9 +110,8 @@ impl Channel {
         let received = loop {
             let mut parts = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
-                Err(Errno::INTR) => {}
-                // The other side ended with our last message unread.
-                Err(Errno::CONNRESET) => return Ok(None),
+                // The second: the other side ended with our last message unread. Its own may still be there.
+                Err(Errno::INTR | Errno::CONNRESET) => {}
                 received => break received?,
             }
         };

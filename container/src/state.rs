@@ -172,7 +172,9 @@ impl Directory {
         rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from(0o622), 0)
             .context(|| format!("make {}", path.display()))?;
         // The umask has taken from the mode what an init without privileges needs.
-        rustix::fs::chmod(&path, Mode::from(0o622)).context(|| format!("let init open {}", path.display()))?;
+        for (path, mode) in [(&path, 0o622), (&self.path, 0o711)] {
+            rustix::fs::chmod(path, Mode::from(mode)).context(|| format!("let init open {}", path.display()))?;
+        }
         rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .context(|| format!("open {}", self.path.display()))
     }

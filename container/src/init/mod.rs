@@ -76,6 +76,7 @@ impl Init<'_> {
 
     fn detach_from_caller(&self) -> Result<()> {
         sys::signal::reset();
+        self.plan.namespaces.enter_time_namespace()?;
         // The files in /proc of what cannot be traced are root's, and only their owner may write the mappings.
         if !self.plan.namespaces.ordinary_caller {
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
@@ -101,6 +102,8 @@ impl Init<'_> {
         let namespaces = &self.plan.namespaces;
         if namespaces.makes(libc::CLONE_NEWUSER) {
             self.expect(|m| matches!(m, Message::Mapped))?;
+        }
+        if namespaces.has_user() {
             sys::credentials::set_all_gids(0).context(|| "become the container's root group")?;
             sys::credentials::set_all_uids(0).context(|| "become the container's root")?;
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;

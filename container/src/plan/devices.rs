@@ -49,7 +49,7 @@ pub(super) fn plan(asked: &[LinuxDevice], namespaces: &NamespacePlan) -> Result<
             plans.push(DevicePlan { path, kind, device, mode: 0o666, uid: 0, gid: 0, host: None });
         }
     }
-    if namespaces.makes(libc::CLONE_NEWUSER) {
+    if namespaces.has_user() {
         for plan in plans.iter_mut().filter(|p| p.kind != FileType::Fifo) {
             plan.host = Some(plan.host_node()?);
         }

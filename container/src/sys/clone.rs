@@ -49,7 +49,8 @@ pub fn clone3(flags: CloneFlags, cgroup: Option<BorrowedFd<'_>>, child: impl FnO
     let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
     args.flags = flags.0 | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND;
     args.pidfd = &raw mut pidfd as u64;
-    args.exit_signal = libc::SIGCHLD as u64;
+    // A sibling's end is told as the caller's own will be.
+    args.exit_signal = if flags.contains(libc::CLONE_PARENT) { 0 } else { libc::SIGCHLD as u64 };
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;

@@ -1,6 +1,11 @@
 //! Which namespaces a container makes, which it joins, and the user mappings of a new user namespace.
+//!
+//! Most are made by the clone itself and joined by init. A joined user namespace comes before all of it: see [`join`].
 
-use std::os::fd::{AsFd, OwnedFd};
+mod join;
+mod time;
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType};
@@ -10,7 +15,7 @@ use rustix::process::geteuid;
 use crate::error::{Context, Error, Result};
 use crate::mappings::Mappings;
 use crate::plan::ProcessPlan;
-use crate::sys::clone::CloneFlags;
+use crate::sys::clone::{CloneFlags, Cloned, clone3};
 use crate::sys::namespace::{namespace_kind, setns, unshare};
 
 /// The namespaces of one container.
@@ -20,15 +25,19 @@ pub(crate) struct NamespacePlan {
     pub(crate) clone: CloneFlags,
     /// Made by init after it has entered its cgroup: the cgroup it is in then is the root it sees.
     pub(crate) cgroup: bool,
+    /// A new time namespace, made by init.
+    time: Option<time::TimeOffsets>,
     /// Entered by the parent for the length of the clone: a pid namespace is for children only.
     join_pid: Option<OwnedFd>,
-    /// Entered by init, in this order.
+    /// Entered by a process between parent and init, with all others.
+    join_user: Option<OwnedFd>,
+    /// Entered by init, in this order; a mount namespace last, as paths mean something else there.
     join: Vec<(i32, OwnedFd)>,
     /// All kinds the container does not share with its caller.
     own: Vec<LinuxNamespaceType>,
     /// Whether the caller is not root.
     pub(crate) ordinary_caller: bool,
-    /// Of the new user namespace.
+    /// Of the new user namespace, or those that a joined one must have.
     mappings: Option<Mappings>,
 }
 
@@ -45,7 +54,7 @@ impl NamespacePlan {
             plan.own.push(kind);
             match namespace.path() {
                 Some(path) if !path.as_os_str().is_empty() => plan.join(kind, path, &field)?,
-                _ => plan.make(kind, &field)?,
+                _ => plan.make(kind),
             }
         }
         if !plan.has(LinuxNamespaceType::Mount) {
@@ -57,9 +66,11 @@ impl NamespacePlan {
         // An ordinary user can make none of the others without it.
         if plan.ordinary_caller && !plan.has(LinuxNamespaceType::User) {
             plan.own.push(LinuxNamespaceType::User);
-            plan.make(LinuxNamespaceType::User, "linux.namespaces")?;
+            plan.make(LinuxNamespaceType::User);
         }
+        plan.join.sort_by_key(|(kind, _)| *kind == libc::CLONE_NEWNS);
         plan.read_mappings(linux)?;
+        plan.read_time_offsets(linux)?;
         Ok(plan)
     }
 
@@ -73,20 +84,16 @@ impl NamespacePlan {
         self.clone.contains(flag)
     }
 
-    fn make(&mut self, kind: LinuxNamespaceType, field: &str) -> Result<()> {
+    fn make(&mut self, kind: LinuxNamespaceType) {
         match kind {
             LinuxNamespaceType::Cgroup => self.cgroup = true,
-            LinuxNamespaceType::Time => return Err(Error::refused(field, "time namespaces are not supported yet")),
+            LinuxNamespaceType::Time => self.time = Some(time::TimeOffsets::default()),
             kind => self.clone.insert(flag(kind)),
         }
-        Ok(())
     }
 
     fn join(&mut self, kind: LinuxNamespaceType, path: &Path, field: &str) -> Result<()> {
         let field = format!("{field}.path");
-        if matches!(kind, LinuxNamespaceType::Mount | LinuxNamespaceType::User | LinuxNamespaceType::Time) {
-            return Err(Error::refused(field, format!("joining a {kind} namespace is not supported yet")));
-        }
         let shown = path.display();
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())
             .map_err(|e| Error::refused(&field, format!("open {shown}: {e}")))?;
@@ -97,6 +104,7 @@ impl NamespacePlan {
         }
         match kind {
             LinuxNamespaceType::Pid => self.join_pid = Some(fd),
+            LinuxNamespaceType::User => self.join_user = Some(fd),
             kind => self.join.push((flag(kind), fd)),
         }
         Ok(())
@@ -104,7 +112,11 @@ impl NamespacePlan {
 
     fn read_mappings(&mut self, linux: &Linux) -> Result<()> {
         let (uids, gids) = (linux.uid_mappings(), linux.gid_mappings());
-        if !self.makes(libc::CLONE_NEWUSER) {
+        let any = [uids, gids].iter().any(|mappings| mappings.iter().flatten().next().is_some());
+        if self.join_user.is_some() && !any {
+            return Ok(());
+        }
+        if !self.has(LinuxNamespaceType::User) {
             for (name, mappings) in [("linux.uidMappings", uids), ("linux.gidMappings", gids)] {
                 if mappings.iter().flatten().next().is_some() {
                     return Err(Error::refused(name, "mappings need a new user namespace: add {\"type\": \"user\"}"));
@@ -147,8 +159,33 @@ impl NamespacePlan {
         Ok(())
     }
 
+    fn read_time_offsets(&mut self, linux: &Linux) -> Result<()> {
+        let Some(offsets) = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty()) else { return Ok(()) };
+        let refused = |rule: &str| Err(Error::refused("linux.timeOffsets", rule));
+        let any = self.has(LinuxNamespaceType::Time);
+        match &mut self.time {
+            Some(time) => *time = time::TimeOffsets::new(offsets)?,
+            None if any => return refused("the joined time namespace has its own: give either its path or offsets"),
+            None => return refused("offsets need a new time namespace: add {\"type\": \"time\"}"),
+        }
+        Ok(())
+    }
+
+    /// Whether the container's processes are in a user namespace that is not the caller's.
+    pub(crate) fn has_user(&self) -> bool {
+        self.has(LinuxNamespaceType::User)
+    }
+
+    /// Clones the container's first process, which runs `init` in the new namespaces.
+    pub(crate) fn clone_init(&self, into: Option<BorrowedFd<'_>>, init: impl FnOnce() -> i32) -> Result<Cloned> {
+        if let Some(user) = &self.join_user {
+            return self.clone_in_user_namespace(user, into, init);
+        }
+        self.inside_pid_namespace(|| clone3(self.clone, into, init).context(|| "clone the container's first process"))
+    }
+
     /// Runs `clone` inside the joined pid namespace, if there is one. The parent itself stays where it is.
-    pub(crate) fn inside_pid_namespace<T>(&self, clone: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn inside_pid_namespace<T>(&self, clone: impl FnOnce() -> Result<T>) -> Result<T> {
         let Some(joined) = &self.join_pid else { return clone() };
         let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| "open /proc/self/ns/pid")?;
@@ -160,10 +197,18 @@ impl NamespacePlan {
 
     /// Init's part, before its cgroup namespace.
     pub(crate) fn enter(&self) -> Result<()> {
+        if self.join_user.is_some() {
+            return Ok(());
+        }
         for (kind, fd) in &self.join {
             setns(fd.as_fd(), *kind).context(|| format!("join the namespace with flag {kind:#x}"))?;
         }
         Ok(())
+    }
+
+    /// Init's very first part: the clock's offsets are for whom they belong to to write.
+    pub(crate) fn enter_time_namespace(&self) -> Result<()> {
+        self.time.as_ref().map_or(Ok(()), time::TimeOffsets::enter)
     }
 
     /// Init's part, once it is in its cgroup.
@@ -173,7 +218,10 @@ impl NamespacePlan {
 
     /// The parent's part: maps users and groups of the new user namespace of `pid`, a child not yet waited for.
     pub(crate) fn write_mappings(&self, pid: i32) -> Result<()> {
-        self.mappings.as_ref().map_or(Ok(()), |mappings| mappings.write(pid))
+        match &self.mappings {
+            Some(mappings) if self.makes(libc::CLONE_NEWUSER) => mappings.write(pid),
+            _ => Ok(()),
+        }
     }
 }
 
