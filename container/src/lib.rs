@@ -13,6 +13,7 @@ pub mod console;
 mod container;
 pub mod error;
 pub mod features;
+pub mod files;
 pub mod hooks;
 mod init;
 pub mod manage;

@@ -21,11 +21,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Saved as SavedCgroup;
 use crate::error::{Context, Error, Result};
+use crate::files::read_regular;
 use crate::hooks::Hooks;
 
 /// The fifo's name in a container's directory.
 const FIFO: &str = "exec.fifo";
 const STATE: &str = "state.json";
+/// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
+const STATE_MAX: u64 = 32;
 /// The longest name a directory can have.
 const ID_MAX: usize = 255;
 
@@ -147,7 +150,7 @@ impl Directory {
     /// [`Error::NoContainer`] when the container was never finished.
     pub fn load(&self) -> Result<Record> {
         let path = self.path.join(STATE);
-        match std::fs::read(&path) {
+        match read_regular(&path, STATE_MAX) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoContainer),
             text => serde_json::from_slice(&text.context(|| format!("read {}", path.display()))?)
                 .map_err(|e| Error::State(format!("{}: {e}", path.display()))),

@@ -1,11 +1,9 @@
 //! What `create` and `run` have in common: from arguments to a container that is ready to start.
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use appc_container::cgroup::Layout;
+use appc_container::files::read_regular;
 use appc_container::state::{Directory, Record, check_id, replace_file};
 use appc_container::{Created, Error, Plan, Setup, Stdio};
 use clap::Args;
@@ -130,31 +128,17 @@ impl Launch {
     }
 }
 
-/// No configuration is longer; what is would fill the memory.
-const CONFIG_MAX: u64 = 16 << 20;
+/// No configuration is longer; what is would fill the memory. In MiB.
+const CONFIG_MAX: u64 = 16;
 
 fn load(path: &Path) -> Result<Spec, Error> {
-    let text = read(path).map_err(|e| match e.kind() {
+    let text = read_regular(path, CONFIG_MAX).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             wrong(format!("JSON specification file {} not found: make one with `rkt-oci spec`", path.display()))
         }
         _ => wrong(format!("read {}: {e}", path.display())),
     })?;
     appc_container::config::read_spec(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))
-}
-
-/// A bundle may come from anywhere: a fifo in it must not make this wait, nor an endless device.
-fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is not a regular file"));
-    }
-    let mut text = Vec::new();
-    file.take(CONFIG_MAX + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > CONFIG_MAX {
-        true => Err(std::io::Error::other(format!("it is longer than {} MiB", CONFIG_MAX >> 20))),
-        false => Ok(text),
-    }
 }
 
 fn undo(directory: Directory, why: Error) -> Error {

@@ -1,0 +1,42 @@
+//! Reading files that may be anything.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Reads a file of at most `longest` MiB: a fifo in its place must not make anybody wait, nor an endless device fill the
+/// memory.
+///
+/// # Errors
+/// When it cannot be read, is longer, or is no regular file.
+pub fn read_regular(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    file.take((longest << 20) + 1).read_to_end(&mut text)?;
+    match text.len() as u64 > longest << 20 {
+        true => Err(io::Error::other(format!("it is longer than {longest} MiB"))),
+        false => Ok(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_regular;
+
+    #[test]
+    fn only_files_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(read_regular(&path, 1).unwrap(), b"text");
+        std::fs::File::create(&path).unwrap().set_len((1 << 20) + 1).unwrap();
+        assert!(read_regular(&path, 1).unwrap_err().to_string().contains("longer than 1 MiB"));
+        for path in [folder.path(), "/dev/zero".as_ref()] {
+            assert!(read_regular(path, 1).unwrap_err().to_string().contains("not a regular file"), "{path:?}");
+        }
+    }
+}
