@@ -75,7 +75,8 @@ impl Drop for Bundle {
         // After a failed test there may still be one.
         for entry in std::fs::read_dir(self.state()).into_iter().flatten().flatten() {
             let id = entry.file_name().to_string_lossy().into_owned();
-            self.command(["delete", "--force", &id]).run();
+            // Killed when it takes longer, and no failure of its own: the first one is the one to see.
+            self.command(["delete", "--force", &id]).spawn().ended_within(std::time::Duration::from_secs(20));
         }
     }
 }

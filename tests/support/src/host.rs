@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::scratch::{self, Scratch};
 use crate::tree::Tree;
 
 /// The host's mounts, cgroups, devices and network links, and the content of chosen folders.
@@ -12,13 +13,14 @@ use crate::tree::Tree;
 pub struct HostState {
     facts: BTreeSet<String>,
     watched: Vec<(PathBuf, Tree)>,
+    own: Option<PathBuf>,
 }
 
 impl HostState {
     /// Takes it down as it is now.
     #[expect(clippy::new_without_default, reason = "it reads the host")]
     pub fn new() -> Self {
-        Self { facts: facts(), watched: Vec::new() }
+        Self { facts: facts(), watched: Vec::new(), own: None }
     }
 
     /// Watches a folder too: nothing in it may change in any way.
@@ -27,15 +29,30 @@ impl HostState {
         self
     }
 
+    /// Takes what is called like this test's folder for its own doing, and what is called like another test's, which is
+    /// at work as long as its folder exists, for that one's.
+    pub fn of(mut self, scratch: &Scratch) -> Self {
+        self.own = Some(scratch.path().to_owned());
+        self
+    }
+
+    fn is_of_another(&self, fact: &str) -> bool {
+        let Some(own) = &self.own else { return false };
+        let Some(at) = fact.find(scratch::PREFIX) else { return false };
+        let name: String = fact[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-').collect();
+        own.file_name().is_none_or(|own| own != name.as_str()) && own.with_file_name(name).exists()
+    }
+
     /// Fails the test when something was left behind or changed.
     #[track_caller]
     pub fn check(&self) {
         let end = Instant::now() + Duration::from_secs(10);
         let mut left: BTreeSet<String> = facts().difference(&self.facts).cloned().collect();
+        left.retain(|fact| !self.is_of_another(fact));
         while !left.is_empty() && Instant::now() < end {
             std::thread::sleep(Duration::from_millis(20));
             let now = facts();
-            left.retain(|fact| now.contains(fact));
+            left.retain(|fact| now.contains(fact) && !self.is_of_another(fact));
         }
         for fact in &left {
             clean(fact);

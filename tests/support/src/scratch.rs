@@ -8,6 +8,9 @@ use tempfile::TempDir;
 use crate::command::Cmd;
 use crate::{guard, programs};
 
+/// How the folders are called.
+pub(crate) const PREFIX: &str = "appc-test-";
+
 /// A temporary folder with a data folder for the store and the pods, and a folder to work in. Gone when dropped, with everything mounted below.
 pub struct Scratch {
     dir: TempDir,
@@ -20,7 +23,7 @@ impl Scratch {
     /// When there is no room for temporary files.
     #[expect(clippy::new_without_default, reason = "it touches the disk")]
     pub fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("appc-test-").tempdir().expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix(PREFIX).tempdir().expect("a temporary folder");
         // Ordinary users take part in some tests.
         std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).expect("the folder is ours");
         std::fs::create_dir(dir.path().join("work")).expect("the folder is ours");
