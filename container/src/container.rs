@@ -25,7 +25,7 @@ impl Plan {
     /// # Errors
     /// What the kernel refused, or what init or a hook said.
     pub fn create(self) -> Result<Created> {
-        let cgroup = self.cgroup.as_ref().map(|plan| plan.create()).transpose()?;
+        let cgroup = self.cgroup.as_ref().map(|plan| self.cgroup_need.make(plan)).transpose()?.flatten();
         match self.start_init(cgroup.as_ref()) {
             Ok((channel, init)) => {
                 let process = Process::new(&self, init, cgroup);
@@ -129,6 +129,9 @@ impl Created {
     /// Completes the record of [`Plan::record`] with the process.
     pub fn complete(&self, record: &mut Record) {
         record.pid = self.process.pid;
+        if self.process.cgroup().is_none() {
+            record.cgroup = None;
+        }
         // 0 when it has died already: then no process is ever taken for it.
         record.start_time = alive_since(self.process.pid).unwrap_or(0);
     }

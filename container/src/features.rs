@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::plan::MountOptions;
 use crate::{capabilities, config, seccomp};
 
 /// The earliest version of the runtime specification whose configurations are read.
@@ -15,17 +16,6 @@ const HOOKS: [&str; 6] = ["prestart", "createRuntime", "createContainer", "start
 /// The kinds of namespaces that are made and joined.
 const NAMESPACES: [&str; 8] = ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"];
 
-/// Options of mounts that are not handed on to the file system.
-#[rustfmt::skip]
-const MOUNT_OPTIONS: [&str; 52] = [
-    "async", "atime", "bind", "defaults", "dev", "diratime", "exec", "loud", "noatime", "nodev", "nodiratime",
-    "noexec", "noiversion", "nolazytime", "nomand", "norelatime", "nostrictatime", "nosuid", "nosymfollow", "private",
-    "ratime", "rbind", "rdev", "rdiratime", "relatime", "rexec", "rnoatime", "rnodev", "rnodiratime", "rnoexec",
-    "rnorelatime", "rnostrictatime", "rnosuid", "rnosymfollow", "ro", "rprivate", "rrelatime", "rro", "rrw",
-    "rshared", "rslave", "rstrictatime", "rsuid", "rsymfollow", "runbindable", "rw", "shared", "slave", "strictatime",
-    "suid", "symfollow", "unbindable",
-];
-
 /// The features structure of the specification (`features.md`, `features-linux.md`).
 ///
 /// Says what the engine implements, whatever the kernel it runs on: callers compare it with what they want to ask for.
@@ -34,7 +24,7 @@ pub fn features() -> Value {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": OCI_VERSION_MAX,
         "hooks": HOOKS,
-        "mountOptions": MOUNT_OPTIONS.as_slice(),
+        "mountOptions": MountOptions::names(),
         "linux": {
             "namespaces": NAMESPACES,
             "capabilities": capabilities::NAMES.as_slice(),
@@ -50,7 +40,7 @@ pub fn features() -> Value {
             "apparmor": {"enabled": false},
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
-            "mountExtensions": {"idmap": {"enabled": false}},
+            "mountExtensions": {"idmap": {"enabled": true}},
             "memoryPolicy": {"modes": config::MEMORY_POLICY_MODES, "flags": config::MEMORY_POLICY_FLAGS},
             "netDevices": {"enabled": false},
         },

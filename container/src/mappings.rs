@@ -125,6 +125,11 @@ impl Mappings {
     }
 }
 
+/// Whether the user namespace of this process, and with it every one below, leaves supplementary groups as they are.
+pub(crate) fn groups_are_fixed() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+}
+
 fn ranges(mappings: &[LinuxIdMapping], field: &str) -> Result<Vec<Range>> {
     let mut ranges: Vec<Range> = Vec::with_capacity(mappings.len());
     for (i, mapping) in mappings.iter().enumerate() {

@@ -1,13 +1,15 @@
 //! What comes before the command's name.
 
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::process::geteuid;
 
 /// Options that every command has.
 #[derive(Debug, Args)]
 pub(crate) struct Globals {
-    /// Directory for the state of containers [default: /run/rkt-oci, or DIR/containers with --dir]
+    /// Directory for the state of containers [default: /run/rkt-oci, $XDG_RUNTIME_DIR/rkt-oci for an ordinary user, or DIR/containers with --dir]
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
     /// Data directory of all three programs
@@ -77,7 +79,15 @@ impl Globals {
         let root = match (&self.root, &self.dir) {
             (Some(root), _) => root.clone(),
             (None, Some(dir)) => dir.join("containers"),
-            (None, None) => default_root(),
+            (None, None) => match users_root() {
+                Some(root) => root,
+                None if !geteuid().is_root() => {
+                    return Err(
+                        "there is no place to keep containers: set XDG_RUNTIME_DIR or use --root DIR".to_owned()
+                    );
+                }
+                None => PathBuf::from("/run/rkt-oci"),
+            },
         };
         let absolute = std::path::absolute(&root).map_err(|e| format!("--root {}: {e}", root.display()))?;
         let absolute = clean(&absolute);
@@ -86,13 +96,39 @@ impl Globals {
         }
         Ok(absolute)
     }
+
+    /// Makes that place where it is below `XDG_RUNTIME_DIR`, whose content is removed unless it is sticky.
+    pub(crate) fn make_users_root(&self) -> Result<(), String> {
+        let (None, None, Some(root)) = (&self.root, &self.dir, users_root()) else { return Ok(()) };
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&root);
+        let made = made.and_then(|()| std::fs::set_permissions(&root, PermissionsExt::from_mode(0o1700)));
+        made.map_err(|e| format!("make {}: {e}", root.display()))
+    }
+
+    /// Whether to go on where cgroups are not allowed.
+    pub(crate) fn rootless_cgroups(&self) -> bool {
+        match self.rootless {
+            Rootless::Auto => !geteuid().is_root() || in_user_namespace(),
+            chosen => chosen == Rootless::True,
+        }
+    }
 }
 
-fn default_root() -> PathBuf {
+/// Where an ordinary user's containers are, who may be root in a user namespace (of podman, for one).
+fn users_root() -> Option<PathBuf> {
+    let root = geteuid().is_root() && (!in_user_namespace() || std::env::var_os("USER").is_some_and(|u| u == "root"));
     match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) if !rustix::process::geteuid().is_root() => PathBuf::from(runtime).join("rkt-oci"),
-        _ => PathBuf::from("/run/rkt-oci"),
+        Some(runtime) if !root && !runtime.is_empty() => Some(PathBuf::from(runtime).join("rkt-oci")),
+        _ => None,
     }
+}
+
+/// Whether root here is not root of the host.
+fn in_user_namespace() -> bool {
+    // What the first namespace has; see user_namespaces(7).
+    let whole = ["0", "0", "4294967295"];
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(whole)
 }
 
 /// Without `..`, by name only: this is a path of the caller's.

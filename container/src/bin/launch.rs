@@ -57,13 +57,18 @@ impl Launch {
         let mut setup = Setup::new(&self.id, bundle);
         setup.stdio = stdio;
         setup.preserve_fds = self.preserve_fds;
-        setup.cgroups = Some(Layout::detect(Path::new("/sys/fs/cgroup"))?);
+        setup.rootless_cgroups = globals.rootless_cgroups();
+        setup.cgroups = match Layout::detect(Path::new("/sys/fs/cgroup")) {
+            Err(_) if setup.rootless_cgroups => None,
+            layout => Some(layout?),
+        };
         setup.no_pivot = self.no_pivot;
         setup.session_keyring = !self.no_new_keyring;
         let mut plan = Plan::new(&spec, setup)?;
         for warning in plan.warnings() {
             log.detail(warning);
         }
+        globals.make_users_root().map_err(wrong)?;
         let directory = Directory::create(&root, &self.id)?;
         match self.make(&mut plan, &directory, fifo) {
             Ok(mut record) => self.create(plan, directory, &mut record),

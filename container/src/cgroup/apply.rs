@@ -21,7 +21,7 @@ impl CgroupPlan {
     pub fn create(&self) -> Result<Cgroup> {
         let mut cgroup = Cgroup::empty(self.version);
         for group in &self.groups {
-            if let Err(e) = add_group(&mut cgroup, group) {
+            if let Err(e) = add_group(&mut cgroup, group, self.rootless) {
                 cgroup.take_back();
                 return Err(e);
             }
@@ -31,7 +31,7 @@ impl CgroupPlan {
     }
 }
 
-fn add_group(cgroup: &mut Cgroup, group: &Group) -> Result<()> {
+fn add_group(cgroup: &mut Cgroup, group: &Group, rootless: bool) -> Result<()> {
     let root = Root::open(&group.mount).map_err(|e| Error::io("open", &group.mount, e))?;
     let (controllers, mount, path) = (group.controllers.clone(), group.mount.clone(), group.path.clone());
     // Before anything is made, so that a failure on the way takes back what was.
@@ -49,9 +49,14 @@ fn add_group(cgroup: &mut Cgroup, group: &Group) -> Result<()> {
     check_usable(&dir, made, group)?;
     write_all(&dir, &group.writes)?;
     if let Some(program) = &group.program {
-        let attach = |e| Error::io("attach the program for linux.resources.devices to", &dir.path, e);
-        let program = bpf::load_device_program(program).map_err(attach)?;
-        bpf::attach_device_program(dir.as_fd(), program.as_fd()).map_err(attach)?;
+        let loaded = bpf::load_device_program(program);
+        match loaded.and_then(|program| bpf::attach_device_program(dir.as_fd(), program.as_fd())) {
+            // Who may not load it may not make devices either.
+            Err(e) if rootless && e.raw_os_error() == Some(libc::EPERM) => {}
+            attached => {
+                attached.map_err(|e| Error::io("attach the program for linux.resources.devices to", &dir.path, e))?;
+            }
+        }
     }
     Ok(())
 }

@@ -116,6 +116,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the caller lacks the right, as an ordinary user does in cgroups that are not delegated to it.
+    pub fn is_permission(&self) -> bool {
+        match self {
+            Error::Io { cause, .. } | Error::Write { cause, .. } => {
+                matches!(cause.raw_os_error(), Some(libc::EACCES | libc::EPERM | libc::EROFS))
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>, cause: impl Into<io::Error>) -> Error {
         Error::Io { what, path: path.into(), cause: cause.into() }
     }

@@ -66,6 +66,8 @@ impl Group {
 pub struct CgroupPlan {
     pub(super) version: Version,
     pub(super) groups: Vec<Group>,
+    /// The caller may be an ordinary user: rules about devices are kept as far as it is allowed them.
+    pub(crate) rootless: bool,
 }
 
 impl CgroupPlan {
@@ -90,7 +92,7 @@ impl CgroupPlan {
             planner.controllers(resources)?;
             planner.unified(resources)?;
         }
-        Ok(CgroupPlan { version: layout.version(), groups: planner.groups })
+        Ok(CgroupPlan { version: layout.version(), groups: planner.groups, rootless: false })
     }
 }
 

@@ -5,6 +5,7 @@
 //! [`Plan::create`](crate::Plan::create).
 
 mod attributes;
+mod cgroup;
 mod devices;
 mod id_map;
 mod mounts;
@@ -22,6 +23,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 pub(crate) use attributes::Attributes;
+pub(crate) use cgroup::CgroupNeed;
 pub(crate) use devices::DevicePlan;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;
@@ -32,7 +34,7 @@ pub(crate) use tree::HostTree;
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
-use crate::mappings::Mappings;
+use crate::mappings::{Mappings, groups_are_fixed};
 use crate::namespaces::NamespacePlan;
 
 /// Where the root file system comes from.
@@ -73,6 +75,8 @@ pub struct Setup {
     pub preserve_fds: u32,
     /// The host's cgroups; without it the container stays in the caller's and cannot have limits.
     pub cgroups: Option<Layout>,
+    /// Go without a cgroup where the caller may not make one and the configuration does not ask for one.
+    pub rootless_cgroups: bool,
     /// The directory with `exec.fifo`, where init waits to be started by another process. Without it
     /// [`Created::start`](crate::Created::start) does that.
     pub fifo: Option<OwnedFd>,
@@ -93,6 +97,7 @@ impl Setup {
             stdio: Stdio::Inherit,
             preserve_fds: 0,
             cgroups: None,
+            rootless_cgroups: false,
             fifo: None,
             session_keyring: true,
             no_pivot: false,
@@ -117,6 +122,8 @@ pub struct Plan {
     pub(crate) process: ProcessPlan,
     pub(crate) hooks: Hooks,
     pub(crate) cgroup: Option<CgroupPlan>,
+    /// What happens when it is not allowed.
+    pub(crate) cgroup_need: CgroupNeed,
     pub(crate) memory_limit: Option<i64>,
     pub(crate) stdio: Stdio,
     pub(crate) preserve_fds: u32,
@@ -137,14 +144,14 @@ impl Plan {
         let namespaces = NamespacePlan::new(linux)?;
         let (mut process, mut warnings) = ProcessPlan::new(spec, process)?;
         namespaces.check_user(&process)?;
-        process.fixed_groups = namespaces.mappings().is_some_and(Mappings::fix_groups);
+        process.fixed_groups = groups_are_fixed() || namespaces.mappings().is_some_and(Mappings::fix_groups);
         refuse::stdio(process.terminal, &setup.stdio)?;
         for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
             if value.as_ref().is_some_and(|v| !v.is_empty()) && !namespaces.has(LinuxNamespaceType::Uts) {
                 return Err(Error::refused(field, format!("unable to set {field} without a private UTS namespace")));
             }
         }
-        let cgroup = plan_cgroup(&setup, linux)?;
+        let cgroup = cgroup::plan(&setup, linux)?;
         let memory = linux.resources().as_ref().and_then(|r| r.memory().as_ref());
         Ok(Plan {
             version: spec.version().clone(),
@@ -158,6 +165,7 @@ impl Plan {
             memory_limit: memory.and_then(|m| m.limit()).filter(|&limit| limit > 0),
             namespaces,
             process,
+            cgroup_need: CgroupNeed::new(setup.rootless_cgroups, linux),
             cgroup,
             id: setup.id,
             bundle: setup.bundle,
@@ -191,24 +199,6 @@ fn rootfs_path(spec: &Spec, setup: &Setup) -> PathBuf {
         (None, Some(root)) => setup.bundle.join(root.path()),
         _ => PathBuf::new(),
     }
-}
-
-fn plan_cgroup(setup: &Setup, linux: &oci_spec::runtime::Linux) -> Result<Option<CgroupPlan>> {
-    let Some(layout) = &setup.cgroups else {
-        return match (linux.cgroups_path(), linux.resources()) {
-            (Some(_), _) => Err(Error::refused("linux.cgroupsPath", "cgroups are not in use here: remove the field")),
-            (None, Some(resources)) if *resources != Default::default() => {
-                Err(Error::refused("linux.resources", "cgroups are not in use here: remove the field"))
-            }
-            _ => Ok(None),
-        };
-    };
-    // Like every runtime: a container without a path of its own gets one by its name.
-    let path = match linux.cgroups_path() {
-        Some(path) if !path.as_os_str().is_empty() => path.clone(),
-        _ => PathBuf::from(&setup.id),
-    };
-    Ok(Some(CgroupPlan::new(layout, &path, linux.resources().as_ref())?))
 }
 
 #[cfg(test)]

@@ -1,0 +1,88 @@
+//! Whether there is a cgroup, and what when it is not allowed.
+
+use std::path::PathBuf;
+
+use oci_spec::runtime::Linux;
+
+use super::Setup;
+use crate::cgroup::{Cgroup, CgroupPlan};
+use crate::error::{Error, Result};
+
+/// How callers tell this case from others.
+const ROOTLESS_NEEDS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+
+/// Why a container has a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CgroupNeed {
+    /// Its caller is root: every container has one.
+    Always,
+    /// Its caller may be an ordinary user, but its configuration asks for one.
+    Asked,
+    /// It can do without.
+    Optional,
+}
+
+impl CgroupNeed {
+    pub(super) fn new(rootless: bool, linux: &Linux) -> CgroupNeed {
+        match (rootless, is_asked_for(linux)) {
+            (false, _) => CgroupNeed::Always,
+            (true, true) => CgroupNeed::Asked,
+            (true, false) => CgroupNeed::Optional,
+        }
+    }
+
+    /// Makes the cgroup, or does without.
+    pub(crate) fn make(self, plan: &CgroupPlan) -> Result<Option<Cgroup>> {
+        match plan.create() {
+            Err(e) if self == CgroupNeed::Optional && e.is_permission() => Ok(None),
+            Err(e) if self == CgroupNeed::Asked && e.is_permission() => {
+                Err(Error::Other(format!("{ROOTLESS_NEEDS}: {e}")))
+            }
+            made => Ok(Some(made?)),
+        }
+    }
+}
+
+/// Rules about devices are no limit: an ordinary user cannot make devices anyway.
+fn is_asked_for(linux: &Linux) -> bool {
+    let limits = linux.resources().clone().map(|mut resources| {
+        resources.set_devices(None);
+        resources
+    });
+    has_path(linux) || limits.is_some_and(|limits| limits != Default::default())
+}
+
+fn has_path(linux: &Linux) -> bool {
+    linux.cgroups_path().as_ref().is_some_and(|path| !path.as_os_str().is_empty())
+}
+
+/// Reads `cgroupsPath` and `resources`.
+pub(super) fn plan(setup: &Setup, linux: &Linux) -> Result<Option<CgroupPlan>> {
+    let Some(layout) = &setup.cgroups else { return without(setup, linux).map(|()| None) };
+    // Like every runtime: a container without a path of its own gets one by its name.
+    let path = match linux.cgroups_path() {
+        Some(path) if has_path(linux) => path.clone(),
+        _ => PathBuf::from(&setup.id),
+    };
+    let mut plan = CgroupPlan::new(layout, &path, linux.resources().as_ref())?;
+    plan.rootless = setup.rootless_cgroups;
+    Ok(Some(plan))
+}
+
+/// Refuses what cannot be had without cgroups.
+fn without(setup: &Setup, linux: &Linux) -> Result<()> {
+    let limits = match setup.rootless_cgroups {
+        true if is_asked_for(linux) => {
+            return Err(Error::Other(format!("{ROOTLESS_NEEDS}: no cgroup hierarchy is mounted on /sys/fs/cgroup")));
+        }
+        true => false,
+        false => linux.resources().as_ref().is_some_and(|r| *r != Default::default()),
+    };
+    match linux.cgroups_path() {
+        Some(_) if has_path(linux) => {
+            Err(Error::refused("linux.cgroupsPath", "cgroups are not in use here: remove it"))
+        }
+        _ if limits => Err(Error::refused("linux.resources", "cgroups are not in use here: remove the field")),
+        _ => Ok(()),
+    }
+}
