@@ -49,7 +49,8 @@ finish() {
 missing() {
     for pair in debootstrap:debootstrap runc:runc bwrap:bubblewrap qemu-system-x86_64:qemu-system-x86 pigz:pigz setfattr:attr \
         setcap:libcap2-bin strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
-        setpriv:util-linux hyperfine:hyperfine cc:gcc; do
+        setpriv:util-linux hyperfine:hyperfine cc:gcc \
+        dockerd:docker.io containerd:containerd podman:podman conmon:conmon slirp4netns:slirp4netns; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done
     busybox=$(command -v busybox) || busybox=

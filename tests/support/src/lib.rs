@@ -1,6 +1,8 @@
 //! Fixtures shared by the end-to-end tests: the built programs, places to work in, inputs, and what the host must look like afterwards.
 
+pub mod cases;
 pub mod command;
+pub mod engine;
 pub mod guard;
 pub mod host;
 pub mod image;
