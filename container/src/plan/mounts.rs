@@ -138,12 +138,10 @@ impl Reader<'_> {
 
     fn bind(&mut self, i: usize, mount: &Mount, options: &MountOptions) -> Result<Source> {
         let field = format!("mounts[{i}].source");
-        if let Some((key, _)) = options.data.first() {
-            let why = format!("{key:?} means nothing to a bind mount");
-            return Err(Error::refused(format!("mounts[{i}].options"), why));
-        }
-        if let Some(flag) = options.flags.first() {
-            self.warnings.push(format!("mounts[{i}].options: {flag:?} has no effect on a bind mount"));
+        // As every runtime but the latest takes it: callers hand on what their users wrote.
+        let vain = options.data.iter().map(|(key, _)| key.as_str()).chain(options.flags.iter().copied());
+        for option in vain {
+            self.warnings.push(format!("mounts[{i}].options: {option:?} has no effect on a bind mount"));
         }
         let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
         let source = self.bundle.join(source.ok_or_else(|| Error::refused(&field, "a bind mount needs one"))?);
