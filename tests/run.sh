@@ -47,7 +47,7 @@ finish() {
 
 # The packages of programs that are not there. A busybox with libraries would not run in an empty root file system.
 missing() {
-    for pair in debootstrap:debootstrap runc:runc bwrap:bubblewrap qemu-system-x86_64:qemu-system-x86 pigz:pigz setfattr:attr \
+    for pair in debootstrap:debootstrap runc:runc bwrap:bubblewrap ip:iproute2 qemu-system-x86_64:qemu-system-x86 pigz:pigz setfattr:attr \
         setcap:libcap2-bin strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
         setpriv:util-linux hyperfine:hyperfine cc:gcc \
         dockerd:docker.io containerd:containerd podman:podman conmon:conmon slirp4netns:slirp4netns; do

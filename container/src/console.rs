@@ -166,17 +166,20 @@ impl Relay {
 
 /// Sends a terminal's master side to whoever listens on the unix socket `path`.
 pub(crate) fn send(path: &Path, master: OwnedFd) -> Result<()> {
-    let shown = || format!("send the terminal to {}", path.display());
-    let address = SocketAddrUnix::new(path).context(shown)?;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context(shown)?;
-    connect(&socket, &address).context(shown)?;
-    let fds = [master.as_fd()];
+    // Receivers show the text as the terminal's name.
+    send_fd(path, master.as_fd(), "/dev/ptmx").context(|| format!("send the terminal to {}", path.display()))
+}
+
+/// Sends a descriptor and its name to whoever listens on the unix socket `path`.
+pub(crate) fn send_fd(path: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    connect(&socket, &address)?;
+    let fds = [fd];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-    // Receivers show the text as the terminal's name.
-    let name = [IoSlice::new(b"/dev/ptmx")];
-    sendmsg(&socket, &name, &mut ancillary, SendFlags::NOSIGNAL).context(shown)?;
+    sendmsg(&socket, &[IoSlice::new(name.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 

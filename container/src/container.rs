@@ -10,6 +10,7 @@ use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{HookState, Stage};
 use crate::init::Init;
+use crate::network;
 use crate::plan::{Plan, Stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
@@ -65,6 +66,11 @@ impl Plan {
         let cloned = self.namespaces.clone_init(into, child)?;
         let ours = ours.take().ok_or_else(|| Error::Other("the channel to init is gone".to_owned()))?;
         Ok((ours, cloned))
+    }
+
+    /// Whether init needs its parent's part before it can go on.
+    pub(crate) fn init_waits(&self) -> bool {
+        self.namespaces.makes(libc::CLONE_NEWUSER) || !self.net_devices.is_empty()
     }
 
     /// What to keep of the container for later commands, before it has a process.
@@ -149,7 +155,10 @@ impl Created {
             std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;
         }
         // Last: it is root from here on, and no file of its /proc may be written by an ordinary user any more.
-        if self.plan.namespaces.makes(libc::CLONE_NEWUSER) {
+        if self.plan.init_waits() {
+            if !self.plan.net_devices.is_empty() {
+                network::move_all(&self.plan.net_devices, &self.plan.namespaces.network(pid)?)?;
+            }
             self.plan.namespaces.write_mappings(pid)?;
             self.tell(&Message::Mapped)?;
         }

@@ -42,7 +42,7 @@ pub fn features() -> Value {
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
             "memoryPolicy": {"modes": config::MEMORY_POLICY_MODES, "flags": config::MEMORY_POLICY_FLAGS},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
         },
         "annotations": {},
     })

@@ -19,6 +19,7 @@ mod init;
 pub mod manage;
 mod mappings;
 mod namespaces;
+mod network;
 pub mod plan;
 mod process;
 mod protocol;

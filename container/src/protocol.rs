@@ -3,7 +3,8 @@
 //! ```text
 //!  parent                                   init
 //!    │ clone3 ───────────────────────────────▶ │
-//!    │ uid_map, gid_map written                │ waits, only with a new user namespace
+//!    │ uid_map, gid_map written, network       │ waits, only with a new user namespace or network
+//!    │ devices moved                           │ devices of the host
 //!    │ Mapped ───────────────────────────────▶ │
 //!    │                                         │ joins namespaces, builds the root file system
 //!    │ ◀──────────────────────────── RootReady │ only when there are prestart or createRuntime hooks
@@ -37,7 +38,7 @@ use rustix::net::{
 /// One packet of the channel.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Parent: the user namespace has its mappings.
+    /// Parent: the user namespace has its mappings, the network namespace its devices.
     Mapped,
     /// Init: everything is mounted, and the host's root still reachable.
     RootReady,

@@ -100,7 +100,7 @@ impl Init<'_> {
 
     fn enter_namespaces(&self) -> Result<()> {
         let namespaces = &self.plan.namespaces;
-        if namespaces.makes(libc::CLONE_NEWUSER) {
+        if self.plan.init_waits() {
             self.expect(|m| matches!(m, Message::Mapped))?;
         }
         if namespaces.has_user() {
@@ -171,7 +171,8 @@ impl Init<'_> {
             self.wait_for_start()?;
             self.load_filter(filter::Moment::Hooks)?;
             self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
-            sys::exec::close_on_exec_from(3 + self.plan.preserve_fds).context(|| "close what was inherited")?;
+            sys::exec::close_on_exec_from(self.plan.kept_fds.saturating_add(3))
+                .context(|| "close what was inherited")?;
             self.load_filter(filter::Moment::Program)
         };
         prepare().map_err(|e| Failure::SetUp(e.to_string()))?;

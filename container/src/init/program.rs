@@ -38,6 +38,12 @@ pub(super) fn find(root: &Root, process: &ProcessPlan, home: String) -> Result<P
     let mut env: Vec<(&str, &str)> = process.env.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
     env.retain(|(name, _)| *name != "HOME");
     env.push(("HOME", &home));
+    // sd_listen_fds(3): they are for the process of that number, which is this one.
+    let (count, own) = (process.listen_fds.to_string(), rustix::process::getpid().to_string());
+    if process.listen_fds > 0 {
+        env.retain(|(name, _)| !matches!(*name, "LISTEN_FDS" | "LISTEN_PID"));
+        env.extend([("LISTEN_FDS", count.as_str()), ("LISTEN_PID", own.as_str())]);
+    }
     // Zero bytes were refused when the plan was made.
     let env = env.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect();
     Ok(Program { path, args: process.args.clone(), env })

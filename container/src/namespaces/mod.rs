@@ -176,6 +176,18 @@ impl NamespacePlan {
         self.has(LinuxNamespaceType::User)
     }
 
+    /// The network namespace of the first process `pid`: the one it joins, or has been made in.
+    pub(crate) fn network(&self, pid: i32) -> Result<OwnedFd> {
+        match self.join.iter().find(|(kind, _)| *kind == libc::CLONE_NEWNET) {
+            Some((_, joined)) => joined.try_clone().context(|| "open the network namespace"),
+            None => {
+                let path = format!("/proc/{pid}/ns/net");
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {path}"))
+            }
+        }
+    }
+
     /// Clones the container's first process, which runs `init` in the new namespaces.
     pub(crate) fn clone_init(&self, into: Option<BorrowedFd<'_>>, init: impl FnOnce() -> i32) -> Result<Cloned> {
         if let Some(user) = &self.join_user {

@@ -36,6 +36,7 @@ use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::mappings::{Mappings, groups_are_fixed};
 use crate::namespaces::NamespacePlan;
+use crate::network::{self, NetDevice};
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -71,7 +72,9 @@ pub struct Setup {
     pub root: Option<RootSource>,
     /// Standard input, output and error. A terminal exactly when `process.terminal` is true.
     pub stdio: Stdio,
-    /// How many of the caller's descriptors from 3 on the process keeps.
+    /// How many of the caller's descriptors from 3 on are sockets that the process is told of in `LISTEN_FDS`.
+    pub listen_fds: u32,
+    /// How many of the caller's descriptors after those the process keeps.
     pub preserve_fds: u32,
     /// The host's cgroups; without it the container stays in the caller's and cannot have limits.
     pub cgroups: Option<Layout>,
@@ -95,6 +98,7 @@ impl Setup {
             bundle: bundle.into(),
             root: None,
             stdio: Stdio::Inherit,
+            listen_fds: 0,
             preserve_fds: 0,
             cgroups: None,
             rootless_cgroups: false,
@@ -115,6 +119,7 @@ pub struct Plan {
     pub(crate) version: String,
     pub(crate) annotations: Option<std::collections::HashMap<String, String>>,
     pub(crate) namespaces: NamespacePlan,
+    pub(crate) net_devices: Vec<NetDevice>,
     pub(crate) hostname: Option<String>,
     pub(crate) domainname: Option<String>,
     pub(crate) root: RootPlan,
@@ -126,7 +131,8 @@ pub struct Plan {
     pub(crate) cgroup_need: CgroupNeed,
     pub(crate) memory_limit: Option<i64>,
     pub(crate) stdio: Stdio,
-    pub(crate) preserve_fds: u32,
+    /// From 3 on.
+    pub(crate) kept_fds: u32,
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) session_keyring: bool,
     warnings: Vec<String>,
@@ -145,6 +151,7 @@ impl Plan {
         let (mut process, mut warnings) = ProcessPlan::new(spec, process)?;
         namespaces.check_user(&process)?;
         process.fixed_groups = groups_are_fixed() || namespaces.mappings().is_some_and(Mappings::fix_groups);
+        process.listen_fds = setup.listen_fds;
         refuse::stdio(process.terminal, &setup.stdio)?;
         for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {
             if value.as_ref().is_some_and(|v| !v.is_empty()) && !namespaces.has(LinuxNamespaceType::Uts) {
@@ -163,6 +170,7 @@ impl Plan {
             root: root::plan(spec, &setup.bundle, setup.root, setup.no_pivot, &namespaces, &mut warnings)?,
             hooks: Hooks::new(spec.hooks().as_ref())?,
             memory_limit: memory.and_then(|m| m.limit()).filter(|&limit| limit > 0),
+            net_devices: network::plan(linux.net_devices().as_ref(), &namespaces)?,
             namespaces,
             process,
             cgroup_need: CgroupNeed::new(setup.rootless_cgroups, linux),
@@ -170,7 +178,7 @@ impl Plan {
             id: setup.id,
             bundle: setup.bundle,
             stdio: setup.stdio,
-            preserve_fds: setup.preserve_fds,
+            kept_fds: setup.listen_fds.saturating_add(setup.preserve_fds),
             fifo: setup.fifo,
             session_keyring: setup.session_keyring,
             warnings,

@@ -38,6 +38,8 @@ pub(crate) struct ProcessPlan {
     /// Columns and rows.
     pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) attributes: Attributes,
+    /// How many descriptors from 3 on are sockets to listen on.
+    pub(crate) listen_fds: u32,
 }
 
 impl ProcessPlan {
@@ -77,6 +79,7 @@ impl ProcessPlan {
             seccomp: seccomp.map(Arc::new),
             console_size: console_size(process),
             attributes: Attributes::new(spec, process)?,
+            listen_fds: 0,
         };
         plan.check_groups()?;
         Ok((plan, warnings))

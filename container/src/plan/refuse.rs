@@ -45,7 +45,6 @@ fn linux_fields(linux: &Linux) -> Vec<(&'static str, bool)> {
     vec![
         ("linux.intelRdt", linux.intel_rdt().is_some()),
         ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|v| !v.is_empty())),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|v| !v.is_empty())),
     ]
 }
 

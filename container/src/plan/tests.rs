@@ -56,7 +56,6 @@ fn what_is_not_supported_is_refused_by_name() {
     for (path, value) in [
         ("/linux/intelRdt", json!({"closID": "x"})),
         ("/linux/mountLabel", json!("system_u:object_r:x")),
-        ("/linux/netDevices", json!({"eth0": {}})),
         ("/process/apparmorProfile", json!("x")),
         ("/process/selinuxLabel", json!("x")),
         ("/process/commandLine", json!("x")),
@@ -95,6 +94,7 @@ fn wrong_values_are_refused_with_their_place() {
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "linux.namespaces[1]"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/ns/net"}]), "linux.namespaces[0].path"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/stat"}]), "linux.namespaces[0].path"),
+        ("/linux/netDevices", json!({"eth0": {"name": "a/b"}}), "linux.netDevices"),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1, "nanosecs": 0}}), "linux.timeOffsets"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "linux.uidMappings"),
         ("/linux/namespaces", json!([{"type": "mount"}]), "hostname"),
