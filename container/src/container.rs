@@ -8,6 +8,7 @@ use oci_spec::runtime::LinuxNamespaceType;
 use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::console;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::hooks::{HookState, Stage};
 use crate::init::Init;
 use crate::network;
@@ -64,6 +65,7 @@ impl Plan {
             init.run()
         };
         let cloned = self.namespaces.clone_init(into, child)?;
+        fault::point("cloned");
         let ours = ours.take().ok_or_else(|| Error::Other("the channel to init is gone".to_owned()))?;
         Ok((ours, cloned))
     }
@@ -153,6 +155,7 @@ impl Created {
         if let Some(score) = self.plan.process.oom_score_adj {
             let path = format!("/proc/{pid}/oom_score_adj");
             std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;
+            fault::point("oom score set");
         }
         // Last: it is root from here on, and no file of its /proc may be written by an ordinary user any more.
         if self.plan.init_waits() {
@@ -160,6 +163,7 @@ impl Created {
                 network::move_all(&self.plan.net_devices, &self.plan.namespaces.network(pid)?)?;
             }
             self.plan.namespaces.write_mappings(pid)?;
+            fault::point("mappings written");
             self.tell(&Message::Mapped)?;
         }
         loop {
@@ -168,6 +172,7 @@ impl Created {
                     let state = self.plan.state("creating", Some(pid));
                     self.plan.hooks.run(Stage::Prestart, &state)?;
                     self.plan.hooks.run(Stage::CreateRuntime, &state)?;
+                    fault::point("hooks run");
                     self.tell(&Message::HooksDone)?;
                 }
                 Message::Console(master) => match &self.plan.stdio {
@@ -175,7 +180,10 @@ impl Created {
                     _ => self.process.keep_console(master),
                 },
                 Message::SeccompListener(fd) => self.announce(&fd)?,
-                Message::Ready => return Ok(()),
+                Message::Ready => {
+                    fault::point("created");
+                    return Ok(());
+                }
                 other => return Err(Error::Other(format!("init says {other:?} out of turn"))),
             }
         }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod console;
 mod container;
 pub mod error;
+pub mod fault;
 pub mod features;
 pub mod files;
 pub mod hooks;

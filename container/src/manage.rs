@@ -6,6 +6,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::hooks::{HookState, Stage};
 use crate::state::{Directory, Record, Status};
 use crate::sys::signal;
@@ -42,6 +43,7 @@ pub fn start(directory: &Directory) -> Result<()> {
         _ => return Err(Error::State("cannot start an already running container".to_owned())),
     };
     directory.release(&process)?;
+    fault::point("started");
     let hooked = record.hooks.run(Stage::Poststart, &state(&record, "running"));
     hooked.inspect_err(|_| {
         // The first error is the one to tell.
@@ -87,11 +89,14 @@ pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
         }
         kill_everything(&record, &process)?;
         wait(&process)?;
+        fault::point("killed");
     }
     if let Some(cgroup) = cgroup(&record)? {
         cgroup.destroy()?;
+        fault::point("cgroup removed");
     }
     directory.remove()?;
+    fault::point("directory removed");
     Ok(record.hooks.run_all(Stage::Poststop, &state(&record, "stopped")))
 }
 

@@ -35,6 +35,8 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
+use crate::fault;
+
 /// One packet of the channel.
 #[derive(Debug)]
 pub(crate) enum Message {
@@ -99,7 +101,9 @@ impl Channel {
         if !fds.is_empty() {
             ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         }
+        fault::message("send", message);
         rustix::io::retry_on_intr(|| sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
+        fault::message("sent", message);
         Ok(())
     }
 
@@ -124,7 +128,11 @@ impl Channel {
         }
         match bytes[..received.bytes].split_first() {
             None => Ok(None),
-            Some((&tag, text)) => decode(tag, text, fd).map(Some),
+            Some((&tag, text)) => {
+                let message = decode(tag, text, fd)?;
+                fault::message("received", &message);
+                Ok(Some(message))
+            }
         }
     }
 }

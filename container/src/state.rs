@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Saved as SavedCgroup;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::files::read_regular;
 use crate::hooks::Hooks;
 
@@ -105,7 +106,11 @@ impl Directory {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 Err(Error::State("container with given ID already exists".to_owned()))
             }
-            made => made.context(|| format!("make {}", path.display())).map(|()| Directory { path }),
+            made => {
+                made.context(|| format!("make {}", path.display()))?;
+                fault::point("directory made");
+                Ok(Directory { path })
+            }
         }
     }
 
@@ -178,6 +183,7 @@ impl Directory {
         for (path, mode) in [(&path, 0o622), (&self.path, 0o711)] {
             rustix::fs::chmod(path, Mode::from(mode)).context(|| format!("let init open {}", path.display()))?;
         }
+        fault::point("fifo made");
         rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .context(|| format!("open {}", self.path.display()))
     }
@@ -195,8 +201,12 @@ impl Directory {
         let path = self.path.join(FIFO);
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fifo = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+        fault::point("fifo opened");
         wait_for_byte(&fifo, pidfd)?;
-        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))
+        fault::point("fifo read");
+        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+        fault::point("fifo removed");
+        Ok(())
     }
 
     /// Removes everything.
@@ -265,8 +275,12 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_file_name(name);
     let write = || -> io::Result<()> {
         let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+        fault::point("state begun");
         file.write_all(content)?;
-        std::fs::rename(&temporary, path)
+        fault::point("state written");
+        std::fs::rename(&temporary, path)?;
+        fault::point("state renamed");
+        Ok(())
     };
     write().context(|| format!("write {}", path.display())).inspect_err(|_| {
         // What is left of a failed attempt; it may not even have been made.

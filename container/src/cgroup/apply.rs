@@ -11,6 +11,7 @@ use super::live::{Cgroup, Place};
 use super::plan::{CgroupPlan, Group, Write};
 use super::tree::{Dir, Step};
 use super::{Error, Result};
+use crate::fault;
 use crate::sys::bpf;
 
 impl CgroupPlan {
@@ -27,6 +28,7 @@ impl CgroupPlan {
             }
         }
         cgroup.note_earlier_kills();
+        fault::point("cgroup complete");
         Ok(cgroup)
     }
 }
@@ -46,8 +48,10 @@ fn add_group(cgroup: &mut Cgroup, group: &Group, rootless: bool) -> Result<()> {
         _ => Ok(()),
     })?;
     place.made = made;
+    fault::point("cgroup made");
     check_usable(&dir, made, group)?;
     write_all(&dir, &group.writes)?;
+    fault::point("cgroup limited");
     if let Some(program) = &group.program {
         let loaded = bpf::load_device_program(program);
         match loaded.and_then(|program| bpf::attach_device_program(dir.as_fd(), program.as_fd())) {

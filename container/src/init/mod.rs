@@ -20,7 +20,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{HookState, Stage};
 use crate::plan::{Plan, Stdio};
 use crate::protocol::{Channel, Failure, Message};
-use crate::{rootfs, sys};
+use crate::{fault, rootfs, sys};
 
 /// The program's name as `ps` shows it before the execve.
 const NAME: &CStr = c"rkt-oci:init";
@@ -69,12 +69,14 @@ impl Init<'_> {
             .map_err(|e| Failure::SetUp(e.to_string()))?;
         let home = user::home(&root, process);
         user::become_user(&root, process).map_err(|e| Failure::SetUp(e.to_string()))?;
+        fault::point("init: user changed");
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
         self.load_filter(filter::Moment::Ready).map_err(|e| Failure::SetUp(e.to_string()))?;
         Ok(program)
     }
 
     fn detach_from_caller(&self) -> Result<()> {
+        fault::point("init: begun");
         sys::signal::reset();
         self.plan.namespaces.enter_time_namespace()?;
         // The files in /proc of what cannot be traced are root's, and only their owner may write the mappings.
@@ -94,6 +96,7 @@ impl Init<'_> {
         if let Some(entry) = self.entry {
             entry.enter().context(|| "enter the cgroup")?;
         }
+        fault::point("init: in its cgroup");
         attributes::reset_affinity();
         Ok(())
     }
@@ -119,6 +122,7 @@ impl Init<'_> {
         if let Some(name) = &self.plan.domainname {
             sys::namespace::set_domain_name(name).context(|| format!("set the domain name {name:?}"))?;
         }
+        fault::point("init: in its namespaces");
         Ok(())
     }
 
@@ -131,6 +135,7 @@ impl Init<'_> {
         if let Some(devices) = &plan.devices {
             rootfs::make_devices(&root, devices)?;
         }
+        fault::point("init: root mounted");
         let hooks = &self.plan.hooks;
         if hooks.any(Stage::Prestart) || hooks.any(Stage::CreateRuntime) {
             self.tell(&Message::RootReady)?;
@@ -138,12 +143,14 @@ impl Init<'_> {
         }
         hooks.run(Stage::CreateContainer, &self.state("creating"))?;
         rootfs::enter(&root, plan.no_pivot)?;
+        fault::point("init: root entered");
         if plan.shared {
             rootfs::share(tree)?;
         }
         self.stdio(&root)?;
         rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::cover(&root, &plan.masked, &plan.read_only_paths)?;
+        fault::point("init: root covered");
         filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)
     }
 
@@ -169,6 +176,7 @@ impl Init<'_> {
         let prepare = || -> Result<()> {
             self.tell(&Message::Ready)?;
             self.wait_for_start()?;
+            fault::point("init: started");
             self.load_filter(filter::Moment::Hooks)?;
             self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
             sys::exec::close_on_exec_from(self.plan.kept_fds.saturating_add(3))
@@ -176,6 +184,7 @@ impl Init<'_> {
             self.load_filter(filter::Moment::Program)
         };
         prepare().map_err(|e| Failure::SetUp(e.to_string()))?;
+        fault::point("init: before execve");
         Err(Failure::Exec(program.execute()))
     }
 
