@@ -18,6 +18,7 @@ use rustix::process::DumpableBehavior;
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{HookState, Stage};
+use crate::mappings::groups_are_fixed;
 use crate::plan::{Plan, Stdio};
 use crate::protocol::{Channel, Failure, Message};
 use crate::{fault, rootfs, sys};
@@ -55,12 +56,14 @@ impl Init<'_> {
 
     /// Everything up to the point where the container counts as created.
     fn set_up(&self) -> Result<program::Program, Failure> {
-        let set_up = || -> Result<()> {
+        let set_up = || -> Result<bool> {
             self.detach_from_caller()?;
             self.enter_namespaces()?;
-            self.build_root()
+            // While there still is a /proc that can be believed.
+            let fixed_groups = groups_are_fixed();
+            self.build_root().map(|()| fixed_groups)
         };
-        set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
+        let fixed_groups = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
         let root = self.plan.root.tree.get();
         let root = root
@@ -68,7 +71,7 @@ impl Init<'_> {
             .map(appc_rooted::Root::from_fd)
             .map_err(|e| Failure::SetUp(e.to_string()))?;
         let home = user::home(&root, process);
-        user::become_user(&root, process).map_err(|e| Failure::SetUp(e.to_string()))?;
+        user::become_user(&root, process, fixed_groups).map_err(|e| Failure::SetUp(e.to_string()))?;
         fault::point("init: user changed");
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
         self.load_filter(filter::Moment::Ready).map_err(|e| Failure::SetUp(e.to_string()))?;

@@ -16,7 +16,11 @@ use crate::sys::credentials::{set_all_gids, set_all_uids, set_groups};
 const PASSWD_MAX: u64 = 1 << 20;
 
 /// Changes everything that `process` says about who and where it is. There is no way back.
-pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
+///
+/// With `fixed_groups` the user namespace does not allow to change supplementary groups, see [`groups_are_fixed`].
+///
+/// [`groups_are_fixed`]: crate::mappings::groups_are_fixed
+pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool) -> Result<()> {
     for (resource, limit) in &process.rlimits {
         setrlimit(*resource, *limit).context(|| format!("set the limit {resource:?}"))?;
     }
@@ -28,7 +32,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan) -> Result<()> {
     process.capabilities.limit().context(|| "limit the capabilities")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
-    if !process.fixed_groups {
+    if !fixed_groups || !process.groups.is_empty() {
         set_groups(&process.groups).context(|| "set additional groups")?;
     }
     set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;

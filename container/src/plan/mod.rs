@@ -34,7 +34,6 @@ pub(crate) use tree::HostTree;
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
-use crate::mappings::{Mappings, groups_are_fixed};
 use crate::namespaces::NamespacePlan;
 use crate::network::{self, NetDevice};
 
@@ -150,7 +149,6 @@ impl Plan {
         let namespaces = NamespacePlan::new(linux)?;
         let (mut process, mut warnings) = ProcessPlan::new(spec, process)?;
         namespaces.check_user(&process)?;
-        process.fixed_groups = groups_are_fixed() || namespaces.mappings().is_some_and(Mappings::fix_groups);
         process.listen_fds = setup.listen_fds;
         refuse::stdio(process.terminal, &setup.stdio)?;
         for (field, value) in [("hostname", spec.hostname()), ("domainname", spec.domainname())] {

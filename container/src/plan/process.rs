@@ -25,8 +25,6 @@ pub(crate) struct ProcessPlan {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) groups: Vec<u32>,
-    /// The user namespace does not allow to change supplementary groups (`/proc/PID/setgroups` says `deny`).
-    pub(crate) fixed_groups: bool,
     pub(crate) umask: u32,
     pub(crate) capabilities: CapabilityPlan,
     pub(crate) rlimits: Vec<(Resource, Rlimit)>,
@@ -69,7 +67,6 @@ impl ProcessPlan {
             uid: user.uid(),
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
-            fixed_groups: false,
             umask: user.umask().unwrap_or(0o022) & 0o777,
             capabilities,
             rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
