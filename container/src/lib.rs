@@ -28,6 +28,7 @@ pub mod rootfs;
 pub mod sandbox;
 pub mod seccomp;
 pub mod state;
+pub mod supervise;
 pub mod sys;
 
 pub use container::Created;

@@ -22,11 +22,12 @@ pub fn status(directory: &Directory, record: &Record) -> Result<Status> {
     if record.process()?.is_none() {
         return Ok(Status::Stopped);
     }
-    if directory.has_fifo() {
-        return Ok(Status::Created);
-    }
     let frozen = cgroup(record)?.is_some_and(|cgroup| cgroup.is_frozen().unwrap_or(false));
-    Ok(if frozen { Status::Paused } else { Status::Running })
+    Ok(match frozen {
+        true => Status::Paused,
+        false if directory.has_fifo() => Status::Created,
+        false => Status::Running,
+    })
 }
 
 /// Starts the program of a created container and runs its poststart hooks.
@@ -39,6 +40,9 @@ pub fn start(directory: &Directory) -> Result<()> {
         (Status::Created, Some(process)) => process,
         (Status::Stopped, _) | (_, None) => {
             return Err(Error::State("cannot start a container that has stopped".to_owned()));
+        }
+        (Status::Paused, _) => {
+            return Err(Error::State("cannot start a container in the paused state: resume it first".to_owned()));
         }
         _ => return Err(Error::State("cannot start an already running container".to_owned())),
     };
@@ -124,7 +128,7 @@ fn wait(process: &OwnedFd) -> Result<()> {
     }
 }
 
-fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
+pub(crate) fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     Ok(record.cgroup.as_ref().map(Cgroup::reopen).transpose()?)
 }
 

@@ -6,8 +6,8 @@
 //! processes enter through its [`Entry`].
 //!
 //! ```text
-//! v1      one directory per hierarchy that carries a limit, and devices; freezer to list and to kill
-//! hybrid  as v1, but the unified hierarchy lists and kills (and holds the controllers that v1 has not mounted)
+//! v1      one directory per hierarchy; freezer to list, to freeze and to kill
+//! hybrid  as v1, but the unified hierarchy does that (and holds the controllers that v1 has not mounted)
 //! v2      one directory
 //! ```
 //!

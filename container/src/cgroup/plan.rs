@@ -86,7 +86,7 @@ impl CgroupPlan {
             return Err(Error::invalid("linux.cgroupsPath", format!("{path:?} does not name a cgroup below the root")));
         }
         let mut planner = Planner { layout, inner, absolute: path.is_absolute(), groups: Vec::new() };
-        planner.join_trackers();
+        planner.join_all();
         planner.devices(resources)?;
         if let Some(resources) = resources {
             planner.controllers(resources)?;
@@ -104,18 +104,17 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    /// The hierarchies that list and kill, whatever the limits. The first group is the one that does.
-    fn join_trackers(&mut self) {
-        match (&self.layout.unified, self.layout.home("freezer"), self.layout.v1.first()) {
-            (Some(unified), ..) => self.group(unified, true),
-            (None, Some(Home::V1(freezer)), _) => self.group(freezer, false),
-            (None, _, Some(any)) => self.group(any, false),
-            (None, _, None) => unreachable!("a layout has a hierarchy"),
-        };
-        // Where systemd keeps this process in a cgroup of its own, a container left there would die with the service.
-        let systemd = self.layout.v1.iter().find(|h| h.controllers.iter().any(|c| c == "name=systemd"));
-        if let Some(systemd) = systemd.filter(|h| !h.own.as_os_str().is_empty()) {
-            self.group(systemd, false);
+    /// A directory in every hierarchy, whatever the limits: what reads usage finds a container by where its process is,
+    /// and would be shown the caller's in the others. The first group is the one that lists, freezes and kills.
+    fn join_all(&mut self) {
+        if let Some(unified) = &self.layout.unified {
+            self.group(unified, true);
+        }
+        if let (None, Some(Home::V1(freezer))) = (&self.layout.unified, self.layout.home("freezer")) {
+            self.group(freezer, false);
+        }
+        for hierarchy in &self.layout.v1 {
+            self.group(hierarchy, false);
         }
     }
 

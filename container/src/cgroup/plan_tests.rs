@@ -5,8 +5,8 @@ fn layout(version: Version) -> Layout {
     let dir = tempfile::tempdir().unwrap();
     let controllers = "cpuset cpu io memory hugetlb pids rdma";
     std::fs::write(dir.path().join("cgroup.controllers"), controllers).unwrap();
-    let v1 = "9:name=systemd:/s\n8:pids:/p\n7:blkio:/\n6:freezer:/\n5:devices:/\n4:memory:/m/own\n3:cpuset:/\n\
-              2:cpu,cpuacct:/\n1:hugetlb:/\n10:rdma:/\n11:net_cls,net_prio:/\n";
+    let v1 = "9:name=systemd:/s\n8:pids:/p\n7:blkio:/\n6:freezer:/\n5:devices:/\n4:memory:/m/own\n2:cpu,cpuacct:/\n\
+              3:cpuset:/\n1:hugetlb:/\n10:rdma:/\n11:net_cls,net_prio:/\n";
     let own = if version == Version::V1 { v1 } else { "0::/user/own\n" };
     Layout::from_own(dir.path(), own, |_, asked| asked == version).unwrap()
 }
@@ -81,8 +81,8 @@ fn every_resource_is_written_as_each_version_spells_it() {
                   "cpu": {"realtimeRuntime": 5, "realtimePeriod": 6}, "blockIO": {"leafWeight": 10}}"#;
     assert_eq!(
         writes(Version::V1, old),
-        "memory.kmem.tcp.limit_in_bytes=5; memory.swappiness=60; memory.oom_control=1; memory.use_hierarchy=1; \
-         cpu.rt_period_us=6; cpu.rt_runtime_us=5; blkio.leaf_weight=10"
+        "blkio.leaf_weight=10; memory.kmem.tcp.limit_in_bytes=5; memory.swappiness=60; memory.oom_control=1; \
+         memory.use_hierarchy=1; cpu.rt_period_us=6; cpu.rt_runtime_us=5"
     );
     let unified = r#"{"unified": {"memory.high": "5", "cgroup.max.depth": "3"}}"#;
     assert_eq!(writes(Version::V2, unified), "cgroup.max.depth=3; memory.high=5");
@@ -151,9 +151,10 @@ fn paths_are_confined() {
         let plan = plan(version, path, r#"{"memory": {"limit": 5}}"#).unwrap();
         plan.groups.into_iter().map(|g| g.path.to_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    // Freezer, systemd's, devices, memory.
-    assert_eq!(places(Version::V1, "/a/../../../b//./c"), ["b/c"; 4]);
-    assert_eq!(places(Version::V1, "../../../b"), ["b", "s/b", "b", "m/own/b"]);
+    // Freezer, then in the order of the list above.
+    assert_eq!(places(Version::V1, "/a/../../../b//./c"), ["b/c"; 11]);
+    let own = ["b", "s/b", "p/b", "b", "b", "m/own/b", "b", "b", "b", "b", "b"];
+    assert_eq!(places(Version::V1, "../../../b"), own);
     assert_eq!(places(Version::V2, "/../b"), ["b"]);
     // Beside our own cgroup: below it there can be no controllers while we are in it.
     assert_eq!(places(Version::V2, "b/../c"), ["user/c"]);
@@ -164,11 +165,12 @@ fn paths_are_confined() {
 }
 
 #[test]
-fn only_what_is_needed_is_joined() {
+fn every_hierarchy_is_joined_once() {
     let joined = |resources: &str| {
         let plan = plan(Version::V1, "/x", resources).unwrap();
         plan.groups.into_iter().map(|g| g.controllers.join(",")).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(joined("{}"), "freezer name=systemd devices");
-    assert_eq!(joined(r#"{"cpu": {"shares": 2}, "pids": {"limit": 0}}"#), "freezer name=systemd devices cpu,cpuacct");
+    let all = "freezer name=systemd pids blkio devices memory cpu,cpuacct cpuset hugetlb rdma net_cls,net_prio";
+    assert_eq!(joined("{}"), all);
+    assert_eq!(joined(r#"{"cpu": {"shares": 2}, "pids": {"limit": 7}}"#), all);
 }

@@ -5,6 +5,9 @@ mod delete;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -29,6 +32,9 @@ pub(crate) enum Command {
     Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
+    Pause(pause::Pause),
+    Ps(ps::Ps),
+    Resume(resume::Resume),
     Run(run::Run),
     Spec(spec::Spec),
     Start(start::Start),
@@ -44,6 +50,9 @@ impl Command {
             Command::Features(command) => command.run(),
             Command::Kill(command) => command.run(globals),
             Command::List(command) => command.run(globals),
+            Command::Pause(command) => command.run(globals),
+            Command::Ps(command) => command.run(globals),
+            Command::Resume(command) => command.run(globals),
             Command::Run(command) => command.run(globals, log),
             Command::Spec(command) => command.run(),
             Command::Start(command) => command.run(globals),
@@ -68,6 +77,9 @@ impl Command {
             Command::Features(_) => "features",
             Command::Kill(_) => "kill",
             Command::List(_) => "list",
+            Command::Pause(_) => "pause",
+            Command::Ps(_) => "ps",
+            Command::Resume(_) => "resume",
             Command::Run(_) => "run",
             Command::Spec(_) => "spec",
             Command::Start(_) => "start",
