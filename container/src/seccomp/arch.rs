@@ -22,7 +22,7 @@ pub(super) struct Architecture {
     /// Of the table.
     column: usize,
     /// What is added to the table's numbers.
-    base: u32,
+    pub(super) base: u32,
     /// Arguments are 64 bits wide.
     pub(super) wide: bool,
     pub(super) big_endian: bool,

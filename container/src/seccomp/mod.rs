@@ -151,4 +151,6 @@ impl Seccomp {
 }
 
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod tests;

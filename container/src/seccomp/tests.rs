@@ -23,17 +23,22 @@ fn filter(profile: Value) -> Filter {
     filter
 }
 
-/// What the kernel would do.
-fn verdict(filter: &Filter, arch: u32, number: u32, args: [u64; 6]) -> u32 {
+/// `struct seccomp_data`.
+pub(super) fn data(arch: u32, number: u32, args: [u64; 6]) -> [u8; 64] {
     let mut data = [0; 64];
     data[..4].copy_from_slice(&number.to_ne_bytes());
     data[4..8].copy_from_slice(&arch.to_ne_bytes());
     for (place, arg) in data[16..].chunks_mut(8).zip(args) {
         place.copy_from_slice(&arg.to_ne_bytes());
     }
+    data
+}
+
+/// What the kernel would do.
+pub(super) fn run(program: &[Instruction], data: &[u8; 64]) -> u32 {
     let (mut at, mut accumulator) = (0, 0);
     loop {
-        let Instruction { code, yes, no, value } = filter.program()[at];
+        let Instruction { code, yes, no, value } = program[at];
         at += 1;
         let jump = |condition| usize::from(if condition { yes } else { no });
         match code {
@@ -41,11 +46,16 @@ fn verdict(filter: &Filter, arch: u32, number: u32, args: [u64; 6]) -> u32 {
             0x54 => accumulator &= value,
             0x05 => at += value as usize,
             0x15 => at += jump(accumulator == value),
+            0x25 => at += jump(accumulator > value),
             0x35 => at += jump(accumulator >= value),
             0x06 => return value,
             other => panic!("instruction {other:#x}"),
         }
     }
+}
+
+fn verdict(filter: &Filter, arch: u32, number: u32, args: [u64; 6]) -> u32 {
+    run(filter.program(), &data(arch, number, args))
 }
 
 fn of(filter: &Filter, number: u32, args: &[u64]) -> u32 {
