@@ -15,6 +15,8 @@ pub mod error;
 pub mod fault;
 pub mod features;
 pub mod files;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hooks;
 mod init;
 pub mod manage;

@@ -173,6 +173,13 @@ fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
     })
 }
 
+/// Reads one packet; what is read would be sent with the same tag. For fuzzing.
+pub(crate) fn check(tag: u8, text: &[u8], fd: Option<OwnedFd>) {
+    if let Ok(message) = decode(tag, text, fd) {
+        assert_eq!(encode(&message).0, tag);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,4 @@
+//! See `appc_container::fuzzing::process`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|text: &[u8]| appc_container::fuzzing::process(text));
