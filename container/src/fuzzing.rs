@@ -14,8 +14,11 @@ use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::{config, protocol};
 
+/// Takes any text, and panics when what must hold does not.
+pub type Target = fn(&[u8]);
+
 /// The name of each target, and what it runs.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("config", config),
     ("process", process),
     ("resources", resources),
@@ -56,10 +59,9 @@ pub fn resources(text: &[u8]) {
     let (Some(path), Some(text)) = (parts.next(), parts.next()) else { return };
     let Ok(resources) = serde_json::from_slice::<LinuxResources>(text) else { return };
     let (Some(layout), Ok(path)) = (layout(), std::str::from_utf8(path)) else { return };
-    if let Ok(plan) = CgroupPlan::new(layout, Path::new(path), Some(&resources)) {
-        if let Ok(cgroup) = Cgroup::reopen(&plan.saved()) {
-            below_its_hierarchy(&cgroup);
-        }
+    let planned = CgroupPlan::new(layout, Path::new(path), Some(&resources));
+    if let Ok(Ok(cgroup)) = planned.map(|plan| Cgroup::reopen(&plan.saved())) {
+        below_its_hierarchy(&cgroup);
     }
 }
 
