@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use oci_spec::runtime::LinuxNamespaceType;
 
@@ -132,6 +133,15 @@ impl Created {
             Ok(()) => Ok(self.process),
             Err(e) => Err(self.give_up(e)),
         }
+    }
+
+    /// Sends a descriptor of the first process to whoever listens on the unix socket `path`.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub fn send_pidfd(&self, path: &Path) -> Result<()> {
+        let sent = console::send_fd(path, self.process.pidfd(), "standard");
+        sent.context(|| format!("send the process's descriptor to {}", path.display()))
     }
 
     /// Completes the record of [`Plan::record`] with the process.

@@ -23,6 +23,7 @@ pub mod manage;
 mod mappings;
 mod namespaces;
 mod network;
+pub mod notify;
 pub mod plan;
 mod process;
 mod protocol;

@@ -3,6 +3,7 @@
 //! ```text
 //! <root>/<id>/              mode 0711; its making is what claims the name
 //!     state.json            written under a temporary name and renamed; before the cgroup is made, and again with the pid
+//!     notify/notify.sock    where the container says that it is ready, when somebody wants to know
 //!     exec.fifo             while the container is created and not started: init waits at it
 //! ```
 //! A directory without `state.json` is what a command left that was killed in its first moments; `delete --force` removes

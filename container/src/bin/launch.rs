@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use appc_container::cgroup::Layout;
 use appc_container::files::read_regular;
 use appc_container::state::{Directory, Record, check_id, replace_file};
-use appc_container::{Created, Error, Plan, Setup, Stdio};
+use appc_container::{Created, Error, Plan, Setup, Stdio, notify};
 use clap::Args;
 use oci_spec::runtime::Spec;
 
@@ -25,6 +25,9 @@ pub(crate) struct Launch {
     /// Unix socket that is sent the container's terminal
     #[arg(long, value_name = "SOCKET")]
     pub(crate) console_socket: Option<PathBuf>,
+    /// Unix socket that is sent a pidfd of the container's first process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// File to write the number of the container's first process to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -34,7 +37,7 @@ pub(crate) struct Launch {
     /// Keep the caller's session keyring
     #[arg(long)]
     no_new_keyring: bool,
-    /// How many descriptors from 3 on the process inherits
+    /// How many descriptors from 3 on the process inherits, after those of LISTEN_FDS
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
 }
@@ -57,6 +60,7 @@ impl Launch {
         let mut setup = Setup::new(&self.id, bundle);
         setup.stdio = stdio;
         setup.preserve_fds = self.preserve_fds;
+        setup.listen_fds = listen_fds();
         setup.rootless_cgroups = globals.rootless_cgroups();
         setup.cgroups = match Layout::detect(Path::new("/sys/fs/cgroup")) {
             Err(_) if setup.rootless_cgroups => None,
@@ -81,6 +85,9 @@ impl Launch {
         if fifo {
             plan.wait_at_fifo(directory.make_fifo()?);
         }
+        if notify::host_socket().is_some() {
+            plan.show_notify_socket(directory.path())?;
+        }
         let record = plan.record();
         directory.save(&record)?;
         Ok(record)
@@ -96,6 +103,7 @@ impl Launch {
             Some(path) => replace_file(path, created.pid().to_string().as_bytes()),
             None => Ok(()),
         });
+        let saved = saved.and_then(|()| self.pidfd_socket.as_ref().map_or(Ok(()), |path| created.send_pidfd(path)));
         match saved {
             Ok(()) => Ok(Launched { created, directory }),
             Err(e) => {
@@ -123,14 +131,21 @@ impl Launch {
 
     /// Before anything is opened, which would take the place of what is missing.
     pub(crate) fn check_preserved(&self) -> Result<(), Error> {
-        for n in 0..self.preserve_fds {
-            if std::fs::symlink_metadata(format!("/proc/self/fd/{}", 3 + n)).is_err() {
-                let all = self.preserve_fds;
-                return Err(wrong(format!("unable to stat preserved-fd {} (of {all})", 3 + n)));
+        let (listen, all) = (listen_fds(), self.preserve_fds);
+        for n in 0..listen.saturating_add(all) {
+            if std::fs::symlink_metadata(format!("/proc/self/fd/{}", u64::from(n) + 3)).is_err() {
+                let what = if n < listen { "LISTEN_FDS" } else { "preserved-fd" };
+                return Err(wrong(format!("unable to stat {what} {} (of {all})", u64::from(n) + 3)));
             }
         }
         Ok(())
     }
+}
+
+/// How many sockets our caller has opened for this process to listen on: sd_listen_fds(3).
+fn listen_fds() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
 /// No configuration is longer; what is would fill the memory. In MiB.

@@ -4,6 +4,8 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use appc_container::console::Relay;
+use appc_container::notify::{self, Proxy};
+use appc_container::state::Directory;
 use appc_container::sys::signal::SignalFd;
 use appc_container::{Error, Process, exit_code};
 use clap::Args;
@@ -38,17 +40,16 @@ impl Run {
             true => None,
             false => Some(SignalFd::all_except(&[libc::SIGCHLD, libc::SIGURG]).map_err(|e| wrong(e.to_string()))?),
         };
-        let Launched { created, directory } = self.launch.launch(globals, log, self.detach, false)?;
-        let mut process = match created.start() {
-            Ok(process) => process,
-            Err(e) => {
-                // The first error is the one to tell.
-                let _not_removed = directory.remove();
-                return Err(e);
+        let launched = self.launch.launch(globals, log, self.detach, false)?;
+        let (mut process, directory, proxy) = start(launched)?;
+        let Some(signals) = signals else {
+            // It runs: whether that could be told is no reason to fail.
+            if let Some(Err(e)) = proxy.map(|proxy| proxy.wait(process.pid, process.pidfd())) {
+                log.say(&e.to_string());
             }
+            return Ok(ExitCode::SUCCESS);
         };
-        let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
-        let relayed = attend(&mut process, &signals);
+        let relayed = attend(&mut process, &signals, proxy, log);
         let status = process.wait()?;
         let killed = process.oom_kills() > 0;
         if killed {
@@ -73,8 +74,29 @@ impl Run {
     }
 }
 
-/// Passes signals and terminal bytes until the process has ended.
-fn attend(process: &mut Process, signals: &SignalFd) -> Result<(), Error> {
+/// Starts the program; when that fails nothing is left.
+fn start(launched: Launched) -> Result<(Process, Directory, Option<Proxy>), Error> {
+    let Launched { created, directory } = launched;
+    let bound = notify::host_socket().map(|host| Proxy::bind(directory.path(), host)).transpose();
+    let started = match bound {
+        Ok(proxy) => created.start().map(|process| (process, proxy.flatten())),
+        Err(e) => {
+            // The first error is the one to tell, here and below.
+            let _not_undone = created.detach().destroy();
+            Err(e)
+        }
+    };
+    match started {
+        Ok((process, proxy)) => Ok((process, directory, proxy)),
+        Err(e) => {
+            let _not_removed = directory.remove();
+            Err(e)
+        }
+    }
+}
+
+/// Passes signals, terminal bytes and word of readiness until the process has ended.
+fn attend(process: &mut Process, signals: &SignalFd, mut proxy: Option<Proxy>, log: &Log) -> Result<(), Error> {
     let failed = |e: std::io::Error| wrong(format!("terminal: {e}"));
     let mut relay = process.take_console().map(Relay::new).transpose().map_err(failed)?;
     loop {
@@ -82,6 +104,7 @@ fn attend(process: &mut Process, signals: &SignalFd) -> Result<(), Error> {
         let pidfd = process.pidfd();
         fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
         fds.extend(relay.iter().flat_map(Relay::interests));
+        fds.extend(proxy.iter().map(|proxy| PollFd::new(proxy, PollFlags::IN)));
         rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(|e| failed(e.into()))?;
         let ended = !fds[1].revents().is_empty();
         drop(fds);
@@ -90,6 +113,15 @@ fn attend(process: &mut Process, signals: &SignalFd) -> Result<(), Error> {
                 Some(relay) if received.signal == libc::SIGWINCH => relay.resize().map_err(failed)?,
                 // It may just have ended.
                 _ => drop(process.kill(received.signal)),
+            }
+        }
+        // The service's process is this one, as it lives exactly as long.
+        match proxy.as_ref().map(|proxy| proxy.advance(std::process::id().cast_signed())) {
+            None | Some(Ok(None)) => {}
+            Some(Ok(Some(_noted))) => proxy = None,
+            Some(Err(e)) => {
+                log.say(&e.to_string());
+                proxy = None;
             }
         }
         if ended {

@@ -1,9 +1,11 @@
 //! `rkt-oci start`
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
+use appc_container::manage;
+use appc_container::notify::{self, Proxy};
 use appc_container::state::Directory;
-use appc_container::{Error, manage};
 use clap::Args;
 
 use super::{Outcome, wrong};
@@ -20,7 +22,12 @@ pub(crate) struct Start {
 impl Start {
     pub(crate) fn run(&self, globals: &Globals) -> Outcome {
         let directory = Directory::open(&globals.containers().map_err(wrong)?, &self.id)?;
-        let started: Result<(), Error> = manage::start(&directory);
-        started.map(|()| ExitCode::SUCCESS)
+        let proxy = notify::host_socket().map(|host| Proxy::bind(directory.path(), host)).transpose()?.flatten();
+        manage::start(&directory)?;
+        let record = directory.load()?;
+        if let (Some(proxy), Some(process)) = (proxy, record.process()?) {
+            proxy.wait(record.pid, process.as_fd())?;
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
