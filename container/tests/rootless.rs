@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use common::Bundle;
 use serde_json::{Value, json};
-use support::{Cmd, HostState, needs, programs};
+use support::{Cmd, HostState, Terminal, needs, programs};
 
 /// Users with many accounts' worth of ids, made up for one mount namespace.
 const SUBUID: &str = "nobody:300000:65536\n";
@@ -255,4 +255,37 @@ fn root_of_somebodys_user_namespace_starts_containers() {
     outcome.prints(&["0\n", "0      65534          1\n"]);
     outcome.says(&["No space left on device"]);
     user.nothing_left();
+}
+
+#[test]
+fn a_user_has_a_terminal() {
+    needs!(root, "busybox", "setpriv");
+    let mut user = User::rootless("tty; ls -l /dev/console; echo ready; read line; echo \"got $line\"");
+    user.bundle.config["process"]["terminal"] = json!(true);
+    let mut terminal = Terminal::start(&user.run());
+    terminal.expect("/dev/pts/0");
+    terminal.expect("ready");
+    terminal.send("words\n");
+    terminal.expect("got words");
+    assert_eq!(terminal.wait().code(), 0);
+    user.nothing_left();
+}
+
+/// What the host has forbidden on a mount stays forbidden, and other options can be set all the same.
+#[test]
+fn locked_flags_stay() {
+    needs!(root, "busybox", "setpriv", "unshare");
+    for (options, word) in [("rbind,rw", None), ("rbind,suid", None), ("rbind,nosymfollow", Some("nosymfollow"))] {
+        let mut user = User::rootless("grep ' /tmp ' /proc/self/mountinfo");
+        let locked = user.bundle.scratch.work().join("locked");
+        fs::create_dir(&locked).unwrap();
+        let options: Vec<&str> = options.split(',').collect();
+        user.bundle.mount(json!({"destination": "/tmp", "source": locked, "options": options}));
+        let script = "mount -t tmpfs -o nosuid,nodev,noexec,ro tmpfs locked && exec \"$@\"";
+        let outcome = user.run().under("unshare", ["--mount", "sh", "-c", script, "sh"]).run();
+        match word {
+            Some(word) => outcome.prints(&["ro,nosuid,nodev,noexec,relatime", word]),
+            None => outcome.says(&["cannot clear locked flags: operation not permitted"]),
+        }
+    }
 }
