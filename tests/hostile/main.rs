@@ -13,6 +13,7 @@ mod cgroups;
 mod consoles;
 mod descriptors;
 mod devices;
+mod filters;
 mod hooks;
 mod labels;
 mod logs;

@@ -111,7 +111,6 @@ fn item_24_cgroups_are_not_writable_in_a_user_namespace() {
 }
 
 #[test]
-#[ignore = "waits for its part of the runtime"]
 fn item_24_clocks_that_run_backwards() {
     needs!(root, "busybox");
     if !fs::exists("/proc/self/ns/time").unwrap() {
