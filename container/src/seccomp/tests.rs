@@ -298,3 +298,17 @@ fn flags_are_the_kernels() {
     assert_eq!(supported_flags(), KNOWN_FLAGS, "of this kernel");
     assert!(ARCHITECTURES.is_sorted() && OPERATORS.is_sorted() && ACTIONS.is_sorted());
 }
+
+/// What engines give an ordinary container: hundreds of names, a few conditions.
+fn engines_default() -> LinuxSeccomp {
+    serde_json::from_str(include_str!("../../tests/seccomp/docker.json")).unwrap()
+}
+
+#[test]
+fn the_default_of_engines_is_a_short_program() {
+    let filter = Filter::compile(&engines_default()).unwrap();
+    assert!(is_valid(filter.program()));
+    let length = filter.program().len();
+    // libseccomp makes more than a thousand of it: one for each call.
+    assert!(length < 450, "{length}");
+}
