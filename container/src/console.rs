@@ -170,6 +170,15 @@ pub(crate) fn send(path: &Path, master: OwnedFd) -> Result<()> {
     send_fd(path, master.as_fd(), "/dev/ptmx").context(|| format!("send the terminal to {}", path.display()))
 }
 
+/// Sends a pidfd to whoever listens on the unix socket `path`, with a word that tells whose it is: `standard` for a
+/// container's first process, `setns` for one that joined.
+///
+/// # Errors
+/// When nobody listens.
+pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>, whose: &str) -> Result<()> {
+    send_fd(path, pidfd, whose).context(|| format!("send the pidfd to {}", path.display()))
+}
+
 /// Sends a descriptor and its name to whoever listens on the unix socket `path`.
 pub(crate) fn send_fd(path: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;

@@ -89,6 +89,7 @@ impl Plan {
             annotations: self.annotations.clone(),
             cgroup: self.cgroup.as_ref().map(CgroupPlan::saved),
             own_pid_namespace: self.namespaces.has(LinuxNamespaceType::Pid),
+            session_keyring: self.session_keyring,
             hooks: self.hooks.clone(),
         }
     }
@@ -212,7 +213,7 @@ impl Created {
         match self.channel.receive().context(|| "listen to init")? {
             // The channel closes with the execve; that init died instead shows when it is waited for.
             None => {}
-            Some(Message::Failed(failure)) => return Err(failed(failure)),
+            Some(Message::Failed(failure)) => return Err(failure.into()),
             Some(other) => return Err(Error::Other(format!("init says {other:?} out of turn"))),
         }
         let state = self.plan.state("running", Some(self.process.pid));
@@ -232,7 +233,7 @@ impl Created {
 
     fn listen(&mut self) -> Result<Message> {
         match self.channel.receive().context(|| "listen to init")? {
-            Some(Message::Failed(failure)) => Err(failed(failure)),
+            Some(Message::Failed(failure)) => Err(failure.into()),
             Some(message) => Ok(message),
             None if self.process.oom_kills() > 0 => Err(Error::OutOfMemory),
             None => {
@@ -250,9 +251,11 @@ impl Created {
     }
 }
 
-fn failed(failure: Failure) -> Error {
-    match failure {
-        Failure::SetUp(why) => Error::Init(why),
-        Failure::Exec(why) => Error::Exec(why),
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        match failure {
+            Failure::SetUp(why) => Error::Init(why),
+            Failure::Exec(why) => Error::Exec(why),
+        }
     }
 }

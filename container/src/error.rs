@@ -65,6 +65,10 @@ impl Error {
     pub(crate) fn refused(field: impl Display, rule: impl Display) -> Error {
         Error::Refused { field: field.to_string(), rule: rule.to_string() }
     }
+
+    pub(crate) fn stopped() -> Error {
+        Error::State("cannot exec in a stopped container".to_owned())
+    }
 }
 
 /// Adds the operation to an error of the kernel.

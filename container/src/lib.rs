@@ -12,6 +12,7 @@ pub mod config;
 pub mod console;
 mod container;
 pub mod error;
+pub mod exec;
 pub mod fault;
 pub mod features;
 pub mod files;
@@ -36,6 +37,7 @@ pub mod sys;
 
 pub use container::Created;
 pub use error::{Error, Result};
+pub use exec::{ExecPlan, ExecSetup};
 pub use plan::{Plan, RootSource, Setup, Stdio};
 pub use process::{Process, exit_code};
 pub use rootfs::overlay::{overlay, overlay_read_only, overlay_volatile};

@@ -48,7 +48,7 @@ pub fn start(directory: &Directory) -> Result<()> {
     };
     directory.release(&process)?;
     fault::point("started");
-    let hooked = record.hooks.run(Stage::Poststart, &state(&record, "running"));
+    let hooked = record.hooks.run(Stage::Poststart, &record.state("running"));
     hooked.inspect_err(|_| {
         // The first error is the one to tell.
         let _not_killed = kill_everything(&record, &process);
@@ -101,7 +101,7 @@ pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
     }
     directory.remove()?;
     fault::point("directory removed");
-    Ok(record.hooks.run_all(Stage::Poststop, &state(&record, "stopped")))
+    Ok(record.hooks.run_all(Stage::Poststop, &record.state("stopped")))
 }
 
 fn kill_everything(record: &Record, process: &OwnedFd) -> Result<()> {
@@ -132,13 +132,16 @@ pub(crate) fn cgroup(record: &Record) -> Result<Option<Cgroup>> {
     Ok(record.cgroup.as_ref().map(Cgroup::reopen).transpose()?)
 }
 
-fn state<'a>(record: &'a Record, status: &'a str) -> HookState<'a> {
-    HookState {
-        oci_version: &record.oci_version,
-        id: &record.id,
-        status,
-        pid: Some(record.pid).filter(|_| status == "running"),
-        bundle: &record.bundle,
-        annotations: record.annotations.as_ref(),
+impl Record {
+    /// What hooks and agents are told.
+    pub(crate) fn state<'a>(&'a self, status: &'a str) -> HookState<'a> {
+        HookState {
+            oci_version: &self.oci_version,
+            id: &self.id,
+            status,
+            pid: Some(self.pid).filter(|_| status == "running"),
+            bundle: &self.bundle,
+            annotations: self.annotations.as_ref(),
+        }
     }
 }

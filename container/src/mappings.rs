@@ -125,9 +125,10 @@ impl Mappings {
     }
 }
 
-/// Whether the user namespace of this process, and with it every one below, leaves supplementary groups as they are.
-pub(crate) fn groups_are_fixed() -> bool {
-    std::fs::read("/proc/self/setgroups").is_ok_and(|text| text.starts_with(b"deny"))
+/// Whether the user namespace of a process, and with it every one below, leaves supplementary groups as they are.
+/// The process is a name in `/proc`.
+pub(crate) fn groups_are_fixed(process: &str) -> bool {
+    std::fs::read(Path::new("/proc").join(process).join("setgroups")).is_ok_and(|text| text.starts_with(b"deny"))
 }
 
 fn ranges(mappings: &[LinuxIdMapping], field: &str) -> Result<Vec<Range>> {

@@ -1,4 +1,4 @@
-//! A container's first process, as its parent has it: from its start to nothing left.
+//! A process of a container as its parent has it: from its start to nothing left.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::sys::clone::Cloned;
 use crate::sys::signal;
 
-/// The first process of a container, a child of this process.
+/// The first process of a container, or one that joined it: a child of this process.
 #[derive(Debug)]
 pub struct Process {
     /// Its number on the host.
@@ -25,7 +25,7 @@ pub struct Process {
     console: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
     memory_limit: Option<i64>,
-    poststop: Poststop,
+    poststop: Option<Poststop>,
     status: Option<ExitStatus>,
 }
 
@@ -47,15 +47,20 @@ impl Process {
             console: None,
             cgroup,
             memory_limit: plan.memory_limit,
-            poststop: Poststop {
+            poststop: Some(Poststop {
                 hooks: plan.hooks.clone(),
                 version: plan.version.clone(),
                 id: plan.id.clone(),
                 bundle: plan.bundle.clone(),
                 annotations: plan.annotations.clone(),
-            },
+            }),
             status: None,
         }
+    }
+
+    /// A process that joined a container and has nothing of its own to remove.
+    pub(crate) fn joined(pid: i32, pidfd: OwnedFd) -> Process {
+        Process { pid, pidfd, console: None, cgroup: None, memory_limit: None, poststop: None, status: None }
     }
 
     /// Becomes readable when the process has ended.
@@ -145,7 +150,7 @@ impl Process {
             cgroup.destroy()?;
         }
         self.wait()?;
-        Ok(self.poststop.run())
+        Ok(self.poststop.as_ref().map(Poststop::run).unwrap_or_default())
     }
 }
 

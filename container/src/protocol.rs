@@ -21,10 +21,13 @@
 //!    │ ◀─────────────────────── end of channel │ the socket closes on exec
 //! ```
 //!
+//! A process that joins a running container sends `Joined`, perhaps `Console`, and closes the channel by its execve.
+//!
 //! In place of any of its messages init may send `Failed` with the sentence to print, and ends. The channel is a pair
 //! of `SOCK_SEQPACKET` sockets: a message is one packet, a tag byte and a text. The root file system's content has no
 //! part in it: init is our own code until its execve.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,6 +59,8 @@ pub(crate) enum Message {
     Start,
     /// Init: the end, and why.
     Failed(Failure),
+    /// The helper of an exec: the process that joined, by the host's number and by a pidfd.
+    Joined(i32, OwnedFd),
 }
 
 /// Why init gave up.
@@ -95,7 +100,7 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let fds = match message {
-            Message::Console(fd) | Message::SeccompListener(fd) => vec![fd.as_fd()],
+            Message::Console(fd) | Message::SeccompListener(fd) | Message::Joined(_, fd) => vec![fd.as_fd()],
             _ => vec![],
         };
         if !fds.is_empty() {
@@ -143,17 +148,18 @@ impl AsFd for Channel {
     }
 }
 
-fn encode(message: &Message) -> (u8, &str) {
+fn encode(message: &Message) -> (u8, Cow<'_, str>) {
     match message {
-        Message::Mapped => (1, ""),
-        Message::RootReady => (2, ""),
-        Message::HooksDone => (3, ""),
-        Message::Console(_) => (4, ""),
-        Message::Ready => (5, ""),
-        Message::Start => (6, ""),
-        Message::Failed(Failure::SetUp(why)) => (7, why),
-        Message::Failed(Failure::Exec(why)) => (8, why),
-        Message::SeccompListener(_) => (9, ""),
+        Message::Mapped => (1, "".into()),
+        Message::RootReady => (2, "".into()),
+        Message::HooksDone => (3, "".into()),
+        Message::Console(_) => (4, "".into()),
+        Message::Ready => (5, "".into()),
+        Message::Start => (6, "".into()),
+        Message::Failed(Failure::SetUp(why)) => (7, why.into()),
+        Message::Failed(Failure::Exec(why)) => (8, why.into()),
+        Message::SeccompListener(_) => (9, "".into()),
+        Message::Joined(pid, _) => (10, pid.to_string().into()),
     }
 }
 
@@ -169,6 +175,7 @@ fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
         (7, None) => Message::Failed(Failure::SetUp(text())),
         (8, None) => Message::Failed(Failure::Exec(text())),
         (9, Some(fd)) => Message::SeccompListener(fd),
+        (10, Some(fd)) => Message::Joined(text().parse().map_err(io::Error::other)?, fd),
         (tag, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown message {tag}"))),
     })
 }
@@ -201,6 +208,9 @@ mod tests {
         let pipe = rustix::pipe::pipe().unwrap().0;
         one.send(&Message::SeccompListener(pipe)).unwrap();
         assert!(matches!(other.receive().unwrap(), Some(Message::SeccompListener(_))));
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        one.send(&Message::Joined(77, pipe)).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::Joined(77, _))));
         drop(one);
         assert!(other.receive().unwrap().is_none());
     }
@@ -211,5 +221,7 @@ mod tests {
         assert!(decode(4, b"", None).is_err());
         assert!(decode(9, b"", None).is_err());
         assert!(decode(200, b"x", None).is_err());
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        assert!(decode(10, b"x", Some(pipe)).is_err());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <root>/<id>/              mode 0711; its making is what claims the name
+//!     config.json           the configuration as it was read: what `exec` goes by
 //!     state.json            written under a temporary name and renamed; before the cgroup is made, and again with the pid
 //!     notify/notify.sock    where the container says that it is ready, when somebody wants to know
 //!     exec.fifo             while the container is created and not started: init waits at it
@@ -31,6 +32,7 @@ const FIFO: &str = "exec.fifo";
 const STATE: &str = "state.json";
 /// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
 const STATE_MAX: u64 = 32;
+const CONFIG: &str = "config.json";
 /// The longest name a directory can have.
 const ID_MAX: usize = 255;
 
@@ -58,6 +60,9 @@ pub struct Record {
     pub cgroup: Option<SavedCgroup>,
     /// Whether the end of the first process is the end of all others.
     pub own_pid_namespace: bool,
+    /// Whether its processes share a session keyring of the container.
+    #[serde(default)]
+    pub session_keyring: bool,
     /// The hooks still to run.
     pub hooks: Hooks,
 }
@@ -170,6 +175,24 @@ impl Directory {
     pub fn save(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::Other(format!("write state: {e}")))?;
         replace_file(&self.path.join(STATE), &text)
+    }
+
+    /// Keeps the text of the configuration.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn save_config(&self, text: &[u8]) -> Result<()> {
+        let path = self.path.join(CONFIG);
+        std::fs::write(&path, text).context(|| format!("write {}", path.display()))
+    }
+
+    /// The text of the configuration that the container was made from.
+    ///
+    /// # Errors
+    /// When it is not there any more.
+    pub fn config(&self) -> Result<Vec<u8>> {
+        let path = self.path.join(CONFIG);
+        std::fs::read(&path).context(|| format!("read {}", path.display()))
     }
 
     /// Makes the fifo and opens the directory for init, which waits at it.

@@ -11,6 +11,7 @@ use oci_spec::runtime::Spec;
 
 use crate::commands::wrong;
 use crate::globals::Globals;
+use crate::inherited::check_inherited;
 use crate::log::Log;
 
 /// Arguments of `create` and `run`.
@@ -55,7 +56,7 @@ impl Launch {
         check_id(&self.id)?;
         let bundle = std::fs::canonicalize(&self.bundle)
             .map_err(|e| wrong(format!("--bundle {}: {e}", self.bundle.display())))?;
-        let spec = load(&bundle.join("config.json"))?;
+        let (spec, text) = load(&bundle.join("config.json"))?;
         let stdio = self.stdio(&spec, detach)?;
         let mut setup = Setup::new(&self.id, bundle);
         setup.stdio = stdio;
@@ -74,14 +75,15 @@ impl Launch {
         }
         globals.make_users_root().map_err(wrong)?;
         let directory = Directory::create(&root, &self.id)?;
-        match self.make(&mut plan, &directory, fifo) {
+        match self.make(&mut plan, &directory, &text, fifo) {
             Ok(mut record) => self.create(plan, directory, &mut record),
             Err(e) => Err(undo(directory, e)),
         }
     }
 
     /// The directory's content, so that whatever happens next can be undone by name.
-    fn make(&self, plan: &mut Plan, directory: &Directory, fifo: bool) -> Result<Record, Error> {
+    fn make(&self, plan: &mut Plan, directory: &Directory, config: &[u8], fifo: bool) -> Result<Record, Error> {
+        directory.save_config(config)?;
         if fifo {
             plan.wait_at_fifo(directory.make_fifo()?);
         }
@@ -129,16 +131,9 @@ impl Launch {
         }
     }
 
-    /// Before anything is opened, which would take the place of what is missing.
+    /// See [`check_inherited`].
     pub(crate) fn check_preserved(&self) -> Result<(), Error> {
-        let (listen, all) = (listen_fds(), self.preserve_fds);
-        for n in 0..listen.saturating_add(all) {
-            if std::fs::symlink_metadata(format!("/proc/self/fd/{}", u64::from(n) + 3)).is_err() {
-                let what = if n < listen { "LISTEN_FDS" } else { "preserved-fd" };
-                return Err(wrong(format!("unable to stat {what} {} (of {all})", u64::from(n) + 3)));
-            }
-        }
-        Ok(())
+        check_inherited(listen_fds(), self.preserve_fds)
     }
 }
 
@@ -149,16 +144,17 @@ fn listen_fds() -> u32 {
 }
 
 /// No configuration is longer; what is would fill the memory. In MiB.
-const CONFIG_MAX: u64 = 16;
+pub(crate) const CONFIG_MAX: u64 = 16;
 
-fn load(path: &Path) -> Result<Spec, Error> {
+fn load(path: &Path) -> Result<(Spec, Vec<u8>), Error> {
     let text = read_regular(path, CONFIG_MAX).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             wrong(format!("JSON specification file {} not found: make one with `rkt-oci spec`", path.display()))
         }
         _ => wrong(format!("read {}: {e}", path.display())),
     })?;
-    appc_container::config::read_spec(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))
+    let spec = appc_container::config::read_spec(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+    Ok((spec, text))
 }
 
 fn undo(directory: Directory, why: Error) -> Error {

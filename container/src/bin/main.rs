@@ -1,7 +1,9 @@
 //! `rkt-oci`: runs OCI bundles, with the command line of runc.
 
+mod attend;
 mod commands;
 mod globals;
+mod inherited;
 mod launch;
 mod log;
 
@@ -63,7 +65,7 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(e) => {
             log.error(&format!("rkt-oci {} failed: {e}", arguments.command.name()));
-            ExitCode::FAILURE
+            arguments.command.failure()
         }
     }
 }

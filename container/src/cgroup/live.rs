@@ -52,16 +52,16 @@ impl Place {
 /// What a later process needs to find the cgroup again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Saved {
-    places: Vec<SavedPlace>,
+    pub(super) places: Vec<SavedPlace>,
     #[serde(default)]
     earlier_kills: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct SavedPlace {
-    controllers: Vec<String>,
+pub(super) struct SavedPlace {
+    pub(super) controllers: Vec<String>,
     mount: PathBuf,
-    path: PathBuf,
+    pub(super) path: PathBuf,
 }
 
 impl CgroupPlan {

@@ -22,6 +22,7 @@ mod events;
 mod layout;
 mod live;
 mod plan;
+mod sub;
 mod tree;
 mod v1;
 mod v2;

@@ -8,13 +8,11 @@ use crate::sys::scheduling;
 const PROCESSORS_MAX: usize = 8192;
 
 /// Before the process is in its cgroup, for processes that join a container.
-#[allow(dead_code, reason = "nothing joins containers yet")]
 pub(crate) fn apply_initial_affinity(attributes: &Attributes) -> Result<()> {
     set_affinity(&attributes.affinity.initial, "initial")
 }
 
 /// Once it is in its cgroup, for processes that join a container.
-#[allow(dead_code, reason = "nothing joins containers yet")]
 pub(crate) fn apply_final_affinity(attributes: &Attributes) -> Result<()> {
     if attributes.affinity.last.is_empty() {
         reset_affinity();

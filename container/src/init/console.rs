@@ -1,4 +1,4 @@
-//! A terminal of the container's own devpts, shown as `/dev/console`.
+//! A terminal of the container's own devpts.
 
 use std::os::fd::OwnedFd;
 
@@ -19,7 +19,7 @@ pub(super) struct Terminal {
     pub(super) slave: OwnedFd,
 }
 
-/// Opens a terminal and mounts it on `/dev/console`.
+/// Opens a terminal of the size and for the user that the process wants.
 pub(super) fn open(root: &Root, process: &ProcessPlan) -> Result<Terminal> {
     let master = open_ptmx(root)?;
     unlockpt(&master).context(|| "unlock the terminal")?;
@@ -36,7 +36,6 @@ pub(super) fn open(root: &Root, process: &ProcessPlan) -> Result<Terminal> {
         let uid = rustix::fs::Uid::from_raw(process.uid);
         rustix::fs::fchown(&slave, Some(uid), None).context(|| "give the terminal to the user")?;
     }
-    mount_console(root, &slave)?;
     Ok(Terminal { master, slave })
 }
 
@@ -58,7 +57,8 @@ fn open_ptmx(root: &Root) -> Result<OwnedFd> {
     rustix::fs::openat(&pts, "ptmx", flags, Mode::empty()).context(|| "open /dev/pts/ptmx")
 }
 
-fn mount_console(root: &Root, slave: &OwnedFd) -> Result<()> {
+/// Shows it as `/dev/console`.
+pub(super) fn mount(root: &Root, slave: &OwnedFd) -> Result<()> {
     let target = rootfs::placeholder(root, "/dev/console".as_ref()).context(|| "make /dev/console")?;
     let kind = FileType::from_raw_mode(fstat(&target).context(|| "look at /dev/console")?.st_mode);
     if !matches!(kind, FileType::RegularFile | FileType::CharacterDevice) {

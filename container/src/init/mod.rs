@@ -6,10 +6,11 @@
 mod attributes;
 mod console;
 mod filter;
+pub(crate) mod join;
 mod program;
 mod user;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{Mode, OFlags};
@@ -44,14 +45,7 @@ impl Init<'_> {
             },
             Err(failure) => failure,
         };
-        let text = match &failure {
-            Failure::SetUp(text) | Failure::Exec(text) => text.clone(),
-        };
-        if self.channel.send(&Message::Failed(failure)).is_err() {
-            // Nobody has waited, as after `create`: what the container's output goes to is all that is left.
-            let _nobody = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
-        }
-        1
+        give_up(&self.channel, failure)
     }
 
     /// Everything up to the point where the container counts as created.
@@ -60,7 +54,7 @@ impl Init<'_> {
             self.detach_from_caller()?;
             self.enter_namespaces()?;
             // While there still is a /proc that can be believed.
-            let fixed_groups = groups_are_fixed();
+            let fixed_groups = groups_are_fixed("self");
             self.build_root().map(|()| fixed_groups)
         };
         let fixed_groups = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
@@ -92,8 +86,7 @@ impl Init<'_> {
         // Modes below are meant as they are written.
         rustix::process::umask(Mode::empty());
         if self.plan.session_keyring {
-            let name =
-                CString::new(format!("_ses.{}", self.plan.id)).map_err(|_| Error::Other("zero byte in id".into()))?;
+            let name = join::keyring_name(&self.plan.id)?;
             sys::keyring::join_session_keyring(&name).context(|| "join a session keyring, see --no-new-keyring")?;
         }
         if let Some(entry) = self.entry {
@@ -164,6 +157,7 @@ impl Init<'_> {
             Stdio::Fds(fds) => fds.each_ref(),
             Stdio::Terminal | Stdio::ConsoleSocket(_) => {
                 let terminal = console::open(root, process)?;
+                console::mount(root, &terminal.slave)?;
                 self.tell(&Message::Console(terminal.master))?;
                 let slave: &OwnedFd = &terminal.slave;
                 rustix::process::ioctl_tiocsctty(slave).context(|| "take the terminal")?;
@@ -222,6 +216,18 @@ impl Init<'_> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         self.plan.state(status, Some(pid))
     }
+}
+
+/// Says why to whoever still listens; the exit code.
+fn give_up(channel: &Channel, failure: Failure) -> i32 {
+    let text = match &failure {
+        Failure::SetUp(text) | Failure::Exec(text) => text.clone(),
+    };
+    if channel.send(&Message::Failed(failure)).is_err() {
+        // Nobody has waited, as after `create`: what the container's output goes to is all that is left.
+        let _nobody = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
+    }
+    1
 }
 
 /// Makes three descriptors standard input, output and error.

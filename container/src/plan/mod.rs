@@ -28,6 +28,7 @@ pub(crate) use devices::DevicePlan;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;
 pub(crate) use process::ProcessPlan;
+pub(crate) use refuse::stdio as check_stdio;
 pub(crate) use root::RootPlan;
 pub(crate) use tree::HostTree;
 

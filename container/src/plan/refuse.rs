@@ -65,7 +65,7 @@ fn version(version: &str) -> Result<()> {
 }
 
 /// A terminal is asked for in two places, which must agree.
-pub(super) fn stdio(terminal: bool, stdio: &Stdio) -> Result<()> {
+pub(crate) fn stdio(terminal: bool, stdio: &Stdio) -> Result<()> {
     match (terminal, stdio) {
         (true, Stdio::Inherit | Stdio::Fds(_)) => {
             Err(Error::refused("process.terminal", "needs a terminal or a console socket from the caller"))

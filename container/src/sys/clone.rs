@@ -3,7 +3,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 
 /// linux/sched.h; the C library's constants are too narrow for these two.
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -37,7 +36,7 @@ pub struct Cloned {
 /// Runs `child` in a copy of this process and ends that copy with the number `child` returns.
 ///
 /// Signal handlers are reset in the child; its signal mask is the caller's. With `cgroup`, a directory of a v2
-/// hierarchy, the child starts there.
+/// hierarchy, the child starts there. With `CLONE_PARENT` it is a sibling of this process.
 ///
 /// # Errors
 /// Refuses to run in a process with several threads: only the calling thread is copied, and a lock (the allocator's,
@@ -79,22 +78,19 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// A thread that was joined is listed for an instant longer, so look again before refusing.
+/// A thread that was joined is there for an instant longer, so look again before refusing.
 fn require_one_thread() -> io::Result<()> {
     const ATTEMPTS: usize = 1000;
-    let mut threads = 1;
     for _ in 0..ATTEMPTS {
-        // A directory has two links and one more for each directory in it: counting costs one system call.
-        threads = match std::fs::metadata("/proc/self/task") {
-            Ok(task) => task.nlink().saturating_sub(2),
-            Err(_) => 1,
-        };
-        if threads <= 1 {
+        // unshare(2): with this flag alone nothing happens, and it is an error in a process with several threads.
+        // Unlike a look at /proc it needs no path, which could be a container's.
+        // SAFETY: no memory is involved.
+        if unsafe { libc::unshare(libc::CLONE_THREAD) } == 0 {
             return Ok(());
         }
         std::thread::yield_now();
     }
-    Err(io::Error::other(format!("the calling process must have one thread, it has {threads}")))
+    Err(io::Error::other("the calling process must have one thread, it has several"))
 }
 
 #[cfg(test)]

@@ -28,9 +28,27 @@ pub fn close_from(first: u32) -> io::Result<()> {
     close_range(first, 0)
 }
 
+/// Closes every descriptor from `first` on but these, with the same caution.
+pub(crate) fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).filter(|&fd| fd >= first).collect();
+    keep.sort_unstable();
+    let mut start = first;
+    for fd in keep {
+        if fd > start {
+            close_between(start, fd - 1, 0)?;
+        }
+        start = fd + 1;
+    }
+    close_range(start, 0)
+}
+
 fn close_range(first: u32, flags: u32) -> io::Result<()> {
+    close_between(first, u32::MAX, flags)
+}
+
+fn close_between(first: u32, last: u32, flags: u32) -> io::Result<()> {
     // SAFETY: no memory is involved; what closing means for owners is the callers' business, as said above.
-    match unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) } {
+    match unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod exec;
 mod features;
 mod kill;
 mod list;
@@ -19,6 +20,7 @@ use appc_container::Error;
 use clap::Subcommand;
 
 use crate::globals::Globals;
+use crate::inherited::check_inherited;
 use crate::log::Log;
 
 /// What a command ends with.
@@ -29,6 +31,7 @@ pub(crate) type Outcome = Result<ExitCode, Error>;
 pub(crate) enum Command {
     Create(create::Create),
     Delete(delete::Delete),
+    Exec(Box<exec::Exec>),
     Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
@@ -47,6 +50,7 @@ impl Command {
         match self {
             Command::Create(command) => command.run(globals, log),
             Command::Delete(command) => command.run(globals, log),
+            Command::Exec(command) => command.run(globals, log),
             Command::Features(command) => command.run(),
             Command::Kill(command) => command.run(globals),
             Command::List(command) => command.run(globals),
@@ -64,8 +68,18 @@ impl Command {
     pub(crate) fn check_inherited(&self) -> Result<(), Error> {
         match self {
             Command::Create(command) => command.launch.check_preserved(),
+            Command::Exec(command) => check_inherited(0, command.preserve_fds),
             Command::Run(command) => command.launch.check_preserved(),
             _ => Ok(()),
+        }
+    }
+
+    /// What it ends with when it has failed.
+    pub(crate) fn failure(&self) -> ExitCode {
+        match self {
+            // Below are the codes of the program itself.
+            Command::Exec(_) => ExitCode::from(255),
+            _ => ExitCode::FAILURE,
         }
     }
 
@@ -74,6 +88,7 @@ impl Command {
         match self {
             Command::Create(_) => "create",
             Command::Delete(_) => "delete",
+            Command::Exec(_) => "exec",
             Command::Features(_) => "features",
             Command::Kill(_) => "kill",
             Command::List(_) => "list",

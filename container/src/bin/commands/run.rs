@@ -1,17 +1,14 @@
 //! `rkt-oci run`
 
-use std::os::fd::AsFd;
 use std::process::ExitCode;
 
-use appc_container::console::Relay;
 use appc_container::notify::{self, Proxy};
 use appc_container::state::Directory;
-use appc_container::sys::signal::SignalFd;
 use appc_container::{Error, Process, exit_code};
 use clap::Args;
-use rustix::event::{PollFd, PollFlags, poll};
 
-use super::{Outcome, wrong};
+use super::Outcome;
+use crate::attend::{attend, take_signals};
 use crate::globals::Globals;
 use crate::launch::{Launch, Launched};
 use crate::log::Log;
@@ -34,12 +31,7 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
-        // Taken over before there is anything to pass them to, so that none is lost. SIGCHLD tells nothing that the
-        // pidfd does not, SIGURG is for the program that owns a socket.
-        let signals = match self.detach {
-            true => None,
-            false => Some(SignalFd::all_except(&[libc::SIGCHLD, libc::SIGURG]).map_err(|e| wrong(e.to_string()))?),
-        };
+        let signals = if self.detach { None } else { Some(take_signals()?) };
         let launched = self.launch.launch(globals, log, self.detach, false)?;
         let (mut process, directory, proxy) = start(launched)?;
         let Some(signals) = signals else {
@@ -91,44 +83,6 @@ fn start(launched: Launched) -> Result<(Process, Directory, Option<Proxy>), Erro
         Err(e) => {
             let _not_removed = directory.remove();
             Err(e)
-        }
-    }
-}
-
-/// Passes signals, terminal bytes and word of readiness until the process has ended.
-fn attend(process: &mut Process, signals: &SignalFd, mut proxy: Option<Proxy>, log: &Log) -> Result<(), Error> {
-    let failed = |e: std::io::Error| wrong(format!("terminal: {e}"));
-    let mut relay = process.take_console().map(Relay::new).transpose().map_err(failed)?;
-    loop {
-        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
-        let pidfd = process.pidfd();
-        fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
-        fds.extend(relay.iter().flat_map(Relay::interests));
-        fds.extend(proxy.iter().map(|proxy| PollFd::new(proxy, PollFlags::IN)));
-        rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(|e| failed(e.into()))?;
-        let ended = !fds[1].revents().is_empty();
-        drop(fds);
-        while let Some(received) = signals.read().map_err(failed)? {
-            match &relay {
-                Some(relay) if received.signal == libc::SIGWINCH => relay.resize().map_err(failed)?,
-                // It may just have ended.
-                _ => drop(process.kill(received.signal)),
-            }
-        }
-        // The service's process is this one, as it lives exactly as long.
-        match proxy.as_ref().map(|proxy| proxy.advance(std::process::id().cast_signed())) {
-            None | Some(Ok(None)) => {}
-            Some(Ok(Some(_noted))) => proxy = None,
-            Some(Err(e)) => {
-                log.say(&e.to_string());
-                proxy = None;
-            }
-        }
-        if ended {
-            return relay.map_or(Ok(()), Relay::finish).map_err(failed);
-        }
-        if let Some(relay) = &mut relay {
-            relay.advance().map_err(failed)?;
         }
     }
 }

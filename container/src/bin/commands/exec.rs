@@ -1,0 +1,223 @@
+//! `rkt-oci exec`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use appc_container::config::{read_process, read_spec};
+use appc_container::files::read_regular;
+use appc_container::state::{Directory, replace_file};
+use appc_container::{Error, ExecPlan, ExecSetup, Stdio, exit_code, manage};
+use clap::Args;
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
+
+use super::{Outcome, wrong};
+use crate::attend::{attend, take_signals};
+use crate::globals::Globals;
+use crate::launch::CONFIG_MAX;
+use crate::log::Log;
+
+/// Run one more program in a container
+///
+/// It runs as the container's own does, except for what these options change, or as a file in the form of `process` in
+/// config.json says. The exit code is the program's (128 and the number of the signal that killed it), 255 for failures
+/// before it.
+///
+///   rkt-oci exec -t mycontainer sh
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    override_usage = "rkt-oci exec [OPTIONS] <CONTAINER> <COMMAND> [ARG]...\n       rkt-oci exec [OPTIONS] --process <FILE> <CONTAINER>"
+)]
+pub(crate) struct Exec {
+    /// Unix socket that is sent the terminal
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Unix socket that is sent a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
+    /// Working directory in the container
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// Variables to add to the environment
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// User, and group, by number
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// Additional groups, by number
+    #[arg(short = 'g', long, value_name = "GID", allow_hyphen_values = true)]
+    additional_gids: Vec<u32>,
+    /// File with the whole description of the process
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Return as soon as the program runs
+    #[arg(short, long)]
+    detach: bool,
+    /// File to write the number of the process to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// SELinux label of the process
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
+    /// AppArmor profile of the process
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// Forbid gaining privileges, or allow it with `=false`
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    no_new_privs: Option<bool>,
+    /// Capabilities to add
+    #[arg(short, long, value_name = "CAPABILITY")]
+    cap: Vec<String>,
+    /// How many descriptors from 3 on the process inherits
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) preserve_fds: u32,
+    /// Cgroup below the container's to run in, for each hierarchy where there are several
+    #[arg(long, value_name = "[CONTROLLER,...:]PATH")]
+    cgroup: Vec<String>,
+    /// Join a paused container, too: the program runs when it is resumed
+    #[arg(long)]
+    ignore_paused: bool,
+    /// Name of the container; program and arguments, looked up as the container does
+    #[arg(value_names = ["CONTAINER", "COMMAND"], num_args = 1.., required = true, trailing_var_arg = true)]
+    words: Vec<String>,
+}
+
+impl Exec {
+    pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
+        let signals = if self.detach { None } else { Some(take_signals()?) };
+        let mut process = self.plan(globals, log)?.start()?;
+        let told = self.tell(&process);
+        if let Err(e) = told {
+            // The first error is the one to tell.
+            let _not_undone = process.destroy();
+            return Err(e);
+        }
+        let Some(signals) = signals else { return Ok(ExitCode::SUCCESS) };
+        attend(&mut process, &signals, None, log)?;
+        Ok(ExitCode::from(exit_code(process.wait()?) as u8))
+    }
+
+    fn plan(&self, globals: &Globals, log: &Log) -> Result<ExecPlan, Error> {
+        let [id, command @ ..] = &self.words[..] else { return Err(wrong("name a container")) };
+        let directory = Directory::open(&globals.containers().map_err(wrong)?, id)?;
+        let record = directory.load()?;
+        let status = manage::status(&directory, &record)?;
+        let text = directory.config()?;
+        let spec = read_spec(&text).map_err(|e| wrong(format!("configuration of {id}: {e}")))?;
+        let process = self.process(&spec, command)?;
+        let setup = ExecSetup {
+            stdio: self.stdio(process.terminal().unwrap_or(false))?,
+            preserve_fds: self.preserve_fds,
+            cgroups: self.cgroup.clone(),
+            ignore_paused: self.ignore_paused,
+        };
+        let plan = ExecPlan::new(&record, status, &spec, &process, setup)?;
+        for warning in plan.warnings() {
+            log.detail(warning);
+        }
+        Ok(plan)
+    }
+
+    fn tell(&self, process: &appc_container::Process) -> Result<(), Error> {
+        if let Some(path) = &self.pidfd_socket {
+            appc_container::console::send_pidfd(path, process.pidfd(), "setns")?;
+        }
+        match &self.pid_file {
+            Some(path) => replace_file(path, process.pid.to_string().as_bytes()),
+            None => Ok(()),
+        }
+    }
+
+    fn stdio(&self, terminal: bool) -> Result<Stdio, Error> {
+        match (terminal, self.detach, &self.console_socket) {
+            (true, true, None) => {
+                Err(wrong("cannot allocate tty if rkt-oci will detach without setting console socket"))
+            }
+            (false, _, Some(_)) | (true, false, Some(_)) => {
+                Err(wrong("cannot use console socket if rkt-oci will not detach or allocate tty"))
+            }
+            (true, true, Some(path)) => Ok(Stdio::ConsoleSocket(path.clone())),
+            (true, false, None) => Ok(Stdio::Terminal),
+            (false, _, None) => Ok(Stdio::Inherit),
+        }
+    }
+
+    /// What is to run: a file's content, or the container's own process with changes.
+    fn process(&self, spec: &Spec, command: &[String]) -> Result<Process, Error> {
+        if let Some(path) = &self.process {
+            let shown = path.display();
+            let text = read_regular(path, CONFIG_MAX).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
+            return read_process(&text).map_err(|e| wrong(format!("--process {shown}: {e}")));
+        }
+        if command.is_empty() {
+            return Err(wrong("process args cannot be empty: name a program after the container, or a --process file"));
+        }
+        let mut process =
+            spec.process().clone().ok_or_else(|| wrong("the container's configuration has no process"))?;
+        process.set_args(Some(command.to_vec())).set_terminal(Some(self.tty));
+        if let Some(cwd) = &self.cwd {
+            process.set_cwd(cwd.clone());
+        }
+        if let Some(label) = &self.process_label {
+            process.set_selinux_label(Some(label.clone()));
+        }
+        if let Some(profile) = &self.apparmor {
+            process.set_apparmor_profile(Some(profile.clone()));
+        }
+        if let Some(forbid) = self.no_new_privs {
+            process.set_no_new_privileges(Some(forbid));
+        }
+        process.env_mut().get_or_insert_default().extend(self.env.iter().cloned());
+        self.change_user(&mut process)?;
+        self.add_capabilities(&mut process)?;
+        Ok(process)
+    }
+
+    fn change_user(&self, process: &mut Process) -> Result<(), Error> {
+        let mut user = process.user().clone();
+        if let Some(all) = &self.user {
+            let number = |text: &str, what: &str| {
+                text.parse::<u32>().map_err(|e| wrong(format!("--user {all}: parsing {what} as a number: {e}")))
+            };
+            let (uid, gid) = match all.split_once(':') {
+                Some((uid, gid)) => (uid, Some(gid)),
+                None => (all.as_str(), None),
+            };
+            user.set_uid(number(uid, "uid")?);
+            if let Some(gid) = gid {
+                user.set_gid(number(gid, "gid")?);
+            }
+        }
+        user.additional_gids_mut().get_or_insert_default().extend(&self.additional_gids);
+        process.set_user(user);
+        Ok(())
+    }
+
+    /// Not to the inheritable and ambient ones: what the program executes is not to have them by itself.
+    fn add_capabilities(&self, process: &mut Process) -> Result<(), Error> {
+        if self.cap.is_empty() {
+            return Ok(());
+        }
+        let parse = |name: &String| {
+            serde_json::from_value::<Capability>(name.to_uppercase().into())
+                .map_err(|_| wrong(format!("--cap {name}: there is no such capability")))
+        };
+        let more = self.cap.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&more).copied().collect());
+        let mut all = process.capabilities().clone().unwrap_or_else(no_capabilities);
+        let (bounding, effective, permitted) = (with(all.bounding()), with(all.effective()), with(all.permitted()));
+        all.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+        process.set_capabilities(Some(all));
+        Ok(())
+    }
+}
+
+/// The default of the type is what the template configuration has.
+fn no_capabilities() -> LinuxCapabilities {
+    let mut none = LinuxCapabilities::default();
+    none.set_bounding(None).set_effective(None).set_inheritable(None).set_permitted(None).set_ambient(None);
+    none
+}
