@@ -53,7 +53,7 @@ if [ "${1:-}" = -- ]; then
     shift
     command="$*"
 else
-    [ $# -gt 0 ] || set -- engine limits walkthrough pods
+    [ $# -gt 0 ] || set -- engine limits delegated walkthrough pods
     for test in "$@"; do
         if [ "$test" = engine ]; then take_tests -p appc-container --lib; else take_tests -p appc-tests --test "$test"; fi
     done
