@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use support::needs;
+use support::{Cmd, needs};
 
 use crate::attack::Attack;
 
@@ -108,6 +108,34 @@ fn item_24_cgroups_are_not_writable_in_a_user_namespace() {
         attack.config["process"]["capabilities"][set] = all.clone();
     }
     assert_eq!(attack.run().ok().stdout, "");
+}
+
+#[test]
+fn item_24_the_container_of_an_ordinary_user() {
+    needs!(root, "busybox", "setpriv", "chown");
+    let attack = Attack::new("");
+    let work = attack.scratch.work();
+    let program = attack.scratch.path().join("rkt-oci");
+    fs::copy(support::programs::find("rkt-oci"), &program).unwrap();
+    let rkt_oci = |args: &[&str]| {
+        let command = Cmd::new(&program).args(args).cwd(&work).env("XDG_RUNTIME_DIR", &work);
+        support::programs::as_nobody(command)
+    };
+    fs::remove_file(work.join("config.json")).unwrap();
+    Cmd::new("chown").args(["-R", "65534:65534"]).arg(&work).ok();
+    rkt_oci(&["spec", "--rootless"]).ok();
+    let mut config: Value = serde_json::from_slice(&fs::read(work.join("config.json")).unwrap()).unwrap();
+    config["process"]["terminal"] = json!(false);
+    let script = "cat /proc/self/setgroups; cd /sys/fs/cgroup && for d in . */; do mkdir $d/new && echo made; \
+        echo 1 >$d/cgroup.procs && echo moved; done 2>/dev/null; mount -o remount,rw /sys/fs/cgroup 2>/dev/null && echo writable; \
+        (echo x >/host/passwd) 2>/dev/null && echo written; true";
+    config["process"]["args"] = json!(["sh", "-c", script]);
+    let bind = json!({"destination": "/host", "source": attack.tripwire(), "options": ["rbind"]});
+    config["mounts"].as_array_mut().unwrap().push(bind);
+    fs::write(work.join("config.json"), config.to_string()).unwrap();
+    let outcome = rkt_oci(&["run", "one"]).run();
+    rkt_oci(&["delete", "-f", "one"]).run();
+    outcome.require(outcome.code() == 0 && outcome.stdout == "deny\n", "no more rights than its user has");
 }
 
 #[test]
