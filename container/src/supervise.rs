@@ -1,4 +1,6 @@
-//! Pausing a container that runs, and listing what runs in it.
+//! Pausing and limiting a container that runs, and seeing what it does.
+
+use oci_spec::runtime::LinuxResources;
 
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
@@ -36,6 +38,18 @@ pub fn resume(directory: &Directory) -> Result<()> {
 pub fn processes(directory: &Directory) -> Result<Vec<i32>> {
     let record = directory.load()?;
     Ok(cgroup(&record, "list the processes of")?.pids()?)
+}
+
+/// Sets the limits that `resources` names; the others stay.
+///
+/// # Errors
+/// Names the field that the kernel refuses; then all limits are as before.
+pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
+    let record = directory.load()?;
+    match manage::status(directory, &record)? {
+        Status::Stopped => Err(Error::NotRunning),
+        _ => Ok(cgroup(&record, "update")?.update(resources)?),
+    }
 }
 
 fn cgroup(record: &Record, what: &str) -> Result<Cgroup> {

@@ -6,6 +6,7 @@ mod globals;
 mod inherited;
 mod launch;
 mod log;
+mod units;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::events;
 use super::live::{Cgroup, Place};
-use super::plan::{CgroupPlan, Group, Write};
+use super::plan::{CgroupPlan, Group, NotBelow, Write};
 use super::tree::{Dir, Step};
 use super::{Error, Result};
 use crate::fault;
@@ -169,16 +169,34 @@ fn write_one(dir: &Dir, write: &Write) -> Result<()> {
         Err(_) if missing(&result) && write.optional => Ok(()),
         Err(_) if missing(&result) => Err(Error::NoFile { field: field(), path: path() }),
         Err(e) if write.optional && e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-        Err(cause) => Err(Error::Write { field: field(), path: path(), value: value.clone(), cause }),
+        Err(cause) => Err(too_low(dir, write, file, &cause).unwrap_or(Error::Write {
+            field: field(),
+            path: path(),
+            value: value.clone(),
+            cause,
+        })),
         Ok(()) => Ok(()),
     }
 }
 
+/// Only as good as what can be read: a cgroup without a count of what it uses is not full.
 fn check_usage(dir: &Dir, write: &Write) -> Result<()> {
-    let (Some((file, what)), Ok(limit)) = (write.not_below, write.value.parse()) else { return Ok(()) };
-    let text = dir.read(file).map_err(|e| Error::io("read", dir.path.join(file), e))?;
-    match text.trim().parse() {
-        Ok(usage) if usage > limit => Err(Error::BelowUsage { field: write.field.clone(), what, limit, usage }),
+    let Some(NotBelow { file, what, limit }) = write.not_below else { return Ok(()) };
+    match usage(dir, file) {
+        Some(usage) if usage >= limit => Err(Error::BelowUsage { field: write.field.clone(), what, limit, usage }),
         _ => Ok(()),
     }
+}
+
+fn usage(dir: &Dir, file: &str) -> Option<i64> {
+    dir.read(file).ok()?.trim().parse().ok()
+}
+
+/// Version 1 refuses a memory limit below what is in use: says how much that is.
+fn too_low(dir: &Dir, write: &Write, file: &str, e: &io::Error) -> Option<Error> {
+    let busy = file == "memory.limit_in_bytes" && Errno::from_io_error(e) == Some(Errno::BUSY);
+    let (now, peak) = (usage(dir, "memory.usage_in_bytes")?, usage(dir, "memory.max_usage_in_bytes")?);
+    let value = &write.value;
+    let rule = format!("unable to set memory limit to {value} (current usage: {now}, peak usage: {peak})");
+    busy.then(|| Error::invalid(&write.field, rule))
 }

@@ -56,16 +56,16 @@ pub enum Error {
         cause: io::Error,
     },
     /// `checkBeforeUpdate` found more in use than the new limit.
-    #[error("{field}: rejecting {what} limit {limit}, it is below the current usage {usage}")]
+    #[error("{field}: rejecting {what} limit {limit} <= usage {usage}")]
     BelowUsage {
         /// The place in the configuration.
         field: String,
         /// `memory` or `memory+swap`.
         what: &'static str,
         /// The limit asked for.
-        limit: u64,
+        limit: i64,
         /// What is in use.
-        usage: u64,
+        usage: i64,
     },
     /// A controller cannot be turned on for the children of a cgroup with processes of its own.
     #[error(

@@ -31,7 +31,7 @@ pub(super) struct Hierarchy {
 /// Where each controller of this host lives.
 #[derive(Debug, Clone)]
 pub struct Layout {
-    version: Version,
+    pub(super) version: Version,
     pub(super) v1: Vec<Hierarchy>,
     pub(super) unified: Option<Hierarchy>,
 }

@@ -24,6 +24,7 @@ mod live;
 mod plan;
 mod sub;
 mod tree;
+mod update;
 mod v1;
 mod v2;
 

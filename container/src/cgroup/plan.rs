@@ -19,8 +19,18 @@ pub(super) struct Write {
     pub otherwise: Option<(String, String)>,
     /// A missing file means that the value holds anyway.
     pub optional: bool,
-    /// `checkBeforeUpdate`: the file with what is in use, and how the limit is called.
-    pub not_below: Option<(&'static str, &'static str)>,
+    /// `checkBeforeUpdate`.
+    pub not_below: Option<NotBelow>,
+}
+
+/// A limit that must leave room for what is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotBelow {
+    /// The file with what is in use.
+    pub file: &'static str,
+    /// How the limit is called.
+    pub what: &'static str,
+    pub limit: i64,
 }
 
 impl Write {
@@ -32,6 +42,12 @@ impl Write {
 
     pub(super) fn or(mut self, file: impl Into<String>, value: impl ToString) -> Write {
         self.otherwise = Some((file.into(), value.to_string()));
+        self
+    }
+
+    /// With `checkBeforeUpdate`; a limit of -1 is always high enough.
+    pub(super) fn not_below(mut self, checked: bool, file: &'static str, what: &'static str, limit: i64) -> Write {
+        self.not_below = (checked && limit > 0).then_some(NotBelow { file, what, limit });
         self
     }
 
@@ -96,11 +112,11 @@ impl CgroupPlan {
     }
 }
 
-struct Planner<'a> {
-    layout: &'a Layout,
-    inner: &'a Path,
-    absolute: bool,
-    groups: Vec<Group>,
+pub(super) struct Planner<'a> {
+    pub layout: &'a Layout,
+    pub inner: &'a Path,
+    pub absolute: bool,
+    pub groups: Vec<Group>,
 }
 
 impl Planner<'_> {
@@ -118,7 +134,7 @@ impl Planner<'_> {
         }
     }
 
-    fn controllers(&mut self, r: &LinuxResources) -> Result<()> {
+    pub(super) fn controllers(&mut self, r: &LinuxResources) -> Result<()> {
         if let Some(memory) = r.memory() {
             self.add("memory", || v1::memory(memory), || v2::memory(memory))?;
         }
@@ -190,7 +206,7 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn unified(&mut self, resources: &LinuxResources) -> Result<()> {
+    pub(super) fn unified(&mut self, resources: &LinuxResources) -> Result<()> {
         let Some(asked) = resources.unified().as_ref().filter(|map| !map.is_empty()) else { return Ok(()) };
         // The map has no order of its own: the same configuration shall fail at the same place every time.
         let mut asked: Vec<_> = asked.iter().collect();

@@ -22,10 +22,17 @@ pub(super) fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
     check_memory(m)?;
     let mut writes = Vec::new();
     let limit = set(m.limit());
-    writes.extend(limit.map(|v| Write::new("memory.limit", "memory.limit_in_bytes", v)));
+    let checked = m.check_before_update() == Some(true);
+    writes.extend(limit.map(|v| {
+        let write = Write::new("memory.limit", "memory.limit_in_bytes", v);
+        write.not_below(checked, "memory.usage_in_bytes", "memory", v)
+    }));
     const MEMSW: &str = "memory.memsw.limit_in_bytes";
     match (set(m.swap()), limit) {
-        (Some(swap), _) => writes.push(Write::new("memory.swap", MEMSW, swap)),
+        (Some(swap), _) => {
+            let write = Write::new("memory.swap", MEMSW, swap);
+            writes.push(write.not_below(checked, "memory.memsw.usage_in_bytes", "memory+swap", swap));
+        }
         // A swap limit below "no limit" would keep the memory limit.
         (None, Some(-1)) => writes.push(Write::new("memory.limit", MEMSW, -1).optional()),
         (None, _) => {}

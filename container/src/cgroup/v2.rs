@@ -30,12 +30,12 @@ pub(super) fn memory(m: &LinuxMemory) -> Result<Vec<Write>> {
         let mut write = Write::new("memory.swap", "memory.swap.max", number(swap));
         // Without swap in the kernel there is none to use: both ends of the scale hold anyway.
         write.optional = swap <= 0;
-        writes.push(write);
+        let both = m.swap().unwrap_or_default();
+        writes.push(write.not_below(checked, "memory.current", "memory+swap", both));
     }
     if let Some(limit) = limit {
-        let mut write = Write::new("memory.limit", "memory.max", number(limit));
-        write.not_below = (checked && limit > 0).then_some(("memory.current", "memory"));
-        writes.push(write);
+        let write = Write::new("memory.limit", "memory.max", number(limit));
+        writes.push(write.not_below(checked, "memory.current", "memory", limit));
     }
     writes.extend(set(m.reservation()).map(|v| Write::new("memory.reservation", "memory.low", number(v))));
     Ok(writes)

@@ -13,6 +13,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 
 use std::process::ExitCode;
 
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Spec(spec::Spec),
     Start(start::Start),
     State(state::State),
+    Update(Box<update::Update>),
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             Command::Spec(command) => command.run(),
             Command::Start(command) => command.run(globals),
             Command::State(command) => command.run(globals),
+            Command::Update(command) => command.run(globals, log),
         }
     }
 
@@ -99,6 +102,7 @@ impl Command {
             Command::Spec(_) => "spec",
             Command::Start(_) => "start",
             Command::State(_) => "state",
+            Command::Update(_) => "update",
         }
     }
 }
