@@ -72,7 +72,7 @@ pub fn remove_cgroups(name: &str) {
     }
 }
 
-/// Makes an image of busybox as `docker save` writes it, which all engines load.
+/// Makes an image of busybox, which only waits unless told otherwise, as `docker save` writes it, which all engines load.
 ///
 /// # Panics
 /// When the folder cannot be written.
@@ -88,7 +88,7 @@ pub fn image(scratch: &Scratch) -> PathBuf {
     let config = json!({
         "architecture": std::env::consts::ARCH.replace("x86_64", "amd64").replace("aarch64", "arm64"),
         "os": "linux",
-        "config": {"Cmd": ["sh"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"]},
+        "config": {"Cmd": ["sleep", "100000"], "Env": ["PATH=/bin", "FROM_IMAGE=yes"]},
         "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", hex(&layer))]},
     })
     .to_string();
