@@ -17,7 +17,7 @@ use crate::plan::{Plan, Stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
 use crate::seccomp::announce;
-use crate::state::{Record, alive_since};
+use crate::state::Record;
 use crate::sys::clone::Cloned;
 
 impl Plan {
@@ -147,12 +147,10 @@ impl Created {
 
     /// Completes the record of [`Plan::record`] with the process.
     pub fn complete(&self, record: &mut Record) {
-        record.pid = self.process.pid;
+        record.set_process(self.process.pid);
         if self.process.cgroup().is_none() {
             record.cgroup = None;
         }
-        // 0 when it has died already: then no process is ever taken for it.
-        record.start_time = alive_since(self.process.pid).unwrap_or(0);
     }
 
     /// Leaves init waiting at `exec.fifo` for another process to start it.

@@ -44,6 +44,7 @@ pub fn features() -> Value {
             "memoryPolicy": {"modes": config::MEMORY_POLICY_MODES, "flags": config::MEMORY_POLICY_FLAGS},
             "netDevices": {"enabled": true},
         },
-        "annotations": {},
+        // A name of runc's, which others may use as well: engines look for it.
+        "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true"},
     })
 }

@@ -8,6 +8,7 @@
 
 mod capabilities;
 pub mod cgroup;
+pub mod checkpoint;
 pub mod config;
 pub mod console;
 mod container;

@@ -265,6 +265,13 @@ fn wait_for_byte(fifo: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
 }
 
 impl Record {
+    /// Notes the first process.
+    pub fn set_process(&mut self, pid: i32) {
+        self.pid = pid;
+        // 0 when it has died already: then no process is ever taken for it.
+        self.start_time = alive_since(pid).unwrap_or(0);
+    }
+
     /// The first process, if it is still that process.
     ///
     /// # Errors

@@ -66,11 +66,19 @@ fi
 for program in acbuild rkt rkt-oci; do strip -o "$root/tree/bin/$program" "$APPC_BIN_DIR/$program"; done
 
 cp "$busybox" "$root/tree/bin/busybox"
+# What checkpoints are made with. Unlike ours these come with libraries, and they take the place of busybox's.
+if criu=$(command -v criu); then
+    mkdir "$root/tree/real"
+    for program in "$criu" "$(command -v tar)" "$(command -v ip)"; do
+        ldd "$program" | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (.*/\1/p' | cpio -pduL --quiet "$root/tree"
+        cp "$program" "$root/tree/real/"
+    done
+fi
 cp "$here/init" "$root/tree/init"
 chmod 755 "$root/tree/init"
 printf '%s\n' "$command" >"$root/tree/command"
 # What the kernel has as modules and containers need, each after those it depends on.
-for module in overlay veth; do
+for module in overlay veth unix_diag inet_diag tcp_diag udp_diag raw_diag af_packet_diag netlink_diag nf_tables tun; do
     sed -n "s|^\(kernel/[^:]*/$module\.ko[^:]*\):\(.*\)|\2 \1|p" "$modules/modules.dep" | tr ' ' '\n'
 done | awk 'NF && !seen[$0]++' | while read -r module; do
     cp "$modules/$module" "$root/tree/modules/"

@@ -1,11 +1,12 @@
-//! What `create` and `run` have in common: from arguments to a container that is ready to start.
+//! What `create`, `run` and `restore` have in common: from arguments to a container that is ready to start.
 
 use std::path::{Path, PathBuf};
 
 use appc_container::cgroup::Layout;
+use appc_container::checkpoint::Options;
 use appc_container::files::read_regular;
 use appc_container::state::{Directory, Record, check_id, replace_file};
-use appc_container::{Created, Error, Plan, Setup, Stdio, notify};
+use appc_container::{Created, Error, Plan, Process, Setup, Stdio, notify};
 use clap::Args;
 use oci_spec::runtime::Spec;
 
@@ -14,7 +15,7 @@ use crate::globals::Globals;
 use crate::inherited::check_inherited;
 use crate::log::Log;
 
-/// Arguments of `create` and `run`.
+/// Arguments of `create`, `run` and `restore`.
 #[derive(Debug, Args)]
 pub(crate) struct Launch {
     /// Name of the container, unique on this host
@@ -49,9 +50,52 @@ pub(crate) struct Launched {
     pub(crate) directory: Directory,
 }
 
+/// A container that can be made, with its directory, and the configuration read and as it was written.
+struct Planned {
+    plan: Plan,
+    spec: Spec,
+    text: Vec<u8>,
+    directory: Directory,
+}
+
 impl Launch {
     /// Makes the container. With `detach` it waits at its fifo if `fifo`, else for [`Created::start`].
     pub(crate) fn launch(&self, globals: &Globals, log: &Log, detach: bool, fifo: bool) -> Result<Launched, Error> {
+        let Planned { mut plan, text, directory, .. } = self.plan(globals, log, detach)?;
+        match self.make(&mut plan, &directory, &text, fifo) {
+            Ok(mut record) => self.create(plan, directory, &mut record),
+            Err(e) => Err(undo(directory, e)),
+        }
+    }
+
+    /// Makes the container from a checkpoint; it runs already.
+    pub(crate) fn restore(
+        &self,
+        globals: &Globals,
+        log: &Log,
+        detach: bool,
+        options: &Options,
+    ) -> Result<(Process, Directory), Error> {
+        let Planned { mut plan, spec, text, directory } = self.plan(globals, log, detach)?;
+        let made = self.make(&mut plan, &directory, &text, false);
+        let restored = made.and_then(|record| Ok((record, plan.restore(&spec, &directory, options)?)));
+        let (mut record, process) = match restored {
+            Ok(restored) => restored,
+            Err(e) => return Err(undo(directory, e)),
+        };
+        record.set_process(process.pid);
+        match self.save(&directory, &record) {
+            Ok(()) => Ok((process, directory)),
+            Err(e) => {
+                // The first error is the one to tell.
+                let _not_undone = process.destroy();
+                Err(undo(directory, e))
+            }
+        }
+    }
+
+    /// Reads the configuration and claims the name.
+    fn plan(&self, globals: &Globals, log: &Log, detach: bool) -> Result<Planned, Error> {
         let root = globals.containers().map_err(wrong)?;
         check_id(&self.id)?;
         let bundle = std::fs::canonicalize(&self.bundle)
@@ -69,16 +113,13 @@ impl Launch {
         };
         setup.no_pivot = self.no_pivot;
         setup.session_keyring = !self.no_new_keyring;
-        let mut plan = Plan::new(&spec, setup)?;
+        let plan = Plan::new(&spec, setup)?;
         for warning in plan.warnings() {
             log.detail(warning);
         }
         globals.make_users_root().map_err(wrong)?;
         let directory = Directory::create(&root, &self.id)?;
-        match self.make(&mut plan, &directory, &text, fifo) {
-            Ok(mut record) => self.create(plan, directory, &mut record),
-            Err(e) => Err(undo(directory, e)),
-        }
+        Ok(Planned { plan, spec, text, directory })
     }
 
     /// The directory's content, so that whatever happens next can be undone by name.
@@ -101,10 +142,7 @@ impl Launch {
             Err(e) => return Err(undo(directory, e)),
         };
         created.complete(record);
-        let saved = directory.save(record).and_then(|()| match &self.pid_file {
-            Some(path) => replace_file(path, created.pid().to_string().as_bytes()),
-            None => Ok(()),
-        });
+        let saved = self.save(&directory, record);
         let saved = saved.and_then(|()| self.pidfd_socket.as_ref().map_or(Ok(()), |path| created.send_pidfd(path)));
         match saved {
             Ok(()) => Ok(Launched { created, directory }),
@@ -113,6 +151,15 @@ impl Launch {
                 let _not_undone = created.detach().destroy();
                 Err(undo(directory, e))
             }
+        }
+    }
+
+    /// What later commands and the caller are to know of it.
+    fn save(&self, directory: &Directory, record: &Record) -> Result<(), Error> {
+        directory.save(record)?;
+        match &self.pid_file {
+            Some(path) => replace_file(path, record.pid.to_string().as_bytes()),
+            None => Ok(()),
         }
     }
 

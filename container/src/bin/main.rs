@@ -2,6 +2,7 @@
 
 mod attend;
 mod commands;
+mod foreground;
 mod globals;
 mod inherited;
 mod launch;

@@ -58,6 +58,11 @@ impl MountPlan {
         matches!(self.source, Source::Tree { .. })
     }
 
+    /// Whether it goes onto a directory rather than a file.
+    pub(crate) fn is_directory(&self) -> bool {
+        !matches!(self.source, Source::Tree { directory: false, .. })
+    }
+
     /// Whether this may cover something of a procfs.
     pub(crate) fn may_be_in_proc(&self) -> bool {
         REPLACEABLE_IN_PROC.iter().any(|path| self.destination == Path::new(path))

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, and what it does with them.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod exec;
@@ -8,6 +9,7 @@ mod kill;
 mod list;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -30,6 +32,7 @@ pub(crate) type Outcome = Result<ExitCode, Error>;
 /// All commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Checkpoint(checkpoint::Checkpoint),
     Create(create::Create),
     Delete(delete::Delete),
     Exec(Box<exec::Exec>),
@@ -39,6 +42,7 @@ pub(crate) enum Command {
     Pause(pause::Pause),
     Ps(ps::Ps),
     Resume(resume::Resume),
+    Restore(restore::Restore),
     Run(run::Run),
     Spec(spec::Spec),
     Start(start::Start),
@@ -50,6 +54,7 @@ impl Command {
     /// Does it.
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         match self {
+            Command::Checkpoint(command) => command.run(globals, log),
             Command::Create(command) => command.run(globals, log),
             Command::Delete(command) => command.run(globals, log),
             Command::Exec(command) => command.run(globals, log),
@@ -59,6 +64,7 @@ impl Command {
             Command::Pause(command) => command.run(globals),
             Command::Ps(command) => command.run(globals),
             Command::Resume(command) => command.run(globals),
+            Command::Restore(command) => command.run(globals, log),
             Command::Run(command) => command.run(globals, log),
             Command::Spec(command) => command.run(),
             Command::Start(command) => command.run(globals),
@@ -72,6 +78,7 @@ impl Command {
         match self {
             Command::Create(command) => command.launch.check_preserved(),
             Command::Exec(command) => check_inherited(0, command.preserve_fds),
+            Command::Restore(command) => command.launch.check_preserved(),
             Command::Run(command) => command.launch.check_preserved(),
             _ => Ok(()),
         }
@@ -89,6 +96,7 @@ impl Command {
     /// Its name, for messages.
     pub(crate) fn name(&self) -> &'static str {
         match self {
+            Command::Checkpoint(_) => "checkpoint",
             Command::Create(_) => "create",
             Command::Delete(_) => "delete",
             Command::Exec(_) => "exec",
@@ -98,6 +106,7 @@ impl Command {
             Command::Pause(_) => "pause",
             Command::Ps(_) => "ps",
             Command::Resume(_) => "resume",
+            Command::Restore(_) => "restore",
             Command::Run(_) => "run",
             Command::Spec(_) => "spec",
             Command::Start(_) => "start",

@@ -1,14 +1,12 @@
 //! `rkt-oci run`
 
-use std::process::ExitCode;
-
 use appc_container::notify::{self, Proxy};
 use appc_container::state::Directory;
-use appc_container::{Error, Process, exit_code};
+use appc_container::{Error, Process};
 use clap::Args;
 
 use super::Outcome;
-use crate::attend::{attend, take_signals};
+use crate::foreground::Foreground;
 use crate::globals::Globals;
 use crate::launch::{Launch, Launched};
 use crate::log::Log;
@@ -31,38 +29,10 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
-        let signals = if self.detach { None } else { Some(take_signals()?) };
+        let foreground = Foreground::new(self.detach)?;
         let launched = self.launch.launch(globals, log, self.detach, false)?;
-        let (mut process, directory, proxy) = start(launched)?;
-        let Some(signals) = signals else {
-            // It runs: whether that could be told is no reason to fail.
-            if let Some(Err(e)) = proxy.map(|proxy| proxy.wait(process.pid, process.pidfd())) {
-                log.say(&e.to_string());
-            }
-            return Ok(ExitCode::SUCCESS);
-        };
-        let relayed = attend(&mut process, &signals, proxy, log);
-        let status = process.wait()?;
-        let killed = process.oom_kills() > 0;
-        if killed {
-            log.say(&self.out_of_memory(&process));
-        }
-        if !self.keep {
-            for failure in process.destroy()? {
-                log.say(&failure.to_string());
-            }
-            directory.remove()?;
-        }
-        relayed?;
-        Ok(ExitCode::from(exit_code(status) as u8))
-    }
-
-    fn out_of_memory(&self, process: &Process) -> String {
-        let limit = match process.memory_limit() {
-            Some(limit) => format!(" (limit {limit} bytes)"),
-            None => String::new(),
-        };
-        format!("container {:?} was killed: out of memory{limit}", self.launch.id)
+        let (process, directory, proxy) = start(launched)?;
+        foreground.attend(process, directory, proxy, (&self.launch.id, self.keep), log)
     }
 }
 
