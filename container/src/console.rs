@@ -180,7 +180,7 @@ pub fn send_pidfd(path: &Path, pidfd: BorrowedFd<'_>, whose: &str) -> Result<()>
 }
 
 /// Sends a descriptor and its name to whoever listens on the unix socket `path`.
-pub(crate) fn send_fd(path: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
+fn send_fd(path: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
     let address = SocketAddrUnix::new(path)?;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     connect(&socket, &address)?;

@@ -16,6 +16,7 @@ use crate::network;
 use crate::plan::{Plan, Stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
+use crate::resctrl::ResctrlPlan;
 use crate::seccomp::announce;
 use crate::state::Record;
 use crate::sys::clone::Cloned;
@@ -88,6 +89,7 @@ impl Plan {
             created: jiff::Timestamp::now().to_string(),
             annotations: self.annotations.clone(),
             cgroup: self.cgroup.as_ref().map(CgroupPlan::saved),
+            resctrl: self.resctrl.as_ref().map(ResctrlPlan::saved),
             own_pid_namespace: self.namespaces.has(LinuxNamespaceType::Pid),
             session_keyring: self.session_keyring,
             hooks: self.hooks.clone(),
@@ -141,8 +143,7 @@ impl Created {
     /// # Errors
     /// When nobody does.
     pub fn send_pidfd(&self, path: &Path) -> Result<()> {
-        let sent = console::send_fd(path, self.process.pidfd(), "standard");
-        sent.context(|| format!("send the process's descriptor to {}", path.display()))
+        console::send_pidfd(path, self.process.pidfd(), "standard")
     }
 
     /// Completes the record of [`Plan::record`] with the process.
@@ -161,6 +162,10 @@ impl Created {
     /// The parent's part of [`crate::protocol`] up to `Ready`.
     fn converse(&mut self) -> Result<()> {
         let pid = self.process.pid;
+        if let Some(plan) = &self.plan.resctrl {
+            plan.apply(pid)?;
+            self.process.resctrl = Some(plan.saved());
+        }
         if let Some(score) = self.plan.process.oom_score_adj {
             let path = format!("/proc/{pid}/oom_score_adj");
             std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;

@@ -29,6 +29,7 @@ pub mod notify;
 pub mod plan;
 mod process;
 mod protocol;
+pub mod resctrl;
 pub mod rootfs;
 pub mod sandbox;
 pub mod seccomp;

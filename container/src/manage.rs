@@ -99,6 +99,9 @@ pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
         cgroup.destroy()?;
         fault::point("cgroup removed");
     }
+    if let Some(resctrl) = &record.resctrl {
+        resctrl.remove()?;
+    }
     directory.remove()?;
     fault::point("directory removed");
     Ok(record.hooks.run_all(Stage::Poststop, &record.state("stopped")))

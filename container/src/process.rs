@@ -13,6 +13,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{HookState, Hooks, Stage};
 use crate::plan::Plan;
+use crate::resctrl;
 use crate::sys::clone::Cloned;
 use crate::sys::signal;
 
@@ -24,6 +25,7 @@ pub struct Process {
     pidfd: OwnedFd,
     console: Option<OwnedFd>,
     cgroup: Option<Cgroup>,
+    pub(crate) resctrl: Option<resctrl::Saved>,
     memory_limit: Option<i64>,
     poststop: Option<Poststop>,
     status: Option<ExitStatus>,
@@ -46,6 +48,7 @@ impl Process {
             pidfd: init.pidfd,
             console: None,
             cgroup,
+            resctrl: None,
             memory_limit: plan.memory_limit,
             poststop: Some(Poststop {
                 hooks: plan.hooks.clone(),
@@ -60,7 +63,16 @@ impl Process {
 
     /// A process that joined a container and has nothing of its own to remove.
     pub(crate) fn joined(pid: i32, pidfd: OwnedFd) -> Process {
-        Process { pid, pidfd, console: None, cgroup: None, memory_limit: None, poststop: None, status: None }
+        Process {
+            pid,
+            pidfd,
+            console: None,
+            cgroup: None,
+            resctrl: None,
+            memory_limit: None,
+            poststop: None,
+            status: None,
+        }
     }
 
     /// Becomes readable when the process has ended.
@@ -148,6 +160,9 @@ impl Process {
         }
         if let Some(cgroup) = &self.cgroup {
             cgroup.destroy()?;
+        }
+        if let Some(resctrl) = &self.resctrl {
+            resctrl.remove()?;
         }
         self.wait()?;
         Ok(self.poststop.as_ref().map(Poststop::run).unwrap_or_default())

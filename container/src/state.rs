@@ -26,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::fault;
 use crate::files::read_regular;
 use crate::hooks::Hooks;
+use crate::resctrl;
 
 /// The fifo's name in a container's directory.
 const FIFO: &str = "exec.fifo";
@@ -58,6 +59,9 @@ pub struct Record {
     pub annotations: Option<HashMap<String, String>>,
     /// The cgroup.
     pub cgroup: Option<SavedCgroup>,
+    /// The shares of caches and memory bandwidth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resctrl: Option<resctrl::Saved>,
     /// Whether the end of the first process is the end of all others.
     pub own_pid_namespace: bool,
     /// Whether its processes share a session keyring of the container.

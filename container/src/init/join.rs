@@ -17,7 +17,7 @@ use appc_rooted::Root;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::process::DumpableBehavior;
 
-use super::{NAME, attributes, console, filter, give_up, program, replace, user};
+use super::{NAME, attributes, console, filter, give_up, labels, program, replace, user};
 use crate::cgroup::Entry;
 use crate::error::{Context, Error, Result};
 use crate::exec::ExecPlan;
@@ -59,6 +59,7 @@ impl Join<'_> {
             // While `/proc` is still the host's.
             std::fs::write("/proc/self/oom_score_adj", score.to_string()).context(|| "set oom_score_adj")?;
         }
+        labels::apply_for_child(&self.plan.process.labels)?;
         if let Stdio::Fds(fds) = &self.plan.stdio {
             replace(fds.each_ref())?;
         }

@@ -7,6 +7,7 @@ mod attributes;
 mod console;
 mod filter;
 pub(crate) mod join;
+mod labels;
 mod program;
 mod user;
 
@@ -55,7 +56,10 @@ impl Init<'_> {
             self.enter_namespaces()?;
             // While there still is a /proc that can be believed.
             let fixed_groups = groups_are_fixed("self");
-            self.build_root().map(|()| fixed_groups)
+            self.build_root()?;
+            // Before nothing may be gained any more: AppArmor takes no other profile then.
+            labels::apply_on_exec(&self.plan.process.labels)?;
+            Ok(fixed_groups)
         };
         let fixed_groups = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
@@ -85,10 +89,6 @@ impl Init<'_> {
         rustix::process::setsid().context(|| "start a session")?;
         // Modes below are meant as they are written.
         rustix::process::umask(Mode::empty());
-        if self.plan.session_keyring {
-            let name = join::keyring_name(&self.plan.id)?;
-            sys::keyring::join_session_keyring(&name).context(|| "join a session keyring, see --no-new-keyring")?;
-        }
         if let Some(entry) = self.entry {
             entry.enter().context(|| "enter the cgroup")?;
         }
@@ -107,6 +107,7 @@ impl Init<'_> {
             sys::credentials::set_all_uids(0).context(|| "become the container's root")?;
             rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
         }
+        self.join_keyring()?;
         namespaces.enter()?;
         namespaces.enter_cgroup_namespace()?;
         if namespaces.makes(libc::CLONE_NEWNET) {
@@ -120,6 +121,17 @@ impl Init<'_> {
         }
         fault::point("init: in its namespaces");
         Ok(())
+    }
+
+    /// Once it is root in its user namespace, whose keyring it is then.
+    fn join_keyring(&self) -> Result<()> {
+        if !self.plan.session_keyring {
+            return Ok(());
+        }
+        let name = join::keyring_name(&self.plan.id)?;
+        labels::with_key_label(&self.plan.process.labels, || {
+            sys::keyring::join_session_keyring(&name).context(|| "join a session keyring, see --no-new-keyring")
+        })
     }
 
     fn build_root(&self) -> Result<()> {
@@ -145,7 +157,7 @@ impl Init<'_> {
         }
         self.stdio(&root)?;
         rootfs::write_settings(&self.plan.sysctl)?;
-        rootfs::cover(&root, &plan.masked, &plan.read_only_paths)?;
+        rootfs::cover(&root, &plan.masked, &plan.read_only_paths, plan.mount_label.as_deref())?;
         fault::point("init: root covered");
         filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)
     }

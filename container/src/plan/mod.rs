@@ -8,6 +8,7 @@ mod attributes;
 mod cgroup;
 mod devices;
 mod id_map;
+mod labels;
 mod mounts;
 mod options;
 mod process;
@@ -25,6 +26,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 pub(crate) use attributes::Attributes;
 pub(crate) use cgroup::CgroupNeed;
 pub(crate) use devices::DevicePlan;
+pub(crate) use labels::Labels;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;
 pub(crate) use process::ProcessPlan;
@@ -37,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::hooks::Hooks;
 use crate::namespaces::NamespacePlan;
 use crate::network::{self, NetDevice};
+use crate::resctrl::ResctrlPlan;
 
 /// Where the root file system comes from.
 #[derive(Debug)]
@@ -127,6 +130,7 @@ pub struct Plan {
     pub(crate) process: ProcessPlan,
     pub(crate) hooks: Hooks,
     pub(crate) cgroup: Option<CgroupPlan>,
+    pub(crate) resctrl: Option<ResctrlPlan>,
     /// What happens when it is not allowed.
     pub(crate) cgroup_need: CgroupNeed,
     pub(crate) memory_limit: Option<i64>,
@@ -174,6 +178,7 @@ impl Plan {
             process,
             cgroup_need: CgroupNeed::new(setup.rootless_cgroups, linux),
             cgroup,
+            resctrl: linux.intel_rdt().as_ref().map(|rdt| ResctrlPlan::new(rdt, &setup.id)).transpose()?,
             id: setup.id,
             bundle: setup.bundle,
             stdio: setup.stdio,

@@ -63,6 +63,16 @@ impl MountPlan {
         !matches!(self.source, Source::Tree { directory: false, .. })
     }
 
+    /// Gives a new file system an SELinux label; those that tell of the kernel have their own.
+    pub(crate) fn set_label(&mut self, label: &str) {
+        match &self.source {
+            Source::FileSystem { kind, .. } if !matches!(kind.as_str(), "proc" | "sysfs" | "mqueue") => {
+                self.options.data.push(("context".to_owned(), Some(label.to_owned())));
+            }
+            _ => {}
+        }
+    }
+
     /// Whether this may cover something of a procfs.
     pub(crate) fn may_be_in_proc(&self) -> bool {
         REPLACEABLE_IN_PROC.iter().any(|path| self.destination == Path::new(path))

@@ -8,6 +8,7 @@ use oci_spec::runtime::{PosixRlimit, PosixRlimitType, Process, Spec};
 use rustix::process::{Resource, Rlimit};
 
 use super::attributes::Attributes;
+use super::labels::Labels;
 use crate::capabilities::CapabilityPlan;
 use crate::error::{Error, Result};
 use crate::seccomp::Seccomp;
@@ -36,6 +37,7 @@ pub(crate) struct ProcessPlan {
     /// Columns and rows.
     pub(crate) console_size: Option<(u16, u16)>,
     pub(crate) attributes: Attributes,
+    pub(crate) labels: Labels,
     /// How many descriptors from 3 on are sockets to listen on.
     pub(crate) listen_fds: u32,
 }
@@ -76,6 +78,7 @@ impl ProcessPlan {
             seccomp: seccomp.map(Arc::new),
             console_size: console_size(process),
             attributes: Attributes::new(spec, process)?,
+            labels: Labels::new(spec, process)?,
             listen_fds: 0,
         };
         plan.check_groups()?;

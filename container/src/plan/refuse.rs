@@ -1,15 +1,13 @@
-//! What is refused before anything else is looked at: fields this engine does not implement.
+//! What is refused before anything else is looked at: fields for other platforms.
 
 use std::path::{Component, PathBuf};
 
-use oci_spec::runtime::{Linux, Process, Spec};
+use oci_spec::runtime::{Process, Spec};
 
 use crate::error::{Error, Result};
 use crate::plan::Stdio;
 
-const NOT_YET: &str = "is not supported yet: remove it";
-
-/// Names the first field that would have no effect.
+/// Names the first field that means nothing here.
 pub(super) fn unsupported(spec: &Spec) -> Result<()> {
     version(spec.version())?;
     let foreign = [
@@ -23,37 +21,15 @@ pub(super) fn unsupported(spec: &Spec) -> Result<()> {
             return Err(Error::refused(field, "is for another platform: this engine makes Linux containers"));
         }
     }
-    spec.linux().as_ref().map_or(Ok(()), |linux| not_yet(&linux_fields(linux)))
+    Ok(())
 }
 
-/// Names the first field of a process that would have no effect.
+/// Names a field of a process that means nothing here.
 pub(super) fn unsupported_process(process: &Process) -> Result<()> {
     if process.command_line().as_ref().is_some_and(|line| !line.is_empty()) {
         return Err(Error::refused("process.commandLine", "is for another platform: use process.args"));
     }
-    not_yet(&process_fields(process))
-}
-
-fn not_yet(fields: &[(&str, bool)]) -> Result<()> {
-    match fields.iter().find(|(_, present)| *present) {
-        Some((field, _)) => Err(Error::refused(field, NOT_YET)),
-        None => Ok(()),
-    }
-}
-
-fn linux_fields(linux: &Linux) -> Vec<(&'static str, bool)> {
-    vec![
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.mountLabel", linux.mount_label().as_ref().is_some_and(|v| !v.is_empty())),
-    ]
-}
-
-fn process_fields(process: &Process) -> Vec<(&'static str, bool)> {
-    let text = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
-    vec![
-        ("process.apparmorProfile", text(process.apparmor_profile())),
-        ("process.selinuxLabel", text(process.selinux_label())),
-    ]
+    Ok(())
 }
 
 /// The specification is stable from 1.0.0 on, and a later 1.x may be read by an earlier reader.

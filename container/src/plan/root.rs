@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-use super::{DevicePlan, HostTree, MountPlan, RootSource, devices, mounts, refuse};
+use super::{DevicePlan, HostTree, MountPlan, RootSource, devices, labels, mounts, refuse};
 use crate::error::{Error, Result, errno_text};
 use crate::namespaces::NamespacePlan;
 use crate::sys::mount::Propagation;
@@ -21,6 +21,8 @@ pub(crate) struct RootPlan {
     /// None when the configuration brings a `/dev` of the host.
     pub(crate) devices: Option<Vec<DevicePlan>>,
     pub(crate) masked: Vec<PathBuf>,
+    /// SELinux's label of what is made for the container.
+    pub(crate) mount_label: Option<String>,
     pub(crate) read_only_paths: Vec<PathBuf>,
     pub(crate) no_pivot: bool,
 }
@@ -49,7 +51,11 @@ pub(super) fn plan(
         }
     };
     let asked = spec.mounts().as_deref().unwrap_or_default();
-    let mounts = mounts::plan(asked, bundle, propagation, namespaces, warnings)?;
+    let mount_label = labels::mount_label(linux)?;
+    let mut mounts = mounts::plan(asked, bundle, propagation, namespaces, warnings)?;
+    if let Some(label) = &mount_label {
+        mounts.iter_mut().for_each(|mount| mount.set_label(label));
+    }
     let brings_dev = mounts.iter().any(|m| m.destination == Path::new("/dev") && m.is_bind());
     let asked = linux.and_then(|l| l.devices().as_deref()).unwrap_or_default();
     let paths = |field: &str, list: Option<&Vec<String>>| refuse::container_paths(field, list);
@@ -61,6 +67,7 @@ pub(super) fn plan(
         devices: if brings_dev { None } else { Some(devices::plan(asked, namespaces)?) },
         masked: paths("linux.maskedPaths", linux.and_then(|l| l.masked_paths().as_ref()))?,
         read_only_paths: paths("linux.readonlyPaths", linux.and_then(|l| l.readonly_paths().as_ref()))?,
+        mount_label,
         no_pivot,
     })
 }

@@ -16,8 +16,10 @@ const READ_ONLY: u64 = 0x1;
 const INERT: u64 = 0x1 | 0x2 | 0x4 | 0x8;
 
 /// Covers `masked` and then makes `read_only` what it says. Paths that do not exist are fine.
-pub(crate) fn cover(root: &Root, masked: &[PathBuf], read_only: &[PathBuf]) -> Result<()> {
-    let mut masks = Masks::default();
+///
+/// With `label` the covers have that SELinux label.
+pub(crate) fn cover(root: &Root, masked: &[PathBuf], read_only: &[PathBuf], label: Option<&str>) -> Result<()> {
+    let mut masks = Masks { label, ..Masks::default() };
     for path in masked {
         if let Some(target) = open(root, path).context(|| format!("mask path {}", path.display()))? {
             masks.cover(root, &target, path)?;
@@ -42,19 +44,20 @@ fn open(root: &Root, path: &Path) -> std::io::Result<Option<OwnedFd>> {
 
 /// The covers attached so far. Further ones are copies of them: much cheaper than new file systems.
 #[derive(Default)]
-struct Masks {
+struct Masks<'a> {
+    label: Option<&'a str>,
     /// An empty read-only directory.
     directory: Option<OwnedFd>,
     /// The container's `/dev/null`, read-only.
     file: Option<OwnedFd>,
 }
 
-impl Masks {
+impl Masks<'_> {
     fn cover(&mut self, root: &Root, target: &OwnedFd, path: &Path) -> Result<()> {
-        let shown = path.display();
+        let (shown, label) = (path.display(), self.label);
         let status = fstat(target).context(|| format!("mask path {shown}"))?;
         match FileType::from_raw_mode(status.st_mode) {
-            FileType::Directory => cover(&mut self.directory, empty_directory, target),
+            FileType::Directory => cover(&mut self.directory, || empty_directory(label), target),
             FileType::Symlink => Err(Error::Other(format!("{shown} is a symbolic link"))),
             _ => cover(&mut self.file, || null(root), target),
         }
@@ -77,9 +80,10 @@ impl Masks {
     }
 }
 
-fn empty_directory() -> Result<OwnedFd> {
+fn empty_directory(label: Option<&str>) -> Result<OwnedFd> {
     let data = [("nr_blocks", "1"), ("nr_inodes", "1"), ("mode", "755")];
-    let data = data.map(|(key, value)| (key.to_owned(), Some(value.to_owned())));
+    let data = data.into_iter().chain(label.map(|label| ("context", label)));
+    let data: Vec<_> = data.map(|(key, value)| (key.to_owned(), Some(value.to_owned()))).collect();
     new_file_system("tmpfs", "tmpfs", &data, INERT).map_err(Error::Other)
 }
 
