@@ -1,9 +1,13 @@
 //! Pausing and limiting a container that runs, and seeing what it does.
 
-use oci_spec::runtime::LinuxResources;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
 
-use crate::cgroup::Cgroup;
-use crate::error::{Error, Result};
+use oci_spec::runtime::LinuxResources;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cgroup::{Cgroup, OomWatch, Stats};
+use crate::error::{Context, Error, Result};
 use crate::manage;
 use crate::state::{Directory, Record, Status};
 
@@ -49,6 +53,83 @@ pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     match manage::status(directory, &record)? {
         Status::Stopped => Err(Error::NotRunning),
         _ => Ok(cgroup(&record, "update")?.update(resources)?),
+    }
+}
+
+/// What the container has used so far.
+///
+/// # Errors
+/// When it has ended.
+pub fn stats(directory: &Directory) -> Result<Stats> {
+    Ok(Watch::new(directory)?.stats()?)
+}
+
+/// A container that is looked at again and again.
+#[derive(Debug)]
+pub struct Watch {
+    cgroup: Cgroup,
+    process: OwnedFd,
+    oom: Option<OomWatch>,
+}
+
+/// What a [`Watch`] saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing until the time was over.
+    Nothing,
+    /// The kernel killed a process of it for want of memory.
+    OutOfMemory,
+    /// It has ended.
+    End,
+}
+
+impl Watch {
+    /// Starts to watch.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn new(directory: &Directory) -> Result<Watch> {
+        let record = directory.load()?;
+        let not_running = || Error::State(format!("container with id {} is not running", record.id));
+        let process = record.process()?.ok_or_else(not_running)?;
+        let cgroup = cgroup(&record, "watch")?;
+        let oom = cgroup.watch_oom()?;
+        Ok(Watch { cgroup, process, oom })
+    }
+
+    /// What it has used so far.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.cgroup.stats()?)
+    }
+
+    /// Waits for something to happen, until `end`.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn wait(&mut self, end: Instant) -> Result<Sight> {
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            let mut fds = vec![PollFd::new(&self.process, PollFlags::IN)];
+            fds.extend(self.oom.as_ref().map(|oom| PollFd::new(oom, PollFlags::IN)));
+            rustix::io::retry_on_intr(|| poll(&mut fds, Some(&limit))).context(|| "wait for the container")?;
+            let ended = !fds[0].revents().is_empty();
+            // Before its end, which it may be the cause of.
+            if let Some(oom) = &mut self.oom
+                && self.cgroup.oom_news(oom) > 0
+            {
+                return Ok(Sight::OutOfMemory);
+            }
+            if ended {
+                return Ok(Sight::End);
+            }
+            if Instant::now() >= end {
+                return Ok(Sight::Nothing);
+            }
+        }
     }
 }
 

@@ -21,7 +21,9 @@ mod error;
 mod events;
 mod layout;
 mod live;
+mod oom;
 mod plan;
+pub mod stats;
 mod sub;
 mod tree;
 mod update;
@@ -31,6 +33,8 @@ mod v2;
 pub use error::Error;
 pub use layout::{Layout, Version};
 pub use live::{Cgroup, Entry, Saved};
+pub use oom::OomWatch;
 pub use plan::CgroupPlan;
+pub use stats::Stats;
 
 type Result<T, E = Error> = std::result::Result<T, E>;

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -36,6 +37,7 @@ pub(crate) enum Command {
     Create(create::Create),
     Delete(delete::Delete),
     Exec(Box<exec::Exec>),
+    Events(events::Events),
     Features(features::Features),
     Kill(kill::Kill),
     List(list::List),
@@ -58,6 +60,7 @@ impl Command {
             Command::Create(command) => command.run(globals, log),
             Command::Delete(command) => command.run(globals, log),
             Command::Exec(command) => command.run(globals, log),
+            Command::Events(command) => command.run(globals, log),
             Command::Features(command) => command.run(),
             Command::Kill(command) => command.run(globals),
             Command::List(command) => command.run(globals),
@@ -100,6 +103,7 @@ impl Command {
             Command::Create(_) => "create",
             Command::Delete(_) => "delete",
             Command::Exec(_) => "exec",
+            Command::Events(_) => "events",
             Command::Features(_) => "features",
             Command::Kill(_) => "kill",
             Command::List(_) => "list",
