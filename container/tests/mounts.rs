@@ -53,7 +53,6 @@ fn with_mount(mount: Value, script: &str) -> Outcome {
     for path in [outer.join("inner"), outer] {
         Cmd::new("umount").arg(path).ok();
     }
-    bundle.nothing_left();
     outcome
 }
 
@@ -261,4 +260,21 @@ fn cgroups_are_the_containers_own() {
         outcome.prints(&["1\n", "touch: /sys/fs/cgroup/x: Read-only file system"]);
         outcome.require(outcome.stdout.matches("Read-only").count() == 3, "nothing to be made anywhere");
     }
+}
+
+/// A node that the configuration binds and lists as well stays as it is on the host.
+#[test]
+fn devices_that_are_there_stay_as_they_are() {
+    needs!(root, "busybox");
+    let mut bundle = bundle("stat -c '%t:%T %u' /dev/mine");
+    let node = bundle.scratch.work().join("node");
+    Cmd::new("mknod").arg(&node).args(["c", "1", "5"]).ok();
+    chown(&node, Some(7), Some(7)).unwrap();
+    bundle.mount(json!({"destination": "/dev/mine", "source": node, "options": ["bind"]}));
+    bundle.config["linux"]["devices"] =
+        json!([{"path": "/dev/mine", "type": "c", "major": 1, "minor": 5, "uid": 8, "gid": 8}]);
+    assert_eq!(bundle.run().ok().stdout, "1:5 7\n");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&node).unwrap()), 7);
+    bundle.config["linux"]["devices"][0]["minor"] = json!(3);
+    bundle.run().refused(1, &["/dev/mine exists and is not the device it should be"]);
 }

@@ -289,3 +289,20 @@ fn locked_flags_stay() {
         }
     }
 }
+
+/// As podman's `--pid host`: no procfs can be mounted, and none is needed.
+#[test]
+fn settings_without_a_pid_namespace() {
+    needs!(root, "busybox", "setpriv");
+    let mut user = User::new("cat /proc/sys/net/ipv4/ip_forward");
+    user.bundle.config["linux"]["cgroupsPath"].take();
+    user.bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+    user.bundle.config["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "1"});
+    user.bundle.unmount("/proc");
+    user.bundle.mount(json!({"destination": "/proc", "source": "/proc", "options": ["rbind"]}));
+    // What is to be hidden of it belongs to the host.
+    user.bundle.config["linux"]["maskedPaths"].take();
+    user.bundle.config["linux"]["readonlyPaths"].take();
+    user.run().ok().prints(&["1\n"]);
+    user.nothing_left();
+}

@@ -150,13 +150,13 @@ impl Init<'_> {
             self.expect(|m| matches!(m, Message::HooksDone))?;
         }
         hooks.run(Stage::CreateContainer, &self.state("creating"))?;
+        rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::enter(&root, plan.no_pivot)?;
         fault::point("init: root entered");
         if plan.shared {
             rootfs::share(tree)?;
         }
         self.stdio(&root)?;
-        rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::cover(&root, &plan.masked, &plan.read_only_paths, plan.mount_label.as_deref())?;
         fault::point("init: root covered");
         filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)

@@ -53,8 +53,10 @@ fn one(parent: &OwnedFd, name: &OsStr, device: &DevicePlan) -> Result<(), Failur
     if let Some(host) = &device.host {
         return bind(parent, name, device, host);
     }
+    let mut was_there = false;
     match rustix::fs::mknodat(parent, name, device.kind, Mode::from(device.mode), device.device) {
-        Ok(()) | Err(Errno::EXIST) => {}
+        Ok(()) => {}
+        Err(Errno::EXIST) => was_there = true,
         // In somebody's user namespace: its root may not make devices, but has those of its own /dev.
         Err(Errno::PERM) if device.kind != FileType::Fifo => {
             return bind(parent, name, device, &device.host_node()?);
@@ -67,7 +69,8 @@ fn one(parent: &OwnedFd, name: &OsStr, device: &DevicePlan) -> Result<(), Failur
     if FileType::from_raw_mode(status.st_mode) != device.kind || status.st_rdev != device.device {
         return Err(Errno::EXIST.into());
     }
-    if (status.st_uid, status.st_gid) != (device.uid, device.gid) {
+    // What was there may be the host's, bound by the configuration, and the host's it stays.
+    if !was_there && (status.st_uid, status.st_gid) != (device.uid, device.gid) {
         let (uid, gid) = (rustix::fs::Uid::from_raw(device.uid), rustix::fs::Gid::from_raw(device.gid));
         rustix::fs::chownat(&made, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?;
     }

@@ -82,8 +82,8 @@ pub(super) fn remount(place: &OwnedFd, options: &MountOptions) -> Result<(), Str
 }
 
 /// What the kernel said, and to what.
-struct Failure {
-    errno: Errno,
+pub(super) struct Failure {
+    pub(super) errno: Errno,
     to: Option<String>,
 }
 
@@ -102,7 +102,14 @@ impl From<Errno> for Failure {
     }
 }
 
-fn create(kind: &str, source: &str, flags: &[&str], data: &Data, attributes: u64) -> Result<OwnedFd, Failure> {
+/// As [`new_file_system`], for who wants to know what exactly went wrong.
+pub(super) fn create(
+    kind: &str,
+    source: &str,
+    flags: &[&str],
+    data: &Data,
+    attributes: u64,
+) -> Result<OwnedFd, Failure> {
     let fs = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| {
         let to = (errno == Errno::NODEV).then(|| format!("the kernel has no file system {kind:?}"));
         Failure { errno, to }
