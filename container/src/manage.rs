@@ -79,10 +79,12 @@ pub fn kill(directory: &Directory, signal: i32) -> Result<()> {
 pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
     let record = match directory.load() {
         // What a killed `create` left; without `force` it is said, too.
-        Err(e) => {
+        Err(e) if force || matches!(e, Error::NoContainer) => {
             directory.remove()?;
             return if force { Ok(Vec::new()) } else { Err(e) };
         }
+        // Whatever it is, something may still run.
+        Err(e) => return Err(e),
         Ok(record) => record,
     };
     if let Some(process) = record.process()? {

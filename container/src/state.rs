@@ -5,6 +5,7 @@
 //!     config.json           the configuration as it was read: what `exec` goes by
 //!     state.json            written under a temporary name and renamed; before the cgroup is made, and again with the pid
 //!     notify/notify.sock    where the container says that it is ready, when somebody wants to know
+//!     state.json.spare      the same again, for when that is damaged: what runs must be found and killed
 //!     exec.fifo             while the container is created and not started: init waits at it
 //! ```
 //! A directory without `state.json` is what a command left that was killed in its first moments; `delete --force` removes
@@ -31,6 +32,7 @@ use crate::resctrl;
 /// The fifo's name in a container's directory.
 const FIFO: &str = "exec.fifo";
 const STATE: &str = "state.json";
+const SPARE: &str = "state.json.spare";
 /// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
 const STATE_MAX: u64 = 32;
 const CONFIG: &str = "config.json";
@@ -164,7 +166,11 @@ impl Directory {
     /// # Errors
     /// [`Error::NoContainer`] when the container was never finished.
     pub fn load(&self) -> Result<Record> {
-        let path = self.path.join(STATE);
+        self.load_from(STATE).or_else(|e| self.load_from(SPARE).map_err(|_| e))
+    }
+
+    fn load_from(&self, name: &str) -> Result<Record> {
+        let path = self.path.join(name);
         match read_regular(&path, STATE_MAX) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Err(Error::NoContainer),
             text => serde_json::from_slice(&text.context(|| format!("read {}", path.display()))?)
@@ -178,7 +184,8 @@ impl Directory {
     /// When the file system refuses; then the old record stands.
     pub fn save(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::Other(format!("write state: {e}")))?;
-        replace_file(&self.path.join(STATE), &text)
+        replace_file(&self.path.join(STATE), &text)?;
+        replace_file(&self.path.join(SPARE), &text)
     }
 
     /// Keeps the text of the configuration.

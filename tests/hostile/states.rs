@@ -113,7 +113,6 @@ fn item_27_a_look_while_it_is_made() {
 }
 
 #[test]
-#[ignore = "waits for its part of the runtime"]
 fn item_27_damaged_state_stops_no_other_command() {
     needs!(root, "busybox");
     let attack = Attack::new("sleep 1000");
@@ -134,7 +133,6 @@ fn item_27_damaged_state_stops_no_other_command() {
 }
 
 #[test]
-#[ignore = "waits for its part of the runtime"]
 fn item_27_a_damaged_state_still_finds_the_process() {
     needs!(root, "busybox");
     for text in ["", "{\"ociVersion\":", "[]"] {
@@ -152,7 +150,6 @@ fn item_27_a_damaged_state_still_finds_the_process() {
 }
 
 #[test]
-#[ignore = "waits for its part of the runtime"]
 fn item_27_state_that_is_no_file() {
     needs!(root, "busybox");
     let secret = "tripwire-secret";

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use super::state::Shown;
 use super::{Outcome, print, wrong};
 use crate::globals::Globals;
+use crate::log::Log;
 
 /// List containers
 #[derive(Debug, Args)]
@@ -28,7 +29,7 @@ enum Format {
 }
 
 impl List {
-    pub(crate) fn run(&self, globals: &Globals) -> Outcome {
+    pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         let root = globals.containers().map_err(wrong)?;
         let mut shown = Vec::new();
         for id in Directory::list(&root)? {
@@ -36,7 +37,8 @@ impl List {
                 Ok(container) => shown.push(container),
                 // Just being made, or just removed.
                 Err(Error::NoContainer) => {}
-                Err(e) => return Err(e),
+                // One that is damaged must not hide the others.
+                Err(e) => log.say(&format!("container {id:?}: {e}")),
             }
         }
         let text = match (self.quiet, self.format) {

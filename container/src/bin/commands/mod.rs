@@ -63,7 +63,7 @@ impl Command {
             Command::Events(command) => command.run(globals, log),
             Command::Features(command) => command.run(),
             Command::Kill(command) => command.run(globals),
-            Command::List(command) => command.run(globals),
+            Command::List(command) => command.run(globals, log),
             Command::Pause(command) => command.run(globals),
             Command::Ps(command) => command.run(globals),
             Command::Resume(command) => command.run(globals),
