@@ -17,7 +17,7 @@ use crate::mappings::groups_are_fixed;
 use crate::plan::{ProcessPlan, Stdio, check_stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Message};
-use crate::seccomp::announce;
+use crate::seccomp::{Cache, announce};
 use crate::state::{Record, Status};
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
 
@@ -32,6 +32,8 @@ pub struct ExecSetup {
     pub cgroups: Vec<String>,
     /// Join a paused container, too: the process runs when that is resumed.
     pub ignore_paused: bool,
+    /// Where filters of system calls are kept; the container's is there.
+    pub filters: Option<Cache>,
 }
 
 /// Everything that joining will do.
@@ -69,7 +71,7 @@ impl ExecPlan {
             return Err(Error::State(why.to_owned()));
         }
         let Some(init) = record.process()? else { return Err(Error::stopped()) };
-        let (process, warnings) = ProcessPlan::new(spec, process)?;
+        let (process, warnings) = ProcessPlan::new(spec, process, setup.filters.as_ref())?;
         check_stdio(process.terminal, &setup.stdio)?;
         let cgroup = match &record.cgroup {
             Some(saved) => Some(Cgroup::reopen(&saved.clone().below(&setup.cgroups)?)?),

@@ -45,7 +45,7 @@ pub fn config(text: &[u8]) {
 /// `process.json`: no zero byte gets into what is given to the kernel, and no variable is there twice.
 pub fn process(text: &[u8]) {
     let Ok(process) = config::read_process(text) else { return };
-    let Ok((plan, _warnings)) = ProcessPlan::new(&Spec::default(), &process) else { return };
+    let Ok((plan, _warnings)) = ProcessPlan::new(&Spec::default(), &process, None) else { return };
     for (i, (name, value)) in plan.env.iter().enumerate() {
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
         assert!(plan.env[..i].iter().all(|(other, _)| other != name), "{name} is there twice");

@@ -33,6 +33,8 @@ use crate::resctrl;
 const FIFO: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const SPARE: &str = "state.json.spare";
+/// What is kept for all containers; no container is called so.
+pub(crate) const CACHE: &str = ".cache";
 /// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
 const STATE_MAX: u64 = 32;
 const CONFIG: &str = "config.json";
@@ -145,7 +147,7 @@ impl Directory {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.context(|| format!("read {}", root.display()))?,
         };
-        let names = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+        let names = entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir()) && e.file_name() != CACHE);
         let mut names: Vec<String> = names.filter_map(|e| e.file_name().into_string().ok()).collect();
         names.sort();
         Ok(names)
@@ -336,7 +338,8 @@ pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
 /// Says the rule.
 pub fn check_id(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '-' | '.');
-    if id.is_empty() || id == "." || id == ".." || id.len() > ID_MAX || !id.chars().all(allowed) {
+    let taken = matches!(id, "" | "." | ".." | CACHE);
+    if taken || id.len() > ID_MAX || !id.chars().all(allowed) {
         let rule = "use letters, digits and _ + - . (at most 255)";
         return Err(Error::State(format!("invalid container id {id:?}: {rule}")));
     }
@@ -352,7 +355,7 @@ mod tests {
         for id in ["a", "web-1.2_x+y", "..."] {
             check_id(id).unwrap();
         }
-        for id in ["", ".", "..", "a/b", "../x", "ü", "a\n", "a b", &"x".repeat(256)] {
+        for id in ["", ".", "..", CACHE, "a/b", "../x", "ü", "a\n", "a b", &"x".repeat(256)] {
             assert!(check_id(id).is_err(), "{id:?}");
         }
     }

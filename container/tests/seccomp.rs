@@ -199,3 +199,43 @@ fn what_cannot_be_is_refused() {
     bundle("true", json!([{"names": ["quantum_fork"], "action": "SCMP_ACT_KILL"}])).run().ok();
     host.check();
 }
+
+#[test]
+fn filters_are_kept_for_others_and_are_no_container() {
+    needs!(root, "busybox");
+    let bundle = bundle("exec 2>&1; mkdir /tmp/x", refuse_mkdir("SCMP_ACT_ERRNO"));
+    let kept = bundle.state().join(".cache/seccomp");
+    for _ in 0..2 {
+        assert!(bundle.run().exits(1).stdout.contains("not permitted"));
+        assert_eq!(std::fs::read_dir(&kept).unwrap().count(), 1);
+    }
+    assert_eq!(bundle.command(["list", "-q"]).ok().stdout, "");
+    bundle.command(["run", ".cache"]).refused(1, &["invalid container id"]);
+    bundle.nothing_left();
+}
+
+#[test]
+fn what_joins_a_container_is_filtered_like_it() {
+    needs!(root, "busybox");
+    for no_new_privileges in BOTH {
+        let mut bundle = bundle("while :; do sleep 0.1; done", refuse_mkdir("SCMP_ACT_ERRNO"));
+        bundle.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        bundle.command(["run", "--detach", "one"]).ok();
+        bundle.command(["exec", "one", "mkdir", "/tmp/x"]).refused(1, &["Operation not permitted"]);
+        bundle.command(["delete", "--force", "one"]).ok();
+        bundle.nothing_left();
+    }
+}
+
+#[test]
+fn the_default_of_engines_lets_programs_run() {
+    needs!(root, "busybox");
+    let mut bundle = bundle("exec 2>&1; rm -rf /tmp/x; mkdir /tmp/x; ls /; echo $?", json!([]));
+    let profile = include_str!("seccomp/docker.json");
+    bundle.config["linux"]["seccomp"] = serde_json::from_str(profile).unwrap();
+    for no_new_privileges in BOTH {
+        bundle.config["process"]["noNewPrivileges"] = json!(no_new_privileges);
+        let said = bundle.run().ok().stdout;
+        assert!(said.contains("proc\n") && said.contains("\n0\n"), "{said}");
+    }
+}

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use appc_container::cgroup::Layout;
 use appc_container::checkpoint::Options;
 use appc_container::files::read_regular;
+use appc_container::seccomp::Cache;
 use appc_container::state::{Directory, Record, check_id, replace_file};
 use appc_container::{Created, Error, Plan, Process, Setup, Stdio, notify};
 use clap::Args;
@@ -112,6 +113,7 @@ impl Launch {
             layout => Some(layout?),
         };
         setup.no_pivot = self.no_pivot;
+        setup.filters = Some(Cache::below(&root));
         setup.session_keyring = !self.no_new_keyring;
         let plan = Plan::new(&spec, setup)?;
         for warning in plan.warnings() {

@@ -91,6 +91,8 @@ pub struct Setup {
     /// Stack the root on top of the host's in place of `pivot_root(2)`, which an initramfs does not allow.
     /// A process with `CAP_SYS_ADMIN` can then find the way out.
     pub no_pivot: bool,
+    /// Where filters of system calls are kept for the next container with the same.
+    pub filters: Option<crate::seccomp::Cache>,
 }
 
 impl Setup {
@@ -108,6 +110,7 @@ impl Setup {
             fifo: None,
             session_keyring: true,
             no_pivot: false,
+            filters: None,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Plan {
         let linux = spec.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
         let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let namespaces = NamespacePlan::new(linux)?;
-        let (mut process, mut warnings) = ProcessPlan::new(spec, process)?;
+        let (mut process, mut warnings) = ProcessPlan::new(spec, process, setup.filters.as_ref())?;
         namespaces.check_user(&process)?;
         process.listen_fds = setup.listen_fds;
         refuse::stdio(process.terminal, &setup.stdio)?;

@@ -11,7 +11,7 @@ use super::attributes::Attributes;
 use super::labels::Labels;
 use crate::capabilities::CapabilityPlan;
 use crate::error::{Error, Result};
-use crate::seccomp::Seccomp;
+use crate::seccomp::{Cache, Seccomp};
 
 /// Numbers of users and groups end before this one, which means "leave as it is" to the kernel.
 const NO_ID: u32 = u32::MAX;
@@ -44,8 +44,8 @@ pub(crate) struct ProcessPlan {
 
 impl ProcessPlan {
     /// Reads a process of the container that `spec` describes: its own, or one that is to join it. Also returns what
-    /// the process asks for in vain.
-    pub(crate) fn new(spec: &Spec, process: &Process) -> Result<(ProcessPlan, Vec<String>)> {
+    /// the process asks for in vain. `filters` are those made before.
+    pub(crate) fn new(spec: &Spec, process: &Process, filters: Option<&Cache>) -> Result<(ProcessPlan, Vec<String>)> {
         super::refuse::unsupported_process(process)?;
         let user = process.user();
         if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
@@ -60,7 +60,8 @@ impl ProcessPlan {
             return Err(Error::refused("process.cwd", "must be an absolute path"));
         }
         let (capabilities, mut warnings) = CapabilityPlan::new(process.capabilities().as_ref());
-        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref()).map(Seccomp::new).transpose()?;
+        let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+        let seccomp = seccomp.map(|seccomp| Seccomp::new(seccomp, filters)).transpose()?;
         warnings.extend(seccomp.iter().flat_map(|seccomp| seccomp.filter.warnings()).cloned());
         let plan = ProcessPlan {
             args: args(process)?,

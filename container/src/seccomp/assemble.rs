@@ -133,7 +133,6 @@ impl Assembler<'_> {
 }
 
 /// Whether the kernel would take it: every jump stays inside, every way ends with a verdict.
-#[cfg(test)]
 pub(super) fn is_valid(program: &[Instruction]) -> bool {
     // The last offset of `struct seccomp_data` that holds a word.
     const LAST_WORD: u32 = 60;

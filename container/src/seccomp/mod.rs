@@ -8,6 +8,7 @@
 
 mod arch;
 mod assemble;
+mod cache;
 mod compile;
 mod graph;
 mod notify;
@@ -19,6 +20,7 @@ use std::os::fd::OwnedFd;
 
 use oci_spec::runtime::LinuxSeccomp;
 
+pub use cache::Cache;
 pub(crate) use notify::announce;
 pub use profile::Listener;
 
@@ -139,12 +141,12 @@ pub struct Seccomp {
 }
 
 impl Seccomp {
-    /// Reads `linux.seccomp`.
+    /// Reads `linux.seccomp`. With a cache the filter need not be made anew.
     ///
     /// # Errors
     /// As [`Filter::compile`], and when there is no agent to notify.
-    pub fn new(spec: &LinuxSeccomp) -> Result<Seccomp> {
-        let filter = Filter::compile(spec)?;
+    pub fn new(spec: &LinuxSeccomp, cache: Option<&Cache>) -> Result<Seccomp> {
+        let filter = cache.map_or_else(|| Filter::compile(spec), |cache| cache.filter(spec))?;
         let listener = Listener::new(spec, filter.notifies())?;
         Ok(Seccomp { filter, listener })
     }

@@ -284,7 +284,7 @@ fn what_cannot_be_is_refused_by_name() {
     }
     let unheard =
         json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]});
-    let error = Seccomp::new(&serde_json::from_value(unheard).unwrap()).unwrap_err().to_string();
+    let error = Seccomp::new(&serde_json::from_value(unheard).unwrap(), None).unwrap_err().to_string();
     assert!(error.contains("seccomp listenerPath is not set"), "{error}");
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use appc_container::config::{read_process, read_spec};
 use appc_container::files::read_regular;
+use appc_container::seccomp::Cache;
 use appc_container::state::{Directory, replace_file};
 use appc_container::{Error, ExecPlan, ExecSetup, Stdio, exit_code, manage};
 use clap::Args;
@@ -102,7 +103,8 @@ impl Exec {
 
     fn plan(&self, globals: &Globals, log: &Log) -> Result<ExecPlan, Error> {
         let [id, command @ ..] = &self.words[..] else { return Err(wrong("name a container")) };
-        let directory = Directory::open(&globals.containers().map_err(wrong)?, id)?;
+        let root = globals.containers().map_err(wrong)?;
+        let directory = Directory::open(&root, id)?;
         let record = directory.load()?;
         let status = manage::status(&directory, &record)?;
         let text = directory.config()?;
@@ -113,6 +115,7 @@ impl Exec {
             preserve_fds: self.preserve_fds,
             cgroups: self.cgroup.clone(),
             ignore_paused: self.ignore_paused,
+            filters: Some(Cache::below(&root)),
         };
         let plan = ExecPlan::new(&record, status, &spec, &process, setup)?;
         for warning in plan.warnings() {
