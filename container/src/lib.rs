@@ -28,6 +28,7 @@ mod network;
 pub mod notify;
 pub mod plan;
 mod process;
+pub mod protect;
 mod protocol;
 pub mod resctrl;
 pub mod rootfs;

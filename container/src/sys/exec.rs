@@ -3,13 +3,27 @@
 
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+/// The strings as exec wants them, while they live.
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+/// Replaces this program by the one behind a descriptor. Returns only when that failed.
+pub fn execute(program: impl AsFd, args: &[CString], env: &[CString]) -> io::Error {
+    let (args, env) = (pointers(args), pointers(env));
+    let program = program.as_fd().as_raw_fd();
+    // SAFETY: the path is an empty C string, both arrays end with a null pointer, and their strings outlive the call.
+    unsafe {
+        let (path, flags) = (c"".as_ptr(), libc::AT_EMPTY_PATH);
+        libc::syscall(libc::SYS_execveat, program, path, args.as_ptr(), env.as_ptr(), flags);
+    }
+    io::Error::last_os_error()
+}
 
 /// Replaces this program. Returns only when that failed.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> io::Error {
-    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
-    };
     let (args, env) = (pointers(args), pointers(env));
     // SAFETY: both arrays end with a null pointer, and their strings outlive the call.
     unsafe { libc::execve(path.as_ptr(), args.as_ptr(), env.as_ptr()) };
