@@ -152,6 +152,8 @@ fn from_create_to_delete() {
     assert_eq!(state["status"], "running");
     let status = fs::read_to_string(format!("/proc/{}/status", state["pid"])).unwrap();
     assert!(status.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{status}");
+    user.command(&["exec", "one", "id"]).ok().prints(&["uid=0"]);
+    user.command(&["pause", "one"]).refused(1, &["it has no cgroup of its own"]);
     user.command(&["kill", "one", "KILL"]).ok();
     while user.command(&["state", "one"]).ok().json()["status"] != "stopped" {
         std::thread::sleep(std::time::Duration::from_millis(5));
