@@ -74,3 +74,11 @@ fn every_program_brings_its_manual() {
     assert_eq!(Cmd::new("bash").args(["-c", &complete]).ok().text(), "start state");
     scratch.rkt_oci(["manual", "/proc/no/such"]).refused(1, &["rkt-oci manual failed: write below /proc/no/such"]);
 }
+
+#[test]
+fn callers_find_out_what_there_is() {
+    rkt_oci(&["checkpoint", "--help"]).ok().prints(&["--image-path"]);
+    rkt_oci(&["restore", "--lsm-mount-context"]).refused(1, &["flag needs an argument"]);
+    rkt_oci(&["foo", "-h"]).refused(1, &["No help topic for 'foo'"]);
+    rkt_oci(&["restore", "--bundle", "/nonexistent", "-no-subreaper", "x"]).refused(1, &["--bundle /nonexistent"]);
+}

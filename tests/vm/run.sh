@@ -66,14 +66,13 @@ fi
 for program in acbuild rkt rkt-oci; do strip -o "$root/tree/bin/$program" "$APPC_BIN_DIR/$program"; done
 
 cp "$busybox" "$root/tree/bin/busybox"
-# What checkpoints are made with. Unlike ours these come with libraries, and they take the place of busybox's.
-if criu=$(command -v criu); then
-    mkdir "$root/tree/real"
-    for program in "$criu" "$(command -v tar)" "$(command -v ip)"; do
-        ldd "$program" | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (.*/\1/p' | cpio -pduL --quiet "$root/tree"
-        cp "$program" "$root/tree/real/"
-    done
-fi
+# What checkpoints are made with, and whatever APPC_VM_PROGRAMS names: these come with libraries, and go over busybox's.
+mkdir "$root/tree/real"
+for name in criu tar ip ${APPC_VM_PROGRAMS:-}; do
+    program=$(command -v "$name") || continue
+    ldd "$program" | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (.*/\1/p' | cpio -pduL --quiet "$root/tree"
+    cp "$program" "$root/tree/real/"
+done
 cp "$here/init" "$root/tree/init"
 chmod 755 "$root/tree/init"
 printf '%s\n' "$command" >"$root/tree/command"

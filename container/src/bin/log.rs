@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
 use crate::globals::{Globals, LogFormat};
@@ -79,17 +80,33 @@ fn one_line(message: &str) -> String {
 
 /// The answer to a command line that cannot be understood, or that asks for help.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let asks_for_help = error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    let asks_for_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if asks_for_help || !error.use_stderr() {
         // Nowhere to say that nothing can be said.
         let _unsaid = error.print();
         return ExitCode::SUCCESS;
     }
-    let text = error.render().to_string();
-    let mistake = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
-    let mistake: Vec<&str> = mistake.split_whitespace().collect();
-    say(format!("rkt-oci: {}: see `rkt-oci --help`", one_line(&mistake.join(" "))));
+    say(format!("rkt-oci: {}: see `rkt-oci --help`", one_line(&mistake(error))));
     ExitCode::FAILURE
+}
+
+/// What is wrong with a command line. Two sentences are those of runc, by which callers find out what there is.
+fn mistake(error: &clap::Error) -> String {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match (error.kind(), context(ContextKind::InvalidSubcommand), context(ContextKind::InvalidArg)) {
+        (ErrorKind::InvalidSubcommand, Some(name), _) => return format!("No help topic for '{name}'"),
+        (ErrorKind::InvalidValue, _, Some(flag)) if context(ContextKind::InvalidValue) == Some("") => {
+            let flag = flag.split([' ', '=']).next().unwrap_or(flag).trim_start_matches('-');
+            return format!("flag needs an argument: -{flag}");
+        }
+        _ => {}
+    }
+    let text = error.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or(&text).trim_start_matches("error: ");
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// An error before there is a log.

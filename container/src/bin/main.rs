@@ -53,7 +53,7 @@ struct Arguments {
 const EXPOSED: [&str; 4] = ["create", "run", "exec", "restore"];
 
 fn main() -> ExitCode {
-    let typed: Vec<OsString> = std::env::args_os().collect();
+    let typed: Vec<OsString> = std::env::args_os().map(as_meant).collect();
     // By mere mention: a container called `run` costs a little time.
     if typed.iter().any(|word| EXPOSED.iter().any(|command| word == command)) {
         if let Err(e) = appc_container::protect::protect(c"rkt-oci") {
@@ -81,6 +81,11 @@ fn main() -> ExitCode {
     }
 }
 
+/// Old engines write this one flag with a single dash, as Go's programs allow.
+fn as_meant(argument: OsString) -> OsString {
+    if argument == "-no-subreaper" { "--no-subreaper".into() } else { argument }
+}
+
 /// Manual pages and completions, without the program starting differently for those who never ask.
 fn manual(folder: &Path) -> ExitCode {
     let program = Arguments::command().version(env!("CARGO_PKG_VERSION"));
@@ -97,5 +102,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in super::Arguments::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let about = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            let example = format!("rkt-oci {}", command.get_name());
+            let found = about.lines().any(|line| line.starts_with("  ") && line.contains(&example));
+            assert!(found, "the help of {example} has no example:\n{about}");
+        }
     }
 }

@@ -11,8 +11,12 @@ use crate::log::Log;
 
 /// Make a container, to be started later
 ///
-/// Everything is set up, and the program looked for, but not executed: `rkt-oci start` does that.
+/// Everything is set up, and the program looked for, but not executed: `rkt-oci start` does that. For engines, and for
+/// whoever has something to do in between; otherwise there is `rkt-oci run`.
+///
+///   rkt-oci create --bundle /srv/web web && rkt-oci start web
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Create {
     #[command(flatten)]
     pub(super) launch: Launch,

@@ -11,7 +11,12 @@ use crate::globals::Globals;
 use crate::log::Log;
 
 /// Remove a container that has ended or was never started
+///
+/// Its cgroup and its directory go, and its poststop hooks run. The bundle stays.
+///
+///   rkt-oci delete --force mycontainer
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Delete {
     /// Kill it first if it runs; a container that does not exist is no error
     #[arg(short, long)]

@@ -11,8 +11,11 @@ use crate::globals::Globals;
 
 /// Send a signal to a container's first process
 ///
-/// When the container shares its pid namespace, KILL goes to all of its processes.
+/// By name or number, TERM by default. When the container shares its pid namespace, KILL goes to all of its processes.
+///
+///   rkt-oci kill mycontainer HUP
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Kill {
     /// Accepted for old callers: it only makes a container that has ended no error
     #[arg(short, long, hide = true)]

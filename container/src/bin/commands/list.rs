@@ -12,7 +12,12 @@ use crate::globals::Globals;
 use crate::log::Log;
 
 /// List containers
+///
+/// Those below --root, whatever they do: created, running, paused or stopped. Stopped ones wait for `rkt-oci delete`.
+///
+///   rkt-oci list --quiet
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct List {
     /// How to print them
     #[arg(short, long, default_value = "table")]

@@ -10,7 +10,12 @@ use super::{Outcome, wrong};
 use crate::globals::Globals;
 
 /// Stop all processes of a container until it is resumed
+///
+/// They keep their memory and get no processor, by way of the container's cgroup.
+///
+///   rkt-oci pause mycontainer
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Pause {
     /// Name of the container
     #[arg(value_name = "CONTAINER")]

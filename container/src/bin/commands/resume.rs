@@ -10,7 +10,10 @@ use super::{Outcome, wrong};
 use crate::globals::Globals;
 
 /// Let the processes of a paused container go on
+///
+///   rkt-oci resume mycontainer
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Resume {
     /// Name of the container
     #[arg(value_name = "CONTAINER")]

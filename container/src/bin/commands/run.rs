@@ -15,13 +15,20 @@ use crate::log::Log;
 ///
 /// In the foreground its terminal is passed through, signals are passed on, and when it ends it is removed; the exit
 /// code is the program's (128 and the number of the signal that killed it).
+///
+///   rkt-oci run --bundle /srv/web web
+///   rkt-oci run --detach --pid-file web.pid web </dev/null >web.log 2>&1
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Run {
     #[command(flatten)]
     pub(super) launch: Launch,
     /// Return as soon as the program runs
     #[arg(short, long)]
     detach: bool,
+    /// Accepted for old callers
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
     /// Do not remove the container when it has ended
     #[arg(long)]
     keep: bool,

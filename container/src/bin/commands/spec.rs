@@ -17,7 +17,12 @@ use super::{Outcome, wrong};
 const TEMPLATE: &str = include_str!("spec.json");
 
 /// Write a config.json to start from
+///
+/// A shell in all namespaces, with the root file system of the folder rootfs beside it. To be changed by hand.
+///
+///   mkdir -p web/rootfs && rkt-oci spec --bundle web
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Spec {
     /// Directory of the bundle
     #[arg(short, long, value_name = "DIR", default_value = ".")]

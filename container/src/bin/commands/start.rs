@@ -12,7 +12,12 @@ use super::{Outcome, wrong};
 use crate::globals::Globals;
 
 /// Start the program of a container made with `create`
+///
+/// Returns as soon as it runs; poststart hooks have run then.
+///
+///   rkt-oci start mycontainer
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Start {
     /// Name of the container
     #[arg(value_name = "CONTAINER")]

@@ -13,7 +13,12 @@ use super::{Outcome, print, wrong};
 use crate::globals::Globals;
 
 /// Print the state of a container as JSON
+///
+/// Its process, its bundle, and whether it is created, running, paused or stopped.
+///
+///   rkt-oci state mycontainer | jq -r .status
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct State {
     /// Name of the container
     #[arg(value_name = "CONTAINER")]
