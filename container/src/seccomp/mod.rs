@@ -147,6 +147,11 @@ impl Seccomp {
     /// As [`Filter::compile`], and when there is no agent to notify.
     pub fn new(spec: &LinuxSeccomp, cache: Option<&Cache>) -> Result<Seccomp> {
         let filter = cache.map_or_else(|| Filter::compile(spec), |cache| cache.filter(spec))?;
+        // Without any in the configuration there is nothing that a kernel with clone3(2) lacks.
+        if spec.flags().as_ref().is_some_and(|flags| !flags.is_empty()) && !sys::knows(filter.flags) {
+            let known = supported_flags().join(", ");
+            return Err(Error::refused("linux.seccomp.flags", format!("this kernel has no others than {known}")));
+        }
         let listener = Listener::new(spec, filter.notifies())?;
         Ok(Seccomp { filter, listener })
     }
