@@ -156,7 +156,8 @@ fn every_action_is_the_kernels() {
 fn arguments_are_compared_as_64_bits() {
     let high = 7 << 32 | 5u64;
     let around = [0, 1, 4, 5, 6, high - 1, high, high + 1, 6 << 32 | 5, 8 << 32, u64::MAX];
-    let compare: [(&str, fn(u64, u64) -> bool); 6] = [
+    type Compare = fn(u64, u64) -> bool;
+    let compare: [(&str, Compare); 6] = [
         ("EQ", |a, b| a == b),
         ("NE", |a, b| a != b),
         ("LT", |a, b| a < b),
