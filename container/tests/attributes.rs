@@ -23,8 +23,16 @@ fn schedulers() {
         (json!({"policy": "SCHED_RR", "priority": 1, "flags": ["SCHED_FLAG_RESET_ON_FORK"]}), "0 1 2"),
         (json!({"policy": "SCHED_IDLE"}), "0 0 5"),
     ] {
+        // Where realtime processes are grouped they run only in groups that have time for them.
+        let realtime = matches!(scheduler["policy"].as_str().unwrap(), "SCHED_FIFO" | "SCHED_RR");
+        let grouped = std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists();
         bundle.config["process"]["scheduler"] = scheduler;
+        if realtime && grouped {
+            bundle.run().refused(1, &["set process.scheduler: operation not permitted", "realtimeRuntime"]);
+            bundle.config["linux"]["resources"]["cpu"] = json!({"realtimeRuntime": 1000, "realtimePeriod": 1_000_000});
+        }
         bundle.run().ok().prints(&[shown]);
+        bundle.config["linux"]["resources"].as_object_mut().unwrap().remove("cpu");
     }
     // Its own word for itself: without the flag it could not even start `chrt`.
     bundle.config["process"]["scheduler"] = json!({"policy": "SCHED_DEADLINE", "flags": ["SCHED_FLAG_RESET_ON_FORK"],

@@ -42,6 +42,11 @@ pub(crate) fn apply(attributes: &Attributes) -> Result<()> {
             Some(libc::EPERM) if attributes.has_cpuset => {
                 Error::Other("process scheduler can't be used together with AllowedCPUs".to_owned())
             }
+            // Groups of realtime processes (cgroup v1) have to be given their time.
+            Some(libc::EPERM) if matches!(attr.policy, 1 | 2) => {
+                let hint = "operation not permitted: a v1 cpu cgroup needs linux.resources.cpu.realtimeRuntime for it";
+                Error::Other(format!("set process.scheduler: {hint}"))
+            }
             _ => Error::System { what: "set process.scheduler".to_owned(), cause: e },
         })?;
     }
