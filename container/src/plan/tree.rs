@@ -43,6 +43,11 @@ impl HostTree {
         HostTree { path: PathBuf::new(), recursive: true, propagation: Propagation::Slave, copy: OnceLock::from(copy) }
     }
 
+    /// Where it is on the host.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The copy, if this process could make it.
     pub(crate) fn early(&self) -> Option<&OwnedFd> {
         self.copy.get()

@@ -49,12 +49,13 @@ pub(crate) fn mount_all(root: &Root, mounts: &[MountPlan], view: View<'_>) -> Re
     Ok(later)
 }
 
-fn describe(mount: &MountPlan) -> &str {
+/// What is mounted, as the configuration says it.
+fn describe(mount: &MountPlan) -> Cow<'_, str> {
     match &mount.source {
-        Source::Tree { .. } => "bind",
-        Source::FileSystem { kind, .. } => kind,
-        Source::Cgroup => "cgroup",
-        Source::Present => "remount",
+        Source::Tree { tree, .. } => tree.path().to_string_lossy(),
+        Source::FileSystem { kind, .. } => kind.into(),
+        Source::Cgroup => "cgroup".into(),
+        Source::Present => "remount".into(),
     }
 }
 
