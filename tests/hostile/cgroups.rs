@@ -143,3 +143,18 @@ fn item_12_a_cgroup_that_is_in_use() {
     other.signal(rustix::process::Signal::KILL);
     assert!(other.ended_within(std::time::Duration::from_secs(5)));
 }
+
+#[test]
+fn item_12_exec_goes_only_below() {
+    needs!(root, "busybox");
+    let attack = Attack::new("sleep 1000");
+    attack.command(["run", "-d", "test"]).ok();
+    let name = name(&attack);
+    for path in ["../..", "..", "/", "a/../..", &format!("../{name}-sibling"), "nonesuch", "nonesuch:/", "memory:../.."]
+    {
+        let outcome = attack.command(["exec", "--cgroup", path, "test", "cat", "/proc/self/cgroup"]).run();
+        let outside = outcome.stdout.lines().any(|line| line.contains("..") || line.contains("sibling"));
+        outcome.require(outcome.code() == 255 || outcome.code() == 0 && path == "/" && !outside, "a refusal");
+    }
+    attack.command(["delete", "-f", "test"]).ok();
+}

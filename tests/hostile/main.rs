@@ -10,6 +10,7 @@ mod attack;
 mod common;
 
 mod cgroups;
+mod checkpoints;
 mod consoles;
 mod descriptors;
 mod devices;
