@@ -3,7 +3,7 @@
 //! ```text
 //!  we                                   criu swrk
 //!   │ clone3 ─────────────────────────────▶ │ (still our own code)
-//!   │                                       │ enters the cgroup, attaches the root
+//!   │                                       │ enters the cgroup
 //!   │ ◀─────────────────────── ready, or why│ execve
 //!   │ request: type, options ─────────────▶ │
 //!   │ ◀──────────────── NOTIFY script (+fd) │ again and again
@@ -53,8 +53,6 @@ pub(super) struct Criu {
 /// What it is started with.
 #[derive(Default)]
 pub(super) struct Setting<'a> {
-    /// Namespaces of its own.
-    pub(super) flags: CloneFlags,
     /// Descriptors that it has under the same numbers.
     pub(super) kept: &'a [BorrowedFd<'a>],
     /// Its cgroup.
@@ -69,21 +67,15 @@ pub(super) struct Event<'a> {
 }
 
 impl Criu {
-    /// Starts it. `prepare` runs in the new process first.
-    pub(super) fn start(
-        what: &'static str,
-        log: PathBuf,
-        setting: &Setting<'_>,
-        prepare: impl FnOnce() -> Result<()>,
-    ) -> Result<Criu> {
-        let Setting { flags, kept, entry } = *setting;
+    /// Starts it.
+    pub(super) fn start(what: &'static str, log: PathBuf, setting: &Setting<'_>) -> Result<Criu> {
+        let Setting { kept, entry } = *setting;
         let path = search_path();
         let program = find(&path)?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .context(|| "make the channel to criu")?;
         let child = || {
-            let prepared = prepare().and_then(|()| hand_over(&theirs, kept, entry));
-            let why = match prepared {
+            let why = match hand_over(&theirs, kept, entry) {
                 Ok(()) => match rustix::io::write(&theirs, READY) {
                     Ok(_) => execute(&program, &path, &theirs),
                     Err(e) => e.to_string(),
@@ -94,7 +86,8 @@ impl Criu {
             let _nobody = rustix::io::write(&theirs, why.as_bytes());
             127
         };
-        let process = clone3(flags, entry.and_then(Entry::clone_into), child).context(|| "start criu")?;
+        let process =
+            clone3(CloneFlags::default(), entry.and_then(Entry::clone_into), child).context(|| "start criu")?;
         drop(theirs);
         let criu = Criu { process, channel: ours, what, log };
         match criu.receive()?.0 {

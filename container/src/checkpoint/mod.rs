@@ -114,7 +114,7 @@ pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Optio
     if !options.pre_dump {
         images.save_descriptors(record.pid)?;
     }
-    let criu = Criu::start("dump", images.log("dump.log"), &Setting::default(), || Ok(()))?;
+    let criu = Criu::start("dump", images.log("dump.log"), &Setting::default())?;
     criu.ask(&request, |event| {
         if let ("status-ready", Some(fd)) = (event.script, options.status_fd) {
             tell_ready(fd);

@@ -1,7 +1,8 @@
 //! Bringing a container back.
 //!
 //! criu runs in the container's cgroup, and in a mount namespace of its own where the root file system is attached: the
-//! host's mount table stays as it is. The restored first process becomes our child.
+//! host's mount table stays as it is. We go there with it until it is started, as it uses descriptors of ours and can
+//! mount only in folders that were opened there. The restored first process becomes our child.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -23,8 +24,9 @@ use crate::hooks::Stage;
 use crate::plan::{Plan, Stdio};
 use crate::process::Process;
 use crate::state::Directory;
-use crate::sys::clone::{CloneFlags, Cloned};
+use crate::sys::clone::Cloned;
 use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
+use crate::sys::namespace::{setns, unshare};
 
 /// Where criu finds the root, in the container's directory. On the host it stays empty.
 const ROOT: &str = "criu-root";
@@ -37,14 +39,13 @@ impl Plan {
     /// # Errors
     /// When the images cannot be trusted or do not fit the configuration, or criu or a hook says no.
     pub fn restore(self, spec: &Spec, directory: &Directory, options: &Options) -> Result<Process> {
-        let images = Images::open(options)?;
         let root = Root::open(&self.rootfs).context(|| format!("open {}", self.rootfs.display()))?;
-        images.check_mounts(&root)?;
+        Images::open(options)?.check_mounts(&root)?;
         self.make_places(&root)?;
         let place = directory.path().join(ROOT);
         std::fs::create_dir(&place).context(|| format!("make {}", place.display()))?;
         let cgroup = self.cgroup.as_ref().map(|plan| plan.create()).transpose()?;
-        let restored = self.run_criu(spec, &place, &images, cgroup.as_ref(), options);
+        let restored = self.run_criu(spec, &place, cgroup.as_ref(), options);
         // Only criu was to see it.
         let _left = std::fs::remove_dir(&place);
         match restored {
@@ -85,23 +86,25 @@ impl Plan {
         &self,
         spec: &Spec,
         place: &Path,
-        images: &Images,
         cgroup: Option<&Cgroup>,
         options: &Options,
     ) -> Result<(Cloned, Option<OwnedFd>)> {
         let joined = open_namespaces(spec)?;
         let kept: Vec<BorrowedFd<'_>> = joined.iter().map(|(_, fd)| fd.as_fd()).collect();
         let entry = cgroup.map(Cgroup::entry).transpose()?;
-        let mut flags = CloneFlags::default();
-        flags.insert(libc::CLONE_NEWNS);
-        let setting = Setting { flags, kept: &kept, entry: entry.as_ref() };
         let tree = self.root.tree.get().context(|| "open the root")?;
+        let (images, criu) = apart(|| {
+            attach(tree, place)?;
+            let images = Images::open(options)?;
+            let setting = Setting { kept: &kept, entry: entry.as_ref() };
+            let criu = Criu::start("restore", images.log("restore.log"), &setting)?;
+            Ok((images, criu))
+        })?;
         let descriptors = images.descriptors()?;
-        let criu = Criu::start("restore", images.log("restore.log"), &setting, || attach(tree, place))?;
         let mut request = Writer::default();
         request.number(1, 2);
         request.message(2, |opts| {
-            common_options(opts, images, options);
+            common_options(opts, &images, options);
             opts.text(10, "restore.log").text(13, place.as_os_str().as_encoded_bytes());
             // Devices that moved are found again; the restored process is our child, not criu's.
             opts.flag(6, true).flag(26, true);
@@ -177,7 +180,20 @@ impl Plan {
     }
 }
 
-/// In the new process: shows criu the root, and nobody else.
+/// Does something in a new mount namespace, and comes back.
+fn apart<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let own = openat(CWD, "/proc/self/ns/mnt", flags, Mode::empty()).context(|| "open /proc/self/ns/mnt")?;
+    let here = openat(CWD, ".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    unshare(libc::CLONE_NEWNS).context(|| "make a mount namespace for criu")?;
+    let done = work();
+    setns(own.as_fd(), libc::CLONE_NEWNS).context(|| "return to the own mount namespace")?;
+    // Coming back leads to the root; there may have been no way to where we were.
+    let _lost = here.and_then(rustix::process::fchdir);
+    done
+}
+
+/// Shows criu the root, and nobody else.
 fn attach(tree: &OwnedFd, place: &Path) -> Result<()> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let all = openat(CWD, "/", flags, Mode::empty()).context(|| "open /")?;
