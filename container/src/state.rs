@@ -38,6 +38,8 @@ pub(crate) const CACHE: &str = ".cache";
 /// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
 const STATE_MAX: u64 = 32;
 const CONFIG: &str = "config.json";
+/// The longest configuration, in MiB.
+pub const CONFIG_MAX: u64 = 16;
 /// The longest name a directory can have.
 const ID_MAX: usize = 255;
 
@@ -205,7 +207,7 @@ impl Directory {
     /// When it is not there any more.
     pub fn config(&self) -> Result<Vec<u8>> {
         let path = self.path.join(CONFIG);
-        std::fs::read(&path).context(|| format!("read {}", path.display()))
+        read_regular(&path, CONFIG_MAX).context(|| format!("read {}", path.display()))
     }
 
     /// Makes the fifo and opens the directory for init, which waits at it.

@@ -8,7 +8,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use common::Bundle;
+use common::descriptors::{receive, with_descriptors};
 use serde_json::json;
+use std::os::unix::net::UnixListener;
+use support::terminal::Terminal;
 use support::{HostState, needs};
 
 /// A container that runs for as long as the test.
@@ -182,5 +185,125 @@ fn a_container_with_its_own_users() {
     assert_eq!(outcome.stdout, "0\n 0 100000 65536\n1\n");
     let outcome = bundle.command(["exec", "-u", "1000:1000", "one", "id", "-u"]).ok();
     assert_eq!(outcome.stdout, "1000\n");
+    end(&bundle);
+}
+
+#[test]
+fn a_terminal_of_the_containers() {
+    needs!(root, "busybox");
+    let bundle = running();
+    let script = "test -t 0 && tty; stty size; read line; echo got $line; exit 5";
+    let mut terminal = Terminal::start(&bundle.command(["exec", "--tty", "one", "sh", "-c", script]));
+    terminal.expect("/dev/pts/0");
+    terminal.expect("24 80");
+    terminal.send("word\n");
+    terminal.expect("got word");
+    assert_eq!(terminal.wait().code(), 5);
+    bundle.command(["exec", "-t", "-d", "one", "true"]).refused(255, &["without setting console socket"]);
+    bundle.command(["exec", "--console-socket", "s", "one", "true"]).refused(255, &["cannot use console socket"]);
+    end(&bundle);
+}
+
+#[test]
+fn sockets_are_sent_the_terminal_and_the_pidfd() {
+    needs!(root, "busybox");
+    let bundle = running();
+    let listen = |name: &str| UnixListener::bind(bundle.scratch.work().join(name)).unwrap();
+    let (console, pidfds) = (listen("console"), listen("pidfds"));
+    let sockets = ["exec", "-t", "-d", "--console-socket", "console", "--pidfd-socket", "pidfds", "--pid-file", "pid"];
+    bundle.command(sockets).args(["one", "sleep", "1000"]).ok();
+    let (name, terminal) = receive(console.accept().unwrap().0);
+    assert_eq!((name.as_str(), terminal.len()), ("/dev/ptmx", 1));
+    rustix::termios::tcgetwinsize(&terminal[0]).unwrap();
+    let (word, pidfd) = receive(pidfds.accept().unwrap().0);
+    assert_eq!((word.as_str(), pidfd.len()), ("setns", 1));
+    let pid = fs::read_to_string(bundle.scratch.work().join("pid")).unwrap();
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&pidfd[0]))).unwrap();
+    assert!(info.lines().any(|line| line == format!("Pid:\t{pid}")), "{info}");
+    // Nobody listens: it does not stay behind.
+    bundle
+        .command(["exec", "-d", "--pidfd-socket", "nobody", "one", "sleep", "2000"])
+        .refused(255, &["send the pidfd"]);
+    let outcome = bundle.command(["exec", "one", "ps"]).ok();
+    assert!(!outcome.stdout.contains("2000"), "{}", outcome.stdout);
+    end(&bundle);
+}
+
+#[test]
+fn descriptors_are_passed_only_when_asked_for() {
+    needs!(root, "busybox");
+    let bundle = running();
+    let list = "ls /proc/self/fd | tr '\\n' ' '";
+    let exec = bundle.command(["exec", "one", "sh", "-c", list]);
+    assert_eq!(with_descriptors(&bundle, exec, &[3, 4, 9], "").ok().stdout, "0 1 2 3 ");
+    let exec = bundle.command(["exec", "--preserve-fds", "2", "one", "sh", "-c", &format!("cat <&4; {list}")]);
+    assert_eq!(with_descriptors(&bundle, exec.clone(), &[3, 4, 9], "").ok().stdout, "this is 4\n0 1 2 3 4 5 ");
+    with_descriptors(&bundle, exec, &[3], "").refused(255, &["unable to stat preserved-fd 4 (of 2)"]);
+    end(&bundle);
+}
+
+#[test]
+fn a_cgroup_below_the_containers() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let bundle = running();
+    let pid = bundle.command(["state", "one"]).ok().json()["pid"].to_string();
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let name = bundle.config["linux"]["cgroupsPath"].as_str().unwrap();
+    for line in own.lines() {
+        let (controllers, path) = line.split_once(':').unwrap().1.split_once(':').unwrap();
+        let mount = match controllers {
+            "" if fs::metadata("/sys/fs/cgroup/unified").is_ok() => "/sys/fs/cgroup/unified".to_owned(),
+            "" => "/sys/fs/cgroup".to_owned(),
+            list => format!("/sys/fs/cgroup/{}", list.trim_start_matches("name=")),
+        };
+        if path.ends_with(name) {
+            fs::create_dir(format!("{mount}{path}/below")).unwrap();
+            // Nobody can enter a cpuset of version 1 that has none.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = fs::read(format!("{mount}{path}/{file}")) {
+                    fs::write(format!("{mount}{path}/below/{file}"), value).unwrap();
+                }
+            }
+        }
+    }
+    let below = |argument: &str| bundle.command(["exec", "--cgroup", argument, "one", "sleep", "0"]);
+    bundle.command(["exec", "-d", "--cgroup", "below", "--pid-file", "pid", "one", "sleep", "1000"]).ok();
+    let pid = fs::read_to_string(bundle.scratch.work().join("pid")).unwrap();
+    let found = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let wanted: String =
+        own.lines().map(|l| if l.ends_with(name) { format!("{l}/below\n") } else { format!("{l}\n") }).collect();
+    assert_eq!(found, wanted);
+    below("../..").refused(255, &["bad sub cgroup path"]);
+    below("nonesuch").refused(255, &["no such file or directory"]);
+    below("nonesuch:below").refused(255, &["unknown controller nonesuch"]);
+    end(&bundle);
+    host.check();
+}
+
+#[test]
+fn the_containers_filter_of_system_calls() {
+    needs!(root, "busybox");
+    let mut bundle = Bundle::new("sleep 1000");
+    bundle.config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls":
+        [{"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 77}]});
+    bundle.command(["run", "--detach", "one"]).ok();
+    let outcome = bundle.command(["exec", "one", "sh", "-c", "grep Seccomp: /proc/self/status; hostname x"]).exits(1);
+    assert_eq!(outcome.stdout, "Seccomp:\t2\n");
+    end(&bundle);
+}
+
+#[test]
+fn the_configuration_is_only_a_file() {
+    needs!(root, "busybox");
+    let bundle = running();
+    let config = bundle.state().join("one/config.json");
+    for text in ["", "{", "null", "7"] {
+        fs::write(&config, text).unwrap();
+        bundle.command(["exec", "one", "true"]).refused(255, &["configuration of one"]);
+    }
+    fs::remove_file(&config).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, &config, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    bundle.command(["exec", "one", "true"]).refused(255, &["it is not a regular file"]);
     end(&bundle);
 }

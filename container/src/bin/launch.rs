@@ -6,7 +6,7 @@ use appc_container::cgroup::Layout;
 use appc_container::checkpoint::Options;
 use appc_container::files::read_regular;
 use appc_container::seccomp::Cache;
-use appc_container::state::{Directory, Record, check_id, replace_file};
+use appc_container::state::{CONFIG_MAX, Directory, Record, check_id, replace_file};
 use appc_container::{Created, Error, Plan, Process, Setup, Stdio, notify};
 use clap::Args;
 use oci_spec::runtime::Spec;
@@ -191,9 +191,6 @@ fn listen_fds() -> u32 {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
-
-/// No configuration is longer; what is would fill the memory. In MiB.
-pub(crate) const CONFIG_MAX: u64 = 16;
 
 fn load(path: &Path) -> Result<(Spec, Vec<u8>), Error> {
     let text = read_regular(path, CONFIG_MAX).map_err(|e| match e.kind() {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use appc_container::config::{read_process, read_spec};
 use appc_container::files::read_regular;
 use appc_container::seccomp::Cache;
-use appc_container::state::{Directory, replace_file};
+use appc_container::state::{CONFIG_MAX, Directory, replace_file};
 use appc_container::{Error, ExecPlan, ExecSetup, Stdio, exit_code, manage};
 use clap::Args;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
@@ -14,7 +14,6 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Sp
 use super::{Outcome, wrong};
 use crate::attend::{attend, take_signals};
 use crate::globals::Globals;
-use crate::launch::CONFIG_MAX;
 use crate::log::Log;
 
 /// Run one more program in a container
