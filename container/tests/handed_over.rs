@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::thread::JoinHandle;
 use std::time::Duration;
