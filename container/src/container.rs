@@ -195,6 +195,7 @@ impl Created {
                 },
                 Message::SeccompListener(fd) => self.announce(&fd)?,
                 Message::Ready => {
+                    self.process.settle();
                     fault::point("created");
                     return Ok(());
                 }

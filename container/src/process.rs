@@ -90,6 +90,13 @@ impl Process {
         self.console.take()
     }
 
+    /// It has entered its cgroup.
+    pub(crate) fn settle(&mut self) {
+        if let Some(cgroup) = &mut self.cgroup {
+            cgroup.settle();
+        }
+    }
+
     pub(crate) fn keep_console(&mut self, master: OwnedFd) {
         self.console = Some(master);
     }

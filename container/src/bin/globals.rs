@@ -4,6 +4,9 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use clap::Args;
+
+/// Where root's containers are kept.
+pub(crate) const DEFAULT_ROOT: &str = "/run/rkt-oci";
 use rustix::process::geteuid;
 
 /// Options that every command has.
@@ -86,7 +89,7 @@ impl Globals {
                         "there is no place to keep containers: set XDG_RUNTIME_DIR or use --root DIR".to_owned()
                     );
                 }
-                None => PathBuf::from("/run/rkt-oci"),
+                None => PathBuf::from(DEFAULT_ROOT),
             },
         };
         let absolute = std::path::absolute(&root).map_err(|e| format!("--root {}: {e}", root.display()))?;

@@ -108,6 +108,8 @@ impl Launch {
         setup.preserve_fds = self.preserve_fds;
         setup.listen_fds = listen_fds();
         setup.rootless_cgroups = globals.rootless_cgroups();
+        setup.systemd_cgroup = globals.systemd_cgroup;
+        setup.cgroup_path = Some(cgroup_path(&root, &self.id));
         setup.cgroups = match Layout::detect(Path::new("/sys/fs/cgroup")) {
             Err(_) if setup.rootless_cgroups => None,
             layout => Some(layout?),
@@ -190,6 +192,17 @@ impl Launch {
 fn listen_fds() -> u32 {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
     if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
+}
+
+/// The cgroup of a container that names none. Containers of one name in two state directories do not share theirs.
+fn cgroup_path(root: &Path, id: &str) -> PathBuf {
+    if root == Path::new(crate::globals::DEFAULT_ROOT) {
+        return id.into();
+    }
+    // FNV-1a: short and the same in every version.
+    let hash = root.as_os_str().as_encoded_bytes().iter();
+    let hash = hash.fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
+    format!("{id}-{hash:08x}").into()
 }
 
 fn load(path: &Path) -> Result<(Spec, Vec<u8>), Error> {

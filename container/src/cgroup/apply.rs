@@ -21,6 +21,10 @@ impl CgroupPlan {
     /// Nothing made here is left behind. A cgroup that was there before must be empty and must not be frozen.
     pub fn create(&self) -> Result<Cgroup> {
         let mut cgroup = Cgroup::empty(self.version);
+        if let Some(plan) = &self.unit {
+            cgroup.placeholder = Some(plan.start()?);
+            cgroup.unit = Some(plan.unit.clone());
+        }
         for group in &self.groups {
             if let Err(e) = add_group(&mut cgroup, group, self.rootless) {
                 cgroup.take_back();
@@ -49,7 +53,8 @@ fn add_group(cgroup: &mut Cgroup, group: &Group, rootless: bool) -> Result<()> {
     })?;
     place.made = made;
     fault::point("cgroup made");
-    check_usable(&dir, made, group)?;
+    // The directory of a unit is there already, with its placeholder; two units of one name there cannot be.
+    check_usable(&dir, made || cgroup.unit.is_some(), group)?;
     write_all(&dir, &group.writes)?;
     fault::point("cgroup limited");
     if let Some(program) = &group.program {

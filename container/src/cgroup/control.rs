@@ -121,6 +121,9 @@ impl Cgroup {
             }
             tree::remove_made_parents(&place.root, &place.path);
         }
+        if let Some(unit) = &self.unit {
+            unit.stop();
+        }
         Ok(())
     }
 
@@ -132,6 +135,9 @@ impl Cgroup {
                 let _ = tree::remove(&place.root, &place.mount, &place.path);
             }
             tree::remove_made_parents(&place.root, &place.path);
+        }
+        if let Some(unit) = &self.unit {
+            unit.stop();
         }
     }
 }

@@ -103,6 +103,14 @@ pub enum Error {
         /// How many.
         count: usize,
     },
+    /// systemd did not do it.
+    #[error("systemd: {what}: {why}")]
+    Systemd {
+        /// What it was to do.
+        what: String,
+        /// What it said.
+        why: String,
+    },
     /// Any other failed access.
     #[error("cannot {what} {}: {}", path.display(), errno_text(.cause))]
     Io {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout::Version;
 use super::plan::{CgroupPlan, Group};
+use super::systemd::{Placeholder, Unit};
 use super::tree::{self, Dir};
 use super::{Error, Result, events};
 
@@ -21,6 +22,10 @@ pub struct Cgroup {
     pub(super) places: Vec<Place>,
     /// `oom_kill` as it was found.
     earlier_kills: u64,
+    /// The unit of systemd that it is the cgroup of.
+    pub(super) unit: Option<Unit>,
+    /// Keeps the unit alive until the container's first process does.
+    pub(super) placeholder: Option<Placeholder>,
 }
 
 /// One directory of it.
@@ -55,6 +60,8 @@ pub struct Saved {
     pub(super) places: Vec<SavedPlace>,
     #[serde(default)]
     earlier_kills: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +77,8 @@ impl CgroupPlan {
     pub fn saved(&self) -> Saved {
         let save =
             |g: &Group| SavedPlace { controllers: g.controllers.clone(), mount: g.mount.clone(), path: g.path.clone() };
-        Saved { places: self.groups.iter().map(save).collect(), earlier_kills: 0 }
+        let unit = self.unit.as_ref().map(|plan| plan.unit.clone());
+        Saved { places: self.groups.iter().map(save).collect(), earlier_kills: 0, unit }
     }
 }
 
@@ -104,7 +112,7 @@ impl Entry {
 
 impl Cgroup {
     pub(super) fn empty(version: Version) -> Cgroup {
-        Cgroup { version, places: Vec::new(), earlier_kills: 0 }
+        Cgroup { version, places: Vec::new(), earlier_kills: 0, unit: None, placeholder: None }
     }
 
     /// Finds a cgroup again. It need not exist any more.
@@ -127,14 +135,23 @@ impl Cgroup {
             (true, false) => Version::Hybrid,
             (true, true) => Version::V2,
         };
-        Ok(Cgroup { version, places, earlier_kills: saved.earlier_kills })
+        Ok(Cgroup { version, places, earlier_kills: saved.earlier_kills, unit: saved.unit.clone(), placeholder: None })
     }
 
     /// What [`Cgroup::reopen`] needs.
     pub fn saved(&self) -> Saved {
         let save =
             |p: &Place| SavedPlace { controllers: p.controllers.clone(), mount: p.mount.clone(), path: p.path.clone() };
-        Saved { places: self.places.iter().map(save).collect(), earlier_kills: self.earlier_kills }
+        Saved {
+            places: self.places.iter().map(save).collect(),
+            earlier_kills: self.earlier_kills,
+            unit: self.unit.clone(),
+        }
+    }
+
+    /// The container's first process is in all of its directories now.
+    pub(crate) fn settle(&mut self) {
+        self.placeholder = None;
     }
 
     /// How the host's hierarchies are laid out.

@@ -25,6 +25,7 @@ mod oom;
 mod plan;
 pub mod stats;
 mod sub;
+mod systemd;
 mod tree;
 mod update;
 mod v1;

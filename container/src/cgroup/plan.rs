@@ -6,6 +6,7 @@ use oci_spec::runtime::LinuxResources;
 
 use super::devices::{self, Program};
 use super::layout::{Hierarchy, Home, Layout, Version};
+use super::systemd::UnitPlan;
 use super::{Error, Result, v1, v2};
 
 /// A value for one file of the container's cgroup.
@@ -84,6 +85,8 @@ pub struct CgroupPlan {
     pub(super) groups: Vec<Group>,
     /// The caller may be an ordinary user: rules about devices are kept as far as it is allowed them.
     pub(crate) rootless: bool,
+    /// The unit of systemd that it is the cgroup of.
+    pub(super) unit: Option<UnitPlan>,
 }
 
 impl CgroupPlan {
@@ -108,7 +111,7 @@ impl CgroupPlan {
             planner.controllers(resources)?;
             planner.unified(resources)?;
         }
-        Ok(CgroupPlan { version: layout.version(), groups: planner.groups, rootless: false })
+        Ok(CgroupPlan { version: layout.version(), groups: planner.groups, rootless: false, unit: None })
     }
 }
 

@@ -23,6 +23,9 @@ impl Cgroup {
         let mut planner = Planner { layout: &layout, inner: Path::new(""), absolute: true, groups: Vec::new() };
         planner.controllers(&resources)?;
         planner.unified(&resources)?;
+        if let Some(unit) = &self.unit {
+            unit.set_limits(&planner.groups)?;
+        }
         let mut done = Vec::new();
         for group in &planner.groups {
             // Each hierarchy of the layout is one of our places.

@@ -1,5 +1,6 @@
 //! Whether there is a cgroup, and what when it is not allowed.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::Linux;
@@ -57,14 +58,25 @@ fn has_path(linux: &Linux) -> bool {
 }
 
 /// Reads `cgroupsPath` and `resources`.
-pub(super) fn plan(setup: &Setup, linux: &Linux) -> Result<Option<CgroupPlan>> {
+pub(super) fn plan(
+    setup: &Setup,
+    linux: &Linux,
+    annotations: Option<&HashMap<String, String>>,
+) -> Result<Option<CgroupPlan>> {
     let Some(layout) = &setup.cgroups else { return without(setup, linux).map(|()| None) };
     // Like every runtime: a container without a path of its own gets one by its name.
     let path = match linux.cgroups_path() {
         Some(path) if has_path(linux) => path.clone(),
-        _ => PathBuf::from(&setup.id),
+        _ => setup.cgroup_path.clone().unwrap_or_else(|| PathBuf::from(&setup.id)),
     };
-    let mut plan = CgroupPlan::new(layout, &path, linux.resources().as_ref())?;
+    let resources = linux.resources().as_ref();
+    let mut plan = match setup.systemd_cgroup {
+        true => {
+            let path = if has_path(linux) { path.to_string_lossy() } else { "".into() };
+            CgroupPlan::for_unit(layout, &path, &setup.id, resources, annotations)?
+        }
+        false => CgroupPlan::new(layout, &path, resources)?,
+    };
     plan.rootless = setup.rootless_cgroups;
     Ok(Some(plan))
 }

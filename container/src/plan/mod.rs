@@ -83,6 +83,10 @@ pub struct Setup {
     pub cgroups: Option<Layout>,
     /// Go without a cgroup where the caller may not make one and the configuration does not ask for one.
     pub rootless_cgroups: bool,
+    /// The cgroup of a container whose configuration names none; one with the container's name by default.
+    pub cgroup_path: Option<PathBuf>,
+    /// Have systemd make the cgroup: `linux.cgroupsPath` is `slice:prefix:name`.
+    pub systemd_cgroup: bool,
     /// The directory with `exec.fifo`, where init waits to be started by another process. Without it
     /// [`Created::start`](crate::Created::start) does that.
     pub fifo: Option<OwnedFd>,
@@ -107,6 +111,8 @@ impl Setup {
             preserve_fds: 0,
             cgroups: None,
             rootless_cgroups: false,
+            cgroup_path: None,
+            systemd_cgroup: false,
             fifo: None,
             session_keyring: true,
             no_pivot: false,
@@ -164,7 +170,7 @@ impl Plan {
                 return Err(Error::refused(field, format!("unable to set {field} without a private UTS namespace")));
             }
         }
-        let cgroup = cgroup::plan(&setup, linux)?;
+        let cgroup = cgroup::plan(&setup, linux, spec.annotations().as_ref())?;
         let memory = linux.resources().as_ref().and_then(|r| r.memory().as_ref());
         Ok(Plan {
             version: spec.version().clone(),
