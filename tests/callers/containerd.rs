@@ -131,6 +131,24 @@ fn tasks_are_killed_and_deleted(ctr: &Containerd) {
     ctr.command("task delete two").run().says(&["exit code 137"]);
 }
 
+fn tasks_are_looked_at_and_changed(ctr: &Containerd) {
+    ctr.run("--detach --env OF=container", "one", "sleep 1000").ok();
+    let exec = ctr.command("task exec --exec-id e one sh -c").arg("echo $OF; readlink /proc/1/exe; exit 4");
+    assert_eq!(exec.exits(4).stdout, "container\n/bin/busybox\n");
+    ctr.command("task pause one").ok();
+    ctr.until("one", "PAUSED");
+    ctr.command("task resume one").ok();
+    ctr.until("one", "RUNNING");
+    assert_eq!(ctr.command("task ps one").ok().stdout.lines().count(), 2);
+    ctr.command("task metrics one").ok().prints(&["memory.usage_in_bytes", "pids.current"]);
+    let mut shell = Terminal::start(&ctr.command("task exec --tty --exec-id t one sh"));
+    shell.expect("# ");
+    shell.send("stty size; exit 8\n");
+    shell.expect("24 80");
+    let ended = shell.wait();
+    ended.require(ended.code() == 8, "the exit code");
+}
+
 fn mounts_and_namespaces(ctr: &Containerd) {
     let folder = ctr.scratch.path().join("image-root/etc");
     let mount = format!("--rm --mount type=bind,src={},dst=/host,options=rbind:ro", folder.display());
@@ -152,6 +170,7 @@ fn main() {
             limits_and_filters,
             tasks_are_killed_and_deleted,
             mounts_and_namespaces,
+            tasks_are_looked_at_and_changed,
         ],
         Containerd::clear,
     );

@@ -266,6 +266,70 @@ fn files_are_copied(docker: &Docker) {
     assert!(docker.command("diff one").ok().stdout.contains("A /root/copied"));
 }
 
+fn exec_in_a_running_container(docker: &Docker) {
+    docker.run("-d --name one --env OF=container", "echo $$ >/tmp/first; sleep 1000").ok();
+    let script = "echo $OF $ALSO; id -u; pwd; cat /tmp/first; cat; exit 4";
+    let exec = docker.command("exec -i --env ALSO=exec --user 1000 --workdir /tmp one sh -c").arg(script);
+    assert_eq!(exec.input("in\n").exits(4).stdout, "container exec\n1000\n/tmp\n1\nin\n");
+    // The client says 126 or 127 as the daemon is fast or slow; the words are the runtime's.
+    docker.command("exec one /no/such").run().prints(&["no such file or directory"]);
+    docker.command("exec one nonesuch").run().prints(&["executable file not found in $PATH"]);
+    docker.command("exec one /etc/passwd").exits(126).prints(&["permission denied"]);
+    docker.command("exec -d one touch /tmp/detached").ok();
+    docker.command("exec one sh -c").arg("while ! test -e /tmp/detached; do sleep 0.02; done").ok();
+    let mut shell = Terminal::start(&docker.command("exec -it one sh"));
+    shell.resize(33, 99);
+    shell.expect("# ");
+    shell.send("stty size; exit 8\n");
+    shell.expect("33 99");
+    let ended = shell.wait();
+    ended.require(ended.code() == 8, "the exit code");
+}
+
+fn health_is_checked(docker: &Docker) {
+    docker.run("-d --name one --health-interval 100ms --health-cmd true", "sleep 1000").ok();
+    docker.until("one", ".State.Health.Status", "healthy");
+    docker.run("-d --name two --health-interval 100ms --health-retries 1 --health-cmd false", "sleep 1000").ok();
+    docker.until("two", ".State.Health.Status", "unhealthy");
+}
+
+fn pauses_and_goes_on(docker: &Docker) {
+    docker.run("-d --name one", "while :; do echo tick; sleep 0.02; done").ok();
+    docker.command("pause one").ok();
+    assert_eq!(docker.inspect("one", ".State.Status"), "paused");
+    let count = || docker.command("logs one").ok().stdout.len();
+    let before = count();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(count(), before, "it went on");
+    docker.command("exec one true").exits(1).says(&["paused"]);
+    docker.command("unpause one").ok();
+    let end = Instant::now() + Duration::from_secs(10);
+    while count() == before {
+        assert!(Instant::now() < end, "it does not go on");
+    }
+    docker.command("pause one").ok();
+    docker.command("rm --force one").ok();
+}
+
+fn limits_are_changed(docker: &Docker) {
+    docker.run("-d --name one --memory 64m", "sleep 1000").ok();
+    docker.command("update --memory 32m --memory-swap 48m --cpu-shares 300 --pids-limit 44 one").ok();
+    let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes \
+                  cpu/cpu.shares pids/pids.max";
+    let outcome = docker.command("exec one sh -c").arg(script).ok();
+    assert_eq!(lines(&outcome), ["33554432", "50331648", "300", "44"]);
+}
+
+fn stats_are_told(docker: &Docker) {
+    docker.run("-d --name one --memory 64m", "x=0; while :; do x=$((x + 1)); done").ok();
+    let stats =
+        docker.command("stats --no-stream --format").arg("{{.MemUsage}} {{.PIDs}} {{.CPUPerc}}").arg("one").ok();
+    stats.prints(&["/ 64MiB 1 "]);
+    stats.require(!stats.stdout.starts_with("0B") && !stats.stdout.contains(" 0.00%"), "numbers");
+    let top = docker.command("top one -eo pid,args").ok();
+    top.prints(&["PID", "while :"]);
+}
+
 fn main() {
     needs!(root, "dockerd", "docker", "containerd", "busybox", "setsid");
     let host = HostState::new();
@@ -287,6 +351,11 @@ fn main() {
             stops_and_kills,
             restart_policies,
             files_are_copied,
+            exec_in_a_running_container,
+            health_is_checked,
+            pauses_and_goes_on,
+            limits_are_changed,
+            stats_are_told,
         ],
         Docker::clear,
     );

@@ -230,6 +230,46 @@ fn plays_kubernetes(podman: &Podman) {
     assert_eq!(podman.command("ps -aq").ok().stdout, "");
 }
 
+fn exec_in_a_running_container(podman: &Podman) {
+    podman.run("-d --name one --env OF=container", "echo $$ >/tmp/first; sleep 1000").ok();
+    let script = "echo $OF $ALSO; id -u; pwd; cat /tmp/first; cat; exit 4";
+    let exec = podman.command("exec -i --env ALSO=exec --user 1000 --workdir /tmp one sh -c").arg(script);
+    assert_eq!(exec.input("in\n").exits(4).stdout, "container exec\n1000\n/tmp\n1\nin\n");
+    podman.command("exec one /no/such").exits(127).says(&["no such file or directory"]);
+    podman.command("exec one nonesuch").exits(127).says(&["executable file", "not found"]);
+    podman.command("exec one /etc/passwd").exits(126).says(&["ermission denied"]);
+    let mut shell = Terminal::start(&podman.command("exec -it one sh"));
+    shell.expect("# ");
+    shell.resize(33, 99);
+    shell.send("sleep 0.2; stty size; exit 8\n");
+    shell.expect("33 99");
+    let ended = shell.wait();
+    ended.require(ended.code() == 8, "the exit code");
+}
+
+fn health_is_checked(podman: &Podman) {
+    let check = "--health-interval disable --health-retries 1 --health-cmd";
+    podman.run(&format!("-d --name one {check} true"), "sleep 1000").ok();
+    podman.command("healthcheck run one").ok();
+    assert_eq!(podman.inspect("one", ".State.Health.Status"), "healthy");
+    podman.run(&format!("-d --name two {check} false"), "sleep 1000").ok();
+    podman.command("healthcheck run two").exits(1);
+    assert_eq!(podman.inspect("two", ".State.Health.Status"), "unhealthy");
+}
+
+fn pauses_and_changes_limits(podman: &Podman) {
+    podman.run("-d --name one --memory 64m", "sleep 1000").ok();
+    podman.command("pause one").ok();
+    assert_eq!(podman.inspect("one", ".State.Status"), "paused");
+    podman.command("exec one true").exits(255);
+    podman.command("unpause one").ok();
+    podman.command("update --memory 32m one").ok();
+    let limit = podman.command("exec one cat /sys/fs/cgroup/memory/memory.limit_in_bytes").ok();
+    assert_eq!(limit.text(), "33554432");
+    podman.command("top one pid args").ok().prints(&["sleep 1000"]);
+    podman.command("stats --no-stream --format").arg("{{.MemUsage}} {{.PIDs}}").arg("one").ok().prints(&["MB 1"]);
+}
+
 fn limits_of_memory_and_tasks(podman: &Podman) {
     let script = "cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes pids/pids.max";
     assert_eq!(lines(&podman.run("--rm --memory 64m --pids-limit 77", script).ok()), ["67108864", "77"]);
@@ -267,6 +307,9 @@ fn main() {
             plays_kubernetes,
             limits_of_memory_and_tasks,
             users_of_its_own,
+            exec_in_a_running_container,
+            health_is_checked,
+            pauses_and_changes_limits,
         ],
         Podman::clear,
     );
@@ -282,6 +325,8 @@ fn main() {
             stops_restarts_and_logs,
             pods_share_namespaces,
             plays_kubernetes,
+            exec_in_a_running_container,
+            health_is_checked,
             a_network_of_the_user,
         ],
         Podman::clear,
