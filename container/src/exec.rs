@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::cgroup::{Cgroup, Entry};
@@ -46,6 +47,8 @@ pub struct ExecPlan {
     pub(crate) init: OwnedFd,
     /// The kinds of namespaces to join, as `CLONE_NEW*` flags.
     pub(crate) namespaces: i32,
+    /// Where to go when there is no mount namespace to join.
+    pub(crate) root: Option<OwnedFd>,
     pub(crate) keyring: Option<CString>,
     /// The user namespace does not allow to change supplementary groups.
     pub(crate) fixed_groups: bool,
@@ -77,12 +80,15 @@ impl ExecPlan {
             Some(saved) => Some(Cgroup::reopen(&saved.clone().below(&setup.cgroups)?)?),
             None => None,
         };
+        let namespaces = namespaces(spec, record.pid);
+        let root = if namespaces & libc::CLONE_NEWNS == 0 { Some(root_of(record)?) } else { None };
         Ok(ExecPlan {
             process,
+            root,
             stdio: setup.stdio,
             preserve_fds: setup.preserve_fds,
             init,
-            namespaces: namespaces(spec, record.pid),
+            namespaces,
             keyring: if record.session_keyring { Some(keyring_name(&record.id)?) } else { None },
             fixed_groups: groups_are_fixed(&record.pid.to_string()),
             cgroup,
@@ -168,6 +174,15 @@ impl ExecPlan {
             None => Err(Error::Other("the process sends a seccomp listener that nobody asked for".to_owned())),
         }
     }
+}
+
+/// Where the first process has its root: it shares our mount namespace, so that joining that does not lead there.
+fn root_of(record: &Record) -> Result<OwnedFd> {
+    let path = format!("/proc/{}/root", record.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {path}"));
+    // Only if it still runs was it that process.
+    if record.process()?.is_none() { Err(Error::stopped()) } else { root }
 }
 
 fn reap(helper: &Cloned) -> Result<()> {

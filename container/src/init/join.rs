@@ -11,11 +11,11 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use appc_rooted::Root;
 use rustix::fs::{CWD, Mode, OFlags};
-use rustix::process::DumpableBehavior;
+use rustix::process::{DumpableBehavior, chroot, fchdir};
 
 use super::{NAME, attributes, console, filter, give_up, labels, program, replace, user};
 use crate::cgroup::Entry;
@@ -63,13 +63,19 @@ impl Join<'_> {
         if let Stdio::Fds(fds) = &self.plan.stdio {
             replace(fds.each_ref())?;
         }
-        let keep = [self.channel.as_fd(), self.plan.init.as_fd()];
+        let mut keep = vec![self.channel.as_fd(), self.plan.init.as_fd()];
+        keep.extend(self.plan.root.as_ref().map(OwnedFd::as_fd));
         sys::exec::close_all_but(3 + self.plan.preserve_fds, &keep).context(|| "close what was inherited")?;
         let namespaces = self.plan.namespaces;
         match sys::namespace::setns(self.plan.init.as_fd(), namespaces) {
+            _ if namespaces == 0 => {}
             // The first process has just ended.
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Err(Error::stopped()),
             joined => joined.context(|| "join the container's namespaces")?,
+        }
+        if let Some(root) = &self.plan.root {
+            fchdir(root).context(|| "enter the container's root")?;
+            chroot(".").context(|| "chroot into the container's root")?;
         }
         if namespaces & libc::CLONE_NEWUSER != 0 {
             sys::credentials::set_all_gids(0).context(|| "become the container's root group")?;

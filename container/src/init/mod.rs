@@ -14,6 +14,7 @@ mod user;
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
+use appc_rooted::Root;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::DumpableBehavior;
 
@@ -51,23 +52,18 @@ impl Init<'_> {
 
     /// Everything up to the point where the container counts as created.
     fn set_up(&self) -> Result<program::Program, Failure> {
-        let set_up = || -> Result<bool> {
+        let set_up = || -> Result<(bool, Root)> {
             self.detach_from_caller()?;
             self.enter_namespaces()?;
             // While there still is a /proc that can be believed.
             let fixed_groups = groups_are_fixed("self");
-            self.build_root()?;
+            let root = self.build_root()?;
             // Before nothing may be gained any more: AppArmor takes no other profile then.
             labels::apply_on_exec(&self.plan.process.labels)?;
-            Ok(fixed_groups)
+            Ok((fixed_groups, root))
         };
-        let fixed_groups = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
+        let (fixed_groups, root) = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
-        let root = self.plan.root.tree.get();
-        let root = root
-            .and_then(OwnedFd::try_clone)
-            .map(appc_rooted::Root::from_fd)
-            .map_err(|e| Failure::SetUp(e.to_string()))?;
         let home = user::home(&root, process);
         user::become_user(&root, process, fixed_groups).map_err(|e| Failure::SetUp(e.to_string()))?;
         fault::point("init: user changed");
@@ -134,7 +130,7 @@ impl Init<'_> {
         })
     }
 
-    fn build_root(&self) -> Result<()> {
+    fn build_root(&self) -> Result<Root> {
         let plan = &self.plan.root;
         let tree = plan.tree.get().context(|| "open the root")?;
         let root = rootfs::attach_root(tree)?;
@@ -159,10 +155,11 @@ impl Init<'_> {
         self.stdio(&root)?;
         rootfs::cover(&root, &plan.masked, &plan.read_only_paths, plan.mount_label.as_deref())?;
         fault::point("init: root covered");
-        filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)
+        filled.iter().chain(plan.read_only.then_some(tree)).try_for_each(rootfs::set_read_only)?;
+        self.plan.namespaces.callers_mounts.as_ref().map_or(Ok(root), rootfs::return_to)
     }
 
-    fn stdio(&self, root: &appc_rooted::Root) -> Result<()> {
+    fn stdio(&self, root: &Root) -> Result<()> {
         let process = &self.plan.process;
         let [input, output, error] = match &self.plan.stdio {
             Stdio::Inherit => return user::own_pipes(process),

@@ -33,6 +33,8 @@ pub(crate) struct NamespacePlan {
     join_user: Option<OwnedFd>,
     /// Entered by init, in this order; a mount namespace last, as paths mean something else there.
     join: Vec<(i32, OwnedFd)>,
+    /// Where init returns to from the mount namespace that it has built the root in.
+    pub(crate) callers_mounts: Option<OwnedFd>,
     /// All kinds the container does not share with its caller.
     own: Vec<LinuxNamespaceType>,
     /// Whether the caller is not root.
@@ -57,21 +59,30 @@ impl NamespacePlan {
                 _ => plan.make(kind),
             }
         }
-        if !plan.has(LinuxNamespaceType::Mount) {
-            return Err(Error::refused(
-                "linux.namespaces",
-                "a container needs a mount namespace: add {\"type\": \"mount\"}",
-            ));
-        }
         // An ordinary user can make none of the others without it.
         if plan.ordinary_caller && !plan.has(LinuxNamespaceType::User) {
             plan.own.push(LinuxNamespaceType::User);
             plan.make(LinuxNamespaceType::User);
         }
+        if !plan.has(LinuxNamespaceType::Mount) {
+            plan.borrow_mount_namespace()?;
+        }
         plan.join.sort_by_key(|(kind, _)| *kind == libc::CLONE_NEWNS);
         plan.read_mappings(linux)?;
         plan.read_time_offsets(linux)?;
         Ok(plan)
+    }
+
+    /// The container shares its caller's mount namespace, but its root is built in a temporary one.
+    fn borrow_mount_namespace(&mut self) -> Result<()> {
+        if self.has(LinuxNamespaceType::User) {
+            let why = "a user namespace needs a mount namespace: add {\"type\": \"mount\"}";
+            return Err(Error::refused("linux.namespaces", why));
+        }
+        let own = rustix::fs::open("/proc/self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        self.callers_mounts = Some(own.context(|| "open /proc/self/ns/mnt")?);
+        self.make(LinuxNamespaceType::Mount);
+        Ok(())
     }
 
     /// Whether the container has a namespace of this kind that is not its caller's.

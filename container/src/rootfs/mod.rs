@@ -19,7 +19,7 @@ mod procfs;
 pub(crate) use devices::make_devices;
 pub(crate) use masks::cover;
 pub(crate) use mounts::{View, attach_root, mount_all};
-pub(crate) use pivot::enter;
+pub(crate) use pivot::{enter, return_to};
 pub(crate) use procfs::write_settings;
 
 use std::ffi::OsStr;
