@@ -119,7 +119,7 @@ impl Watch {
             let ended = !fds[0].revents().is_empty();
             // Before its end, which it may be the cause of.
             if let Some(oom) = &mut self.oom
-                && self.cgroup.oom_news(oom) > 0
+                && self.cgroup.oom_news(oom)
             {
                 return Ok(Sight::OutOfMemory);
             }

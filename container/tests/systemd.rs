@@ -15,7 +15,10 @@ use support::{HostState, needs};
 
 /// The methods that were called, with their arguments as they were sent.
 #[derive(Clone, Default)]
-struct Calls(Arc<Mutex<Vec<(String, Vec<u8>)>>>);
+struct Calls(Arc<Mutex<Vec<Call>>>);
+
+/// The name and the body.
+type Call = (String, Vec<u8>);
 
 impl Calls {
     /// Answers at `path` until the test ends. Units are refused when `refuse`.

@@ -31,8 +31,8 @@ impl Limited {
     /// Its cgroup with `controller`, and whether that is one of version 2.
     fn cgroup(&self, controller: &str) -> (PathBuf, bool) {
         let text = std::fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap();
-        let lines = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
-        let line = lines.filter(|l| l[1].is_empty() || l[1].split(',').any(|c| c == controller)).next().unwrap();
+        let mut lines = text.lines().map(|line| line.splitn(3, ':').collect::<Vec<_>>());
+        let line = lines.find(|l| l[1].is_empty() || l[1].split(',').any(|c| c == controller)).unwrap();
         let root = Path::new("/sys/fs/cgroup");
         let mount = if line[1].is_empty() { root.to_owned() } else { root.join(line[1]) };
         (mount.join(line[2].trim_start_matches('/')), line[1].is_empty())

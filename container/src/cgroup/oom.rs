@@ -6,14 +6,17 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::inotify;
 use rustix::fs::{Mode, OFlags};
 
-use super::live::Cgroup;
+use super::live::{Cgroup, Place};
 use super::{Error, Result, events};
 
 /// Becomes readable when there may be news.
 #[derive(Debug)]
 pub struct OomWatch {
     fd: OwnedFd,
+    /// Version 2: the count of `memory.events` when last asked.
     seen: u64,
+    /// Version 1 tells before it kills, so that its count is too old when it does: each message is an event.
+    counted: bool,
 }
 
 impl AsFd for OomWatch {
@@ -51,25 +54,31 @@ impl Cgroup {
                 .map_err(|e| Error::io("watch the memory of", place.full(), e))?;
             fd
         };
-        Ok(Some(OomWatch { fd, seen: self.oom_events() }))
+        Ok(Some(OomWatch { fd, seen: self.oom_events().unwrap_or_default(), counted: place.is_unified() }))
     }
 
-    /// How often memory ran out since `watch` was last asked.
-    pub fn oom_news(&self, watch: &mut OomWatch) -> u64 {
-        // Only to make it unreadable again: what happened is in the counts.
+    /// Whether memory ran out since `watch` was last asked.
+    pub fn oom_news(&self, watch: &mut OomWatch) -> bool {
         let mut bytes = [0; 4096];
-        while rustix::io::read(&watch.fd, &mut bytes).is_ok_and(|n| n > 0) {}
-        let now = self.oom_events();
-        let news = now.saturating_sub(watch.seen);
-        watch.seen = watch.seen.max(now);
-        news
+        let mut told = false;
+        while rustix::io::read(&watch.fd, &mut bytes).is_ok_and(|n| n > 0) {
+            told = true;
+        }
+        // Its removal is told, too.
+        let Some(now) = self.oom_events() else { return false };
+        let more = now > watch.seen;
+        watch.seen = now;
+        if watch.counted { more } else { told }
     }
 
-    fn oom_events(&self) -> u64 {
-        let read = |p: &super::live::Place| {
+    /// None when it was removed.
+    fn oom_events(&self) -> Option<u64> {
+        let memory = |p: &&Place| p.is_unified() || p.controllers.iter().any(|c| c == "memory");
+        let read = |p: &Place| {
             let file = if p.is_unified() { "memory.events" } else { "memory.oom_control" };
             events::value(&p.dir().ok()?.read(file).ok()?, "oom_kill")
         };
-        self.places.iter().filter_map(read).sum()
+        let counts: Vec<u64> = self.places.iter().filter(memory).filter_map(read).collect();
+        if counts.is_empty() { None } else { Some(counts.iter().sum()) }
     }
 }
