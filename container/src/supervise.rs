@@ -61,7 +61,7 @@ pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
 /// # Errors
 /// When it has ended.
 pub fn stats(directory: &Directory) -> Result<Stats> {
-    Ok(Watch::new(directory)?.stats()?)
+    Watch::new(directory)?.stats()
 }
 
 /// A container that is looked at again and again.
