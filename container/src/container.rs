@@ -183,9 +183,9 @@ impl Created {
         loop {
             match self.listen()? {
                 Message::RootReady => {
-                    let state = self.plan.state("creating", Some(pid));
-                    self.plan.hooks.run(Stage::Prestart, &state)?;
-                    self.plan.hooks.run(Stage::CreateRuntime, &state)?;
+                    // Of old these ran after `create`, and what is written for them may look for that.
+                    self.plan.hooks.run(Stage::Prestart, &self.plan.state("created", Some(pid)))?;
+                    self.plan.hooks.run(Stage::CreateRuntime, &self.plan.state("creating", Some(pid)))?;
                     fault::point("hooks run");
                     self.tell(&Message::HooksDone)?;
                 }

@@ -144,7 +144,7 @@ fn hooks_run_in_their_order_and_see_the_state() {
     }
     bundle.run().ok();
     let wanted =
-        "prestart creating\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n";
+        "prestart created\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n";
     assert_eq!(fs::read_to_string(&log).unwrap(), wanted);
     for name in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
         let mut bundle = Bundle::new("sleep 100");
