@@ -42,17 +42,3 @@ fn without_a_mount_namespace_nothing_appears_on_the_host() {
     bundle.nothing_left();
     host.check();
 }
-
-#[test]
-fn mounts_are_listed_in_their_order() {
-    needs!(root, "busybox");
-    let mut bundle = Bundle::new("grep -o ' /mnt/[a-z]* ' /proc/self/mountinfo | tr -d '\\n'");
-    bundle.config["root"]["readonly"] = json!(false);
-    for name in ["one", "two", "three", "four"] {
-        let file_system = json!({"destination": format!("/mnt/{name}"), "type": "tmpfs", "source": "tmpfs"});
-        let bind = json!({"destination": format!("/mnt/{name}"), "source": "/etc", "options": ["rbind", "ro"]});
-        bundle.mount(if name.len() == 3 { bind } else { file_system });
-    }
-    assert_eq!(bundle.run().ok().stdout, " /mnt/one  /mnt/two  /mnt/three  /mnt/four ");
-    bundle.nothing_left();
-}

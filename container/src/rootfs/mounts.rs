@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, mount_change, move_mount};
 
 use super::file_system::is_directory;
-use super::{attach, cgroup, clone_at, file_system, parent_made};
+use super::{attach, cgroup, file_system, parent_made};
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::{MountOptions, MountPlan, Source};
@@ -63,11 +63,7 @@ fn one(root: &Root, mount: &MountPlan, view: View<'_>) -> Result<Option<OwnedFd>
     let (options, late) = postpone_read_only(mount);
     let attached = match &mount.source {
         Source::Tree { tree, directory } => {
-            let opened = tree.get().map_err(|e| format!("open its source: {}", errno_text(&e)))?;
-            // Mount tables are in the order in which mounts were made, and this one was before all others. Before Linux
-            // 6.15 what is detached cannot be copied, and tables have the order in which mounts were attached.
-            let copy = clone_at(opened, true).ok();
-            let tree = copy.as_ref().unwrap_or(opened);
+            let tree = tree.get().map_err(|e| format!("open its source: {}", errno_text(&e)))?;
             let target = target(root, mount, *directory)?.place;
             adjust(tree, &options)?;
             attach(tree, &target).map_err(text)?;
