@@ -55,10 +55,10 @@ const EXPOSED: [&str; 4] = ["create", "run", "exec", "restore"];
 fn main() -> ExitCode {
     let typed: Vec<OsString> = std::env::args_os().map(as_meant).collect();
     // By mere mention: a container called `run` costs a little time.
-    if typed.iter().any(|word| EXPOSED.iter().any(|command| word == command)) {
-        if let Err(e) = appc_container::protect::protect(c"rkt-oci") {
-            return log::failed("start", &e.to_string());
-        }
+    if typed.iter().any(|word| EXPOSED.iter().any(|command| word == command))
+        && let Err(e) = appc_container::protect::protect(c"rkt-oci")
+    {
+        return log::failed("start", &e.to_string());
     }
     if let Some(folder) = appc_manual::asked_for(&typed) {
         return manual(folder);
