@@ -34,6 +34,8 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         command: global.command,
     };
     global.require_root()?;
+    // Before anything is opened: the program starts once more.
+    appc_container::protect::protect(c"rkt").context("starting")?;
     let store = Store::open(&global.dir)?;
     let found = request.apps.iter().map(|app| images::find(global, &store, &app.image));
     let found: Vec<StoredImage> = found.collect::<Result<_, _>>()?;
