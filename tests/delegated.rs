@@ -60,6 +60,13 @@ impl Delegated {
         self.scratch.file("config.json", self.config.to_string());
         self.command("run one").run()
     }
+
+    /// The container's cgroup is removed with it; its name has a suffix, as its state is not where root's is.
+    fn only_ours_is_left(&self) {
+        let entries = fs::read_dir(&self.cgroup).expect("it is there").flatten();
+        let directories = entries.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name());
+        assert_eq!(directories.collect::<Vec<_>>(), ["shell"]);
+    }
 }
 
 impl Drop for Delegated {
@@ -98,11 +105,11 @@ fn limits_where_they_are_delegated() {
         return outcome.says(&["rootless needs no limits + no cgrouppath when no permission is granted for cgroups"]);
     }
     let name = delegated.cgroup.file_name().expect("it has a name").to_string_lossy();
-    outcome.prints(&["7\n", "touch: /sys/fs/cgroup/x: Read-only file system\n", &format!("0::/{name}/one\n")]);
+    outcome.prints(&["7\n", "touch: /sys/fs/cgroup/x: Read-only file system\n", &format!("\n0::/{name}/one-")]);
     let namespaces = delegated.config["linux"]["namespaces"].as_array_mut().expect("a list");
     namespaces.push(json!({"type": "cgroup"}));
     delegated.run().prints(&["7\n", "touch: /sys/fs/cgroup/x: Read-only file system\n", "0::/\n"]);
-    assert!(!delegated.cgroup.join("one").exists(), "its cgroup is removed with it");
+    delegated.only_ours_is_left();
 }
 
 #[test]
@@ -114,6 +121,7 @@ fn no_limits_anywhere() {
     let delegated = Delegated::new("cat /proc/self/cgroup; touch /sys/fs/cgroup/x 2>&1; true");
     let outcome = delegated.run();
     let name = delegated.cgroup.file_name().expect("it has a name").to_string_lossy();
-    let place = if alone() { "one" } else { "shell" };
-    outcome.prints(&[&format!("0::/{name}/{place}\n"), "touch: /sys/fs/cgroup/x: Read-only file system\n"]);
+    let place = if alone() { "one-" } else { "shell\n" };
+    outcome.prints(&[&format!("0::/{name}/{place}"), "touch: /sys/fs/cgroup/x: Read-only file system\n"]);
+    delegated.only_ours_is_left();
 }

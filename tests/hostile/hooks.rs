@@ -140,10 +140,12 @@ fn item_21_a_hook_that_covers_proc() {
 fn item_21_a_hook_of_the_container_is_the_runtime() {
     needs!(root, "busybox");
     let mut attack = Attack::new("true");
-    // The image put a link where the configuration expects its hook: what is executed is never the host's program.
+    // The image put a link where the configuration expects its hook. What is executed is the protected copy, which runs
+    // if it needs no libraries; the host's program stays as it is.
     symlink("/proc/self/exe", attack.rootfs("hook")).unwrap();
     attack.config["hooks"] = json!({"startContainer": [{"path": "/hook", "args": ["hook", "--version"]}]});
-    attack.run().refused(1, &["error running startContainer hook #0"]);
+    let outcome = attack.run().run();
+    outcome.require(outcome.code() <= 1 && outcome.stdout.is_empty(), "the copy, if anything");
     // A script whose interpreter is that link.
     let script = attack.rootfs("script");
     fs::write(&script, "#!/proc/self/exe\n").unwrap();

@@ -70,7 +70,7 @@ fn item_13_state_directories() {
     let file = attack.scratch.file("file", "");
     run(&file, &["run", "test"]).exits(1);
     for root in ["/", "", "../../../../../../../..", "/..", "//"] {
-        run(Path::new(root), &["run", "test"]).refused(1, &["--root"]);
+        run(Path::new(root), &["run", "test"]).refused(1, &["-root"]);
     }
     // In a directory that everybody may write to, somebody was there before.
     let open = folder.join("open");

@@ -4,10 +4,10 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use clap::Args;
+use rustix::process::geteuid;
 
 /// Where root's containers are kept.
 pub(crate) const DEFAULT_ROOT: &str = "/run/rkt-oci";
-use rustix::process::geteuid;
 
 /// Options that every command has.
 #[derive(Debug, Args)]

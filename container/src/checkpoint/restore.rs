@@ -93,14 +93,14 @@ impl Plan {
         let kept: Vec<BorrowedFd<'_>> = joined.iter().map(|(_, fd)| fd.as_fd()).collect();
         let entry = cgroup.map(Cgroup::entry).transpose()?;
         let tree = self.root.tree.get().context(|| "open the root")?;
-        let (images, criu) = apart(|| {
+        let (images, descriptors, criu) = apart(|| {
             attach(tree, place)?;
             let images = Images::open(options)?;
+            let descriptors = images.descriptors()?;
             let setting = Setting { kept: &kept, entry: entry.as_ref() };
             let criu = Criu::start("restore", images.log("restore.log"), &setting)?;
-            Ok((images, criu))
+            Ok((images, descriptors, criu))
         })?;
-        let descriptors = images.descriptors()?;
         let mut request = Writer::default();
         request.number(1, 2);
         request.message(2, |opts| {

@@ -82,7 +82,7 @@ fn wrong_values_are_refused_with_their_place() {
         ("/root/path", json!(""), "root.path"),
         ("/root/path", json!("/etc/passwd"), "root.path"),
         ("/linux/rootfsPropagation", json!("sideways"), "linux.rootfsPropagation"),
-        ("/linux/namespaces", json!([{"type": "pid"}]), "linux.namespaces"),
+        ("/linux/namespaces", json!([{"type": "user"}]), "linux.namespaces"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "linux.namespaces[1]"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/ns/net"}]), "linux.namespaces[0].path"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/stat"}]), "linux.namespaces[0].path"),
