@@ -16,6 +16,7 @@ pub mod error;
 pub mod exec;
 pub mod fault;
 pub mod features;
+mod fifo;
 pub mod files;
 #[doc(hidden)]
 pub mod fuzzing;

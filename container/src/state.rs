@@ -18,19 +18,16 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Saved as SavedCgroup;
 use crate::error::{Context, Error, Result};
-use crate::fault;
 use crate::files::read_regular;
 use crate::hooks::Hooks;
 use crate::resctrl;
+use crate::{fault, fifo};
 
-/// The fifo's name in a container's directory.
-const FIFO: &str = "exec.fifo";
 const STATE: &str = "state.json";
 const SPARE: &str = "state.json.spare";
 /// What is kept for all containers; no container is called so.
@@ -210,42 +207,25 @@ impl Directory {
         read_regular(&path, CONFIG_MAX).context(|| format!("read {}", path.display()))
     }
 
-    /// Makes the fifo and opens the directory for init, which waits at it.
+    /// Makes the fifo at which init waits for [`Directory::release`], and opens the directory for init.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn make_fifo(&self) -> Result<OwnedFd> {
-        let path = self.path.join(FIFO);
-        rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from(0o622), 0)
-            .context(|| format!("make {}", path.display()))?;
-        // The umask has taken from the mode what an init without privileges needs.
-        for (path, mode) in [(&path, 0o622), (&self.path, 0o711)] {
-            rustix::fs::chmod(path, Mode::from(mode)).context(|| format!("let init open {}", path.display()))?;
-        }
-        fault::point("fifo made");
-        rustix::fs::open(&self.path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .context(|| format!("open {}", self.path.display()))
+        fifo::make(&self.path)
     }
 
     /// Whether init still waits.
     pub fn has_fifo(&self) -> bool {
-        self.path.join(FIFO).exists()
+        fifo::is_in(&self.path)
     }
 
-    /// Opens the fifo, which lets init go on, and removes it.
+    /// Lets init go on, and waits until it has executed the program.
     ///
     /// # Errors
-    /// When init does not go on within the time a dying process needs.
+    /// What init fails with, or that it has died.
     pub fn release(&self, pidfd: &OwnedFd) -> Result<()> {
-        let path = self.path.join(FIFO);
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let fifo = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
-        fault::point("fifo opened");
-        wait_for_byte(&fifo, pidfd)?;
-        fault::point("fifo read");
-        std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
-        fault::point("fifo removed");
-        Ok(())
+        fifo::release(&self.path, pidfd)
     }
 
     /// Removes everything.
@@ -256,25 +236,6 @@ impl Directory {
         match std::fs::remove_dir_all(&self.path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
             removed => removed.context(|| format!("remove {}", self.path.display())),
-        }
-    }
-}
-
-fn wait_for_byte(fifo: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
-    use rustix::event::{PollFd, PollFlags, poll};
-    loop {
-        let mut fds = [PollFd::new(fifo, PollFlags::IN), PollFd::new(pidfd, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
-        let ended = !fds[1].revents().is_empty();
-        let mut byte = [0];
-        match rustix::io::read(fifo, &mut byte) {
-            Ok(1) => return Ok(()),
-            _ if ended => return Err(Error::State("container process is already dead".to_owned())),
-            // Init has not opened it yet: without a writer the fifo reads as ended.
-            Ok(_) | Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {
-                std::thread::sleep(std::time::Duration::from_micros(200));
-            }
-            Err(e) => return Err(e).context(|| "read exec.fifo"),
         }
     }
 }

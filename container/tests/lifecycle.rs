@@ -130,6 +130,41 @@ fn programs_that_cannot_be_executed() {
 }
 
 #[test]
+fn start_returns_when_the_program_runs_or_says_why_not() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    // What the hook sees is the program already, however long the container's own hook took.
+    let mut bundle = Bundle::new("sleep 1000");
+    let seen = bundle.scratch.path().join("seen");
+    let script = format!("readlink /proc/$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/')/exe >{}", seen.display());
+    bundle.config["hooks"] = json!({
+        "startContainer": [{"path": "/bin/sleep", "args": ["sleep", "0.3"]}],
+        "poststart": [{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}],
+    });
+    bundle.command(["create", "one"]).ok();
+    bundle.command(["start", "one"]).ok();
+    assert_eq!(fs::read_to_string(&seen).unwrap(), "/bin/busybox\n");
+    bundle.command(["delete", "--force", "one"]).ok();
+    bundle.config["hooks"] = json!({"startContainer": [{"path": "/bin/false"}]});
+    bundle.command(["create", "one"]).ok();
+    bundle.command(["start", "one"]).refused(1, &["rkt-oci start failed: error running startContainer hook #0"]);
+    assert_eq!(bundle.command(["state", "one"]).ok().json()["status"], "stopped");
+    bundle.command(["delete", "one"]).ok();
+    // Found by `create`, and no program any more.
+    bundle.config["hooks"] = json!({});
+    bundle.config["process"]["args"] = json!(["/bin/program"]);
+    let program = bundle.rootfs("bin/program");
+    fs::write(&program, "#!/bin/sh\n").unwrap();
+    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    bundle.command(["create", "one"]).ok();
+    fs::write(&program, "\x7fELF").unwrap();
+    bundle.command(["start", "one"]).refused(1, &["exec /bin/program: exec format error"]);
+    bundle.command(["delete", "one"]).ok();
+    bundle.nothing_left();
+    host.check();
+}
+
+#[test]
 fn hooks_run_in_their_order_and_see_the_state() {
     needs!(root, "busybox");
     let host = HostState::new();

@@ -43,7 +43,7 @@ impl Join<'_> {
         });
         match cloned {
             Ok(()) => 0,
-            Err(e) => give_up(&self.channel, Failure::SetUp(e.to_string())),
+            Err(e) => give_up(&self.channel, Failure::SetUp(e.to_string()), None),
         }
     }
 
@@ -88,7 +88,7 @@ impl Join<'_> {
     /// The process itself; returns only with a failure's exit code.
     fn become_process(&self) -> i32 {
         let Err(failure) = self.execute();
-        give_up(&self.channel, failure)
+        give_up(&self.channel, failure, None)
     }
 
     fn execute(&self) -> Result<Infallible, Failure> {

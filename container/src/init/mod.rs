@@ -15,11 +15,12 @@ use std::ffi::CStr;
 use std::os::fd::OwnedFd;
 
 use appc_rooted::Root;
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::process::DumpableBehavior;
 
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Error, Result};
+use crate::fifo::Starter;
 use crate::hooks::{HookState, Stage};
 use crate::mappings::groups_are_fixed;
 use crate::plan::{Plan, Stdio};
@@ -40,14 +41,17 @@ pub(crate) struct Init<'a> {
 impl Init<'_> {
     /// Becomes the container's program, or says why not and returns the exit code.
     pub(crate) fn run(self) -> i32 {
-        let failure = match self.set_up() {
-            Ok(program) => match self.start(program) {
-                Ok(never) => match never {},
-                Err(failure) => failure,
-            },
-            Err(failure) => failure,
-        };
-        give_up(&self.channel, failure)
+        let waited = self.set_up().and_then(|program| {
+            let starter = self.wait_for_start().map_err(|e| Failure::SetUp(e.to_string()))?;
+            Ok((program, starter))
+        });
+        match waited {
+            Ok((program, starter)) => {
+                let Err(failure) = self.start(program);
+                give_up(&self.channel, failure, starter.as_ref())
+            }
+            Err(failure) => give_up(&self.channel, failure, None),
+        }
     }
 
     /// Everything up to the point where the container counts as created.
@@ -180,8 +184,6 @@ impl Init<'_> {
     /// From « created » to the program. Only failures return.
     fn start(&self, program: program::Program) -> Result<std::convert::Infallible, Failure> {
         let prepare = || -> Result<()> {
-            self.tell(&Message::Ready)?;
-            self.wait_for_start()?;
             fault::point("init: started");
             self.load_filter(filter::Moment::Hooks)?;
             self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
@@ -198,14 +200,13 @@ impl Init<'_> {
         filter::load(now, &self.plan.process, self.plan.hooks.any(Stage::StartContainer), &self.channel)
     }
 
-    fn wait_for_start(&self) -> Result<()> {
-        let Some(directory) = &self.plan.fifo else { return self.expect(|m| matches!(m, Message::Start)) };
-        // Opening waits for the reader, which is `start`. The directory is held open: no path leads there from inside.
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let fifo = rustix::io::retry_on_intr(|| rustix::fs::openat(directory, "exec.fifo", flags, Mode::empty()))
-            .context(|| "open exec.fifo")?;
-        rustix::io::write(fifo, b"0").context(|| "write to exec.fifo")?;
-        Ok(())
+    /// Returns who started it, if that is another process than the parent.
+    fn wait_for_start(&self) -> Result<Option<Starter>> {
+        self.tell(&Message::Ready)?;
+        let Some(directory) = &self.plan.fifo else {
+            return self.expect(|m| matches!(m, Message::Start)).map(|()| None);
+        };
+        Starter::wait(directory).map(Some)
     }
 
     fn tell(&self, message: &Message) -> Result<()> {
@@ -228,12 +229,15 @@ impl Init<'_> {
 }
 
 /// Says why to whoever still listens; the exit code.
-fn give_up(channel: &Channel, failure: Failure) -> i32 {
+fn give_up(channel: &Channel, failure: Failure, starter: Option<&Starter>) -> i32 {
     let text = match &failure {
         Failure::SetUp(text) | Failure::Exec(text) => text.clone(),
     };
-    if channel.send(&Message::Failed(failure)).is_err() {
-        // Nobody has waited, as after `create`: what the container's output goes to is all that is left.
+    if channel.send(&Message::Failed(failure)).is_ok() {
+        return 1;
+    }
+    if !starter.is_some_and(|starter| starter.tell(&text)) {
+        // What the container's output goes to is all that is left.
         let _nobody = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
     }
     1

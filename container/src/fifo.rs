@@ -1,0 +1,120 @@
+//! `exec.fifo`, where the init of a created container waits for `start`, which is another process than its parent.
+//!
+//! ```text
+//!  start                                    init
+//!    │                                        │ opens for writing, which waits for a reader
+//!    │ opens for reading                      │
+//!    │ ◀────────────────────────────────── 0  │
+//!    │ removes the fifo: « running »          │ startContainer hooks, execve
+//!    │ ◀──────── end of file, by the execve,  │
+//!    │           or the sentence of a failure │
+//! ```
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Result};
+use crate::fault;
+
+/// Its name in a container's directory.
+const NAME: &str = "exec.fifo";
+/// The longest sentence, in bytes: what a pipe takes at once.
+const SENTENCE_MAX: u64 = rustix::pipe::PIPE_BUF as u64;
+
+/// Makes the fifo in a container's directory and opens that for init.
+pub(crate) fn make(directory: &Path) -> Result<OwnedFd> {
+    let path = directory.join(NAME);
+    rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::from(0o622), 0)
+        .context(|| format!("make {}", path.display()))?;
+    // The umask has taken from the mode what an init without privileges needs.
+    for (path, mode) in [(path.as_path(), 0o622), (directory, 0o711)] {
+        rustix::fs::chmod(path, Mode::from(mode)).context(|| format!("let init open {}", path.display()))?;
+    }
+    fault::point("fifo made");
+    rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context(|| format!("open {}", directory.display()))
+}
+
+/// Whether init still waits.
+pub(crate) fn is_in(directory: &Path) -> bool {
+    directory.join(NAME).exists()
+}
+
+/// Lets init go on, removes the fifo, and waits for the program to be executed.
+///
+/// # Errors
+/// What init fails with, or that it has died.
+pub(crate) fn release(directory: &Path, pidfd: &OwnedFd) -> Result<()> {
+    let path = directory.join(NAME);
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fifo = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
+    fault::point("fifo opened");
+    wait_for_byte(&fifo, pidfd)?;
+    fault::point("fifo read");
+    std::fs::remove_file(&path).context(|| format!("remove {}", path.display()))?;
+    fault::point("fifo removed");
+    wait_for_program(File::from(fifo), pidfd)
+}
+
+fn wait_for_byte(fifo: &OwnedFd, pidfd: &OwnedFd) -> Result<()> {
+    loop {
+        let ended = wait_for_init(fifo, pidfd)?;
+        match rustix::io::read(fifo, &mut [0]) {
+            Ok(1) => return Ok(()),
+            _ if ended => return Err(Error::State("container process is already dead".to_owned())),
+            // Init has not opened it yet: without a writer the fifo reads as ended.
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => std::thread::sleep(Duration::from_micros(200)),
+            Err(e) => return Err(e).context(|| "read exec.fifo"),
+        }
+    }
+}
+
+fn wait_for_program(mut fifo: File, pidfd: &OwnedFd) -> Result<()> {
+    let mut sentence = Vec::new();
+    loop {
+        let ended = wait_for_init(&fifo, pidfd)?;
+        match fifo.by_ref().take(SENTENCE_MAX).read_to_end(&mut sentence) {
+            // When init has ended it is something else that holds the other end, and nothing to wait for.
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && sentence.is_empty() && !ended => {}
+            Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e).context(|| "read exec.fifo"),
+            _ if sentence.is_empty() => return Ok(()),
+            _ => return Err(Error::Other(String::from_utf8_lossy(&sentence).into_owned())),
+        }
+    }
+}
+
+/// Waits for something to read or the end of init; whether it has ended.
+fn wait_for_init(fifo: impl AsFd, pidfd: &OwnedFd) -> Result<bool> {
+    let mut fds = [PollFd::new(&fifo, PollFlags::IN), PollFd::new(pidfd, PollFlags::IN)];
+    rustix::io::retry_on_intr(|| poll(&mut fds, None)).context(|| "wait for init")?;
+    Ok(!fds[1].revents().is_empty())
+}
+
+/// The process at the other end of the fifo, for init. The execve closes it.
+pub(crate) struct Starter(OwnedFd);
+
+impl Starter {
+    /// Waits for one. The directory is held open: no path leads there from inside.
+    pub(crate) fn wait(directory: &OwnedFd) -> Result<Starter> {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let fifo = rustix::io::retry_on_intr(|| rustix::fs::openat(directory, NAME, flags, Mode::empty()))
+            .context(|| format!("open {NAME}"))?;
+        rustix::io::write(&fifo, b"0").context(|| format!("write to {NAME}"))?;
+        Ok(Starter(fifo))
+    }
+
+    /// Tells it what went wrong, if it is still there: a write for nobody would be a signal.
+    pub(crate) fn tell(&self, sentence: &str) -> bool {
+        let sentence = &sentence.as_bytes()[..sentence.len().min(SENTENCE_MAX as usize)];
+        let mut fds = [PollFd::new(&self.0, PollFlags::OUT)];
+        let polled = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
+        polled.is_ok() && !fds[0].revents().contains(PollFlags::ERR) && rustix::io::write(&self.0, sentence).is_ok()
+    }
+}
