@@ -150,6 +150,7 @@ fn item_21_a_hook_of_the_container_is_the_runtime() {
     let script = attack.rootfs("script");
     fs::write(&script, "#!/proc/self/exe\n").unwrap();
     fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    attack.config["hooks"] = json!({"startContainer": [{"path": "/script", "args": ["script", "--version"]}]});
     let outcome = attack.run().run();
-    outcome.require(outcome.code() == 1 && outcome.stdout.is_empty(), "a failure");
+    outcome.require(outcome.code() <= 1 && outcome.stdout.is_empty(), "the copy, if anything");
 }
