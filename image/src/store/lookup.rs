@@ -93,10 +93,15 @@ impl Store {
 
     /// All images, by name, then by import time.
     pub fn list(&self) -> Result<Vec<Summary>> {
+        Ok(self.list_all()?.0)
+    }
+
+    /// All images, by name, then by import time, and what is wrong with those that cannot be read.
+    pub fn list_all(&self) -> Result<(Vec<Summary>, Vec<Error>)> {
         // One that is being removed, or was never wholly imported, is none.
-        let mut images = self.summaries(&self.ids()?)?;
+        let (mut images, damaged) = self.summaries(&self.ids()?)?;
         images.sort_by(|a, b| (&a.name, a.imported, &a.id).cmp(&(&b.name, b.imported, &b.id)));
-        Ok(images)
+        Ok((images, damaged))
     }
 
     /// The manifest as it is in the archive, byte for byte.
@@ -131,9 +136,13 @@ impl Store {
             return Ok(self.summary(&id)?.into_iter().collect());
         }
         let ids: Vec<ImageId> = self.ids()?.into_iter().filter(|id| prefix.matches(id)).collect();
-        let mut found = self.summaries(&ids)?;
+        let (mut found, damaged) = self.summaries(&ids)?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(found)
+        // Whether it is the one that is meant cannot be known.
+        match damaged.into_iter().next() {
+            Some(damaged) => Err(damaged),
+            None => Ok(found),
+        }
     }
 
     fn find_by_name(&self, wanted: &ImageName) -> Result<Vec<Summary>> {

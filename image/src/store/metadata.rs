@@ -130,20 +130,23 @@ impl Store {
         self.metadata(id)?.map(|found| summary(id, found)).transpose()
     }
 
-    /// Those of the images `ids` that are in the store.
-    pub(super) fn summaries(&self, ids: &[ImageId]) -> Result<Vec<Summary>> {
+    /// Those of the images `ids` that are in the store, and what is wrong with those whose metadata cannot be read: one
+    /// such image hides no other.
+    pub(super) fn summaries(&self, ids: &[ImageId]) -> Result<(Vec<Summary>, Vec<Error>)> {
         let folder = self.dir.join("store/images");
-        let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Vec::new()) };
+        let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Default::default()) };
         let mut found = Vec::with_capacity(ids.len());
+        let mut damaged = Vec::new();
         for id in ids {
             // Below the open folder: with thousands of images the way to it is half of the work.
             let file = rustix::fs::openat(&images, format!("{id}/metadata"), READ, Mode::empty());
-            let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id))?;
-            if let Some(metadata) = parse(id, file)? {
-                found.push(summary(id, metadata)?);
+            let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id));
+            match file.and_then(|file| parse(id, file)?.map(|metadata| summary(id, metadata)).transpose()) {
+                Ok(image) => found.extend(image),
+                Err(why) => damaged.push(why),
             }
         }
-        Ok(found)
+        Ok((found, damaged))
     }
 }
 

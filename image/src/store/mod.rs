@@ -163,7 +163,16 @@ impl Store {
     /// The lock under which names in `store/` change, held until the file is dropped.
     pub(crate) fn lock(&self) -> Result<File> {
         let path = self.dir.join("locks/store");
-        let file = File::options().write(true).create(true).truncate(false).open(&path).on("open", &path)?;
+        let open = || File::options().write(true).create(true).truncate(false).open(&path);
+        let file = match open() {
+            // Somebody tidied up: what is only locked looks like nothing. Unlike the rest, nothing is lost with it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.dir.join("store").is_dir() => {
+                make_dir(&self.dir.join("locks"), 0o755)?;
+                open()
+            }
+            file => file,
+        };
+        let file = file.on("open", &path)?;
         work::flock(&file, rustix::fs::FlockOperation::LockExclusive).on("lock", &path)?;
         Ok(file)
     }

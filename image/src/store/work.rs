@@ -24,6 +24,9 @@ pub(crate) struct WorkDir {
 impl WorkDir {
     pub(crate) fn new(store: &Store) -> Result<WorkDir> {
         let tmp = store.dir.join("tmp");
+        if !tmp.exists() && store.dir.join("store").is_dir() {
+            super::make_dir(&tmp, 0o700)?;
+        }
         loop {
             let path = fresh(&tmp, PREFIX, |path| DirBuilder::new().mode(0o700).create(path)).on("write to", &tmp)?;
             // Between its making and its locking it looks abandoned: when it was taken for that, make another.

@@ -71,7 +71,7 @@ struct Entry {
 
 /// Prints the images in the store.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let mut images = Store::open_existing(&global.dir)?.list()?;
+    let (mut images, damaged) = Store::open_existing(&global.dir)?.list_all()?;
     images.sort_by(|a, b| compare(a, b, &args.sort));
     if matches!(args.order, Order::Desc) {
         images.reverse();
@@ -81,6 +81,9 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
         Some(format) => format.print(&images.iter().map(entry).collect::<Vec<_>>())?,
     };
     output::print(&text).context("writing to standard output")?;
+    for why in damaged {
+        global.warn(why.to_string());
+    }
     Ok(0)
 }
 

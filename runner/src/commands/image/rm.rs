@@ -43,7 +43,11 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
 }
 
 fn remove(store: &Store, image: &str) -> Result<ImageId, Failure> {
-    let found = store.find(&super::query(image)?)?;
+    let found = match store.find(&super::query(image)?) {
+        // Of which only the ID is left, and of which that was given.
+        Err(appc_image::Error::Damaged { id, .. }) => return Ok(store.remove(&id).map(|()| id)?),
+        found => found?,
+    };
     // Unlike running, removing must not choose.
     if found.len() > 1 {
         let ids: Vec<String> = found.iter().map(Summary::describe).collect();
