@@ -109,6 +109,26 @@ pub enum Error {
         rule: String,
     },
 
+    /// A word names no image.
+    #[error("{word}: {rule}")]
+    Reference {
+        /// The word, made printable.
+        word: String,
+        /// The rule that it breaks.
+        rule: String,
+    },
+
+    /// Something could not be had from, or given to, another host.
+    #[error("{url}: {why}")]
+    Fetch {
+        /// The address, without anything secret.
+        url: String,
+        /// What the host, or the way to it, is at fault of.
+        why: String,
+        /// After how long the same may succeed; none when it will not.
+        again: Option<std::time::Duration>,
+    },
+
     /// A system call failed.
     #[error("{what}: {}", errno_text(cause))]
     Io {
@@ -152,7 +172,7 @@ impl Error {
 }
 
 /// "Permission denied" rather than "Permission denied (os error 13)".
-fn errno_text(error: &io::Error) -> String {
+pub(crate) fn errno_text(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error ") {
         Some(end) => text[..end].to_owned(),

@@ -1,0 +1,324 @@
+//! The one way to other hosts: HTTP with limits.
+//!
+//! A [`Client`] is made once and shared. It follows redirects itself, ten at most, so that
+//! * what is secret ([`Request::secret`]) goes to the host it is meant for and to no other,
+//! * nothing but `https` is followed (`http` where it is allowed), and nothing leads to link-local addresses, behind which
+//!   cloud machines keep their credentials.
+//!
+//! Every wait is limited, and so is slowness ([`Patience`]); a body is read up to a size that the caller names.
+//! Proxies come from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; certificates from the host's bundle and from
+//! `SSL_CERT_FILE`. No thread is started.
+
+mod address;
+mod agent;
+mod body;
+mod retry;
+
+use std::io::Read;
+use std::time::Duration;
+
+use ureq::http::header::{AUTHORIZATION, LOCATION};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::{Agent, SendBody};
+
+pub use body::Body;
+pub use retry::{ATTEMPTS, retry};
+pub use ureq::http as types;
+
+use crate::error::{Error, Result};
+use address::Address;
+
+/// How many redirects are followed.
+const REDIRECTS: usize = 10;
+
+/// What a [`Client`] may do.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Accepts any certificate.
+    pub insecure_tls: bool,
+    /// Allows plain `http`.
+    pub insecure_http: bool,
+    /// How long it waits.
+    pub patience: Patience,
+}
+
+/// How long another host is waited for.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// Until there is a connection, TLS included.
+    pub connect: Duration,
+    /// Until the head of an answer is there.
+    pub answer: Duration,
+    /// Between two pieces of a body.
+    pub idle: Duration,
+    /// Over any such time at least `least` bytes of a body must come.
+    pub window: Duration,
+    /// See `window`.
+    pub least: u64,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        let (connect, answer) = (Duration::from_secs(20), Duration::from_secs(60));
+        // A modem of 1990 brings ten times as much.
+        Patience { connect, answer, idle: Duration::from_secs(60), window: Duration::from_secs(60), least: 16 << 10 }
+    }
+}
+
+/// Makes requests.
+#[derive(Debug)]
+pub struct Client {
+    options: Options,
+    agents: agent::Agents,
+}
+
+impl Client {
+    /// A client that may do what `options` say.
+    ///
+    /// # Errors
+    /// When `SSL_CERT_FILE` or a proxy's address cannot be used.
+    pub fn new(options: Options) -> Result<Client> {
+        let agents = agent::Agents::new(&options)?;
+        Ok(Client { options, agents })
+    }
+
+    /// What the client may do.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// A request yet to be sent.
+    pub fn request<'c>(&'c self, method: Method, url: &str) -> Request<'c> {
+        Request { client: self, method, url: url.into(), headers: Vec::new(), secrets: Vec::new(), bad: None }
+    }
+
+    /// A `GET` yet to be sent.
+    pub fn get<'c>(&'c self, url: &str) -> Request<'c> {
+        self.request(Method::GET, url)
+    }
+
+    /// A `HEAD` yet to be sent.
+    pub fn head<'c>(&'c self, url: &str) -> Request<'c> {
+        self.request(Method::HEAD, url)
+    }
+
+    fn check_scheme(&self, address: &Address) -> Result<(), String> {
+        match address.scheme() {
+            "https" => Ok(()),
+            "http" if self.options.insecure_http => Ok(()),
+            "http" => Err("plain http is not allowed: use https, or --insecure-options=http".into()),
+            other => Err(format!("{other} addresses are refused")),
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request<'c> {
+    client: &'c Client,
+    method: Method,
+    url: String,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Not for hosts that are redirected to.
+    secrets: Vec<(HeaderName, HeaderValue)>,
+    bad: Option<String>,
+}
+
+impl Request<'_> {
+    /// Adds a header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        match parse_header(name, value) {
+            Some(header) => self.headers.push(header),
+            None => self.bad = Some(name.into()),
+        }
+        self
+    }
+
+    /// Adds a header that only the host of this very address gets, and only in private: by https, or on this machine.
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        match parse_header(name, value) {
+            Some((name, mut value)) => {
+                value.set_sensitive(true);
+                self.secrets.push((name, value));
+            }
+            None => self.bad = Some(name.into()),
+        }
+        self
+    }
+
+    /// Sends the request and follows redirects. Every other answer, whatever its status, is returned.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] when there is no answer, or a redirect leads where it must not.
+    pub fn send(self) -> Result<Response> {
+        let followed = matches!(self.method, Method::GET | Method::HEAD);
+        let mut address = self.start()?;
+        let first = address.clone();
+        // Once elsewhere, never again: the way back is the other host's idea.
+        let mut at_home = true;
+        for hop in 0..=REDIRECTS {
+            let answer = self.one(&address, at_home, hop > 0, SendBody::none())?;
+            let redirect = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
+            let Some(target) = answer.header(LOCATION.as_str()).filter(|_| redirect && followed) else {
+                return Ok(answer);
+            };
+            let next = address.join(target).and_then(|next| self.check_redirect(&next).map(|()| next));
+            let next = next.map_err(|why| fault(&address, format!("it redirects wrongly: {why}")))?;
+            at_home = at_home && next.same_origin(&first);
+            address = next;
+        }
+        Err(fault(&first, format!("more than {REDIRECTS} redirects")))
+    }
+
+    /// Sends the request with `content`, in chunks when its length is not known. No redirect is followed.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] when there is no answer.
+    pub fn send_body(mut self, content: &mut dyn Read, length: Option<u64>) -> Result<Response> {
+        let address = self.start()?;
+        if let Some(length) = length {
+            self.headers.push((ureq::http::header::CONTENT_LENGTH, HeaderValue::from(length)));
+        }
+        self.one(&address, true, false, SendBody::from_reader(content))
+    }
+
+    /// The address to begin with; a user and password in it become a secret.
+    fn start(&self) -> Result<Address> {
+        let bad = |why: String| Error::Fetch { url: crate::reference::without_user(&self.url), why, again: None };
+        if let Some(name) = &self.bad {
+            return Err(bad(format!("the header {name} cannot have this value")));
+        }
+        let address = Address::parse(&self.url).map_err(bad)?;
+        self.client.check_scheme(&address).map_err(|why| fault(&address, why))?;
+        Ok(address)
+    }
+
+    fn check_redirect(&self, next: &Address) -> Result<(), String> {
+        let wrong = |why: String| format!("{why} ({next})");
+        self.client.check_scheme(next).map_err(wrong)?;
+        if next.is_link_local() { Err(wrong("a link-local address".into())) } else { Ok(()) }
+    }
+
+    /// One request, one answer.
+    fn one(&self, address: &Address, at_home: bool, redirected: bool, body: SendBody) -> Result<Response> {
+        let mut request = ureq::http::Request::builder().method(&self.method).uri(address.uri());
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if at_home && address.is_private() {
+            for (name, value) in &self.secrets {
+                request = request.header(name, value);
+            }
+            let named = self.secrets.iter().any(|(name, _)| name == AUTHORIZATION);
+            if let Some(user) = address.credentials().filter(|_| !named) {
+                request = request.header(AUTHORIZATION, user);
+            }
+        }
+        let request = request.body(body).map_err(|e| fault(address, e.to_string()))?;
+        let agent: &Agent = self.client.agents.get(address, redirected);
+        let (head, body) = agent.run(request).map_err(|e| unreachable_host(address, &e))?.into_parts();
+        Ok(Response {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            address: address.clone(),
+            body: Body::new(body, address.to_string(), &self.client.options.patience),
+        })
+    }
+}
+
+fn parse_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, value.parse().ok()?))
+}
+
+/// An answer, of which the head has come.
+#[derive(Debug)]
+pub struct Response {
+    /// The status: 200.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    address: Address,
+    body: Body,
+}
+
+impl Response {
+    /// The header `name`, when it is there and text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The address that answered, after redirects. May hold secrets: it is for requests, not for people.
+    pub fn uri(&self) -> &Uri {
+        self.address.uri()
+    }
+
+    /// The address that answered, for people.
+    pub fn url(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Where `location`, such as the header of that name, is relative to the address that answered.
+    ///
+    /// # Errors
+    /// When it is no address.
+    pub fn join(&self, location: &str) -> Result<String> {
+        let joined = self.address.join(location).map_err(|why| fault(&self.address, why))?;
+        Ok(joined.uri().to_string())
+    }
+
+    /// How many bytes the server says follow.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.trim().parse().ok()
+    }
+
+    /// The answer itself when its status is one of `wanted`.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] with the status, and with the time after which to ask again when that may help.
+    pub fn expect(self, wanted: &[u16]) -> Result<Response> {
+        if wanted.contains(&self.status) {
+            return Ok(self);
+        }
+        Err(self.refusal(""))
+    }
+
+    /// The error that this answer is; `detail` is what its body says.
+    pub fn refusal(&self, detail: &str) -> Error {
+        let text = ureq::http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
+        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
+        let why = format!("the server answers {} {text}", self.status).trim_end().to_owned() + &detail;
+        Error::Fetch { url: self.url(), why, again: retry::again(self.status, self.header("retry-after")) }
+    }
+
+    /// The body, as it comes, refused once it is longer than `limit`.
+    pub fn reader(self, limit: u64) -> Body {
+        self.body.limited(limit)
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] when it is longer than `limit`, or does not come.
+    pub fn bytes(self, limit: u64) -> Result<Vec<u8>> {
+        let address = self.address.clone();
+        if self.length().is_some_and(|length| length > limit) {
+            return Err(fault(&address, body::too_long(limit)));
+        }
+        let mut bytes = Vec::new();
+        self.reader(limit).read_to_end(&mut bytes).map_err(|e| body::error(address.to_string(), &e))?;
+        Ok(bytes)
+    }
+}
+
+/// An error that will be the same next time.
+fn fault(address: &Address, why: String) -> Error {
+    Error::Fetch { url: address.to_string(), why, again: None }
+}
+
+fn unreachable_host(address: &Address, error: &ureq::Error) -> Error {
+    let (why, again) = agent::explain(error);
+    Error::Fetch { url: address.to_string(), why, again: again.then_some(Duration::ZERO) }
+}
+
+pub use body::error as read_error;

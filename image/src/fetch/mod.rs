@@ -1,0 +1,3 @@
+//! Getting images from elsewhere.
+
+pub mod http;
