@@ -14,6 +14,7 @@ use crate::archive::entry::{Attributes, Time, Type};
 use crate::archive::{Omission, Ownership};
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::links::Links;
+use crate::tree::overlay;
 use crate::tree::sparse::copy_content;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
 use crate::tree::{Conflict, Failure, Tree};
@@ -27,6 +28,9 @@ pub struct CopyOptions<'a> {
     /// Directories that are there already are merged into, and anything else that is in the way is replaced; without
     /// this, either is an error.
     pub replace: bool,
+    /// The source is a layer of overlay mounts: whiteouts remove what is there, opaque directories what is below them,
+    /// and everything that is in the way is replaced. Whatever [`CopyOptions::replace`] says.
+    pub layer: bool,
     /// A directory that is left out, with everything in it, wherever the copy comes across it.
     pub exclude: Option<&'a Root>,
     /// Is told how many bytes of content were copied.
@@ -77,7 +81,11 @@ pub fn copy_tree(
     let parent = rustix::fs::openat(parent, ".", flags, Mode::empty()).map_err(Error::io(what()))?;
     let target = rustix::fs::fstat(&parent).map_err(Error::io(what()))?;
 
-    let conflict = if options.replace { Conflict::Replace } else { Conflict::Refuse };
+    let conflict = match options {
+        CopyOptions { layer: true, .. } => Conflict::Overlay,
+        CopyOptions { replace: true, .. } => Conflict::Replace,
+        _ => Conflict::Refuse,
+    };
     let mut tree = Tree::new(parent, options.ownership, conflict)?;
     if !prefix.is_empty() {
         tree.keep_top();
@@ -87,7 +95,8 @@ pub fn copy_tree(
     let copied = Copied::default();
     let links = Links::default();
     let id = (target.st_dev, target.st_ino);
-    let mut copier = Copier { tree, prefix: prefix.to_vec(), exclude, target: id, links, copied, progress };
+    let layer = options.layer;
+    let mut copier = Copier { tree, prefix: prefix.to_vec(), layer, exclude, target: id, links, copied, progress };
 
     if is_top(&from_path) {
         let top = from.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io(what()))?;
@@ -115,6 +124,7 @@ struct Copier<'p> {
     tree: Tree,
     /// The name of the copy in the directory it is made in; empty when it is that directory.
     prefix: Vec<u8>,
+    layer: bool,
     exclude: Option<(u64, u64)>,
     /// The directory that the copy is made in.
     target: (u64, u64),
@@ -135,6 +145,10 @@ impl Visitor for Copier<'_> {
         }
         let mut attributes = attributes(stat);
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
+            self.tree.empty(&self.to(path)).map_err(|failure| explain(path, failure))?;
+        }
+        self.neutralize(&mut attributes);
         let made = self.tree.directory(&self.to(path), attributes);
         made.map_err(|failure| explain(path, failure))?;
         Ok(true)
@@ -185,6 +199,7 @@ impl Copier<'_> {
         }
         let mut attributes = attributes(&stat);
         attributes.xattrs = xattrs(source.as_fd()).map_err(failed("read the attributes of", path))?;
+        self.neutralize(&mut attributes);
         let source = File::from(source);
         let size = stat.st_size as u64;
         let content = |copy: &File| copy_content(&source, copy, size, &|| doing(path));
@@ -197,6 +212,9 @@ impl Copier<'_> {
 
     fn special(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
+        if self.layer && overlay::is_whiteout_file(&stat) {
+            return self.tree.remove(&self.to(path)).map_err(|failure| explain(path, failure));
+        }
         if self.hard_link(path, &stat)? {
             return Ok(());
         }
@@ -215,6 +233,13 @@ impl Copier<'_> {
             _ => return Err(changed(path)),
         };
         made.map_err(|failure| explain(path, failure))
+    }
+
+    /// What acts in a layer does not in a copy of it.
+    fn neutralize(&self, attributes: &mut Attributes) {
+        if self.layer {
+            attributes.xattrs.retain(|(name, _)| !overlay::is_attribute(name));
+        }
     }
 
     /// Links to the copy of a file that has been copied under another name, and tells whether it had been.

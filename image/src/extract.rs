@@ -9,6 +9,7 @@ use crate::archive::entry::{Entry, Type, cleaned};
 use crate::archive::reader::{Reader, Source};
 use crate::archive::{Kind, Omission, Ownership};
 use crate::error::printable;
+use crate::tree::overlay;
 use crate::tree::sparse::Writer;
 use crate::tree::{Conflict, Failure, Tree};
 use crate::{Error, Result};
@@ -50,6 +51,7 @@ pub(crate) struct Extractor {
     manifest: Option<Vec<u8>>,
     rootfs: bool,
     tree_size: u64,
+    layer: bool,
 }
 
 /// What came out of an archive.
@@ -60,16 +62,16 @@ pub(crate) struct Extracted {
 }
 
 impl Extractor {
-    /// Extracts into `top`, an empty directory.
-    pub(crate) fn new(top: OwnedFd, kind: Kind, ownership: Ownership) -> Result<Extractor> {
+    /// Extracts into `top`, an empty directory; with `layer`, nothing that would act in an overlay mount.
+    pub(crate) fn new(top: OwnedFd, kind: Kind, ownership: Ownership, layer: bool) -> Result<Extractor> {
         let tree = Tree::new(top, ownership, Conflict::Refuse)?;
-        Ok(Extractor { kind, tree, manifest: None, rootfs: false, tree_size: 0 })
+        Ok(Extractor { kind, tree, manifest: None, rootfs: false, tree_size: 0, layer })
     }
 
     /// Extracts everything.
     pub(crate) fn run<S: Source>(mut self, reader: &mut Reader<S>) -> Result<Extracted> {
-        while let Some(entry) = reader.next()? {
-            self.entry(&entry, reader)?;
+        while let Some(mut entry) = reader.next()? {
+            self.entry(&mut entry, reader)?;
         }
         let incomplete =
             |rule: &str| Error::Archive { entry: String::new(), offset: reader.offset(), rule: rule.into() };
@@ -85,7 +87,9 @@ impl Extractor {
         Ok(Extracted { manifest: self.manifest.unwrap_or_default(), tree_size: self.tree_size, omitted })
     }
 
-    fn entry<S: Source>(&mut self, entry: &Entry, reader: &mut Reader<S>) -> Result<()> {
+    fn entry<S: Source>(&mut self, entry: &mut Entry, reader: &mut Reader<S>) -> Result<()> {
+        let acting = if self.layer { take_acting(entry) } else { Vec::new() };
+        let entry = &*entry;
         let path = match place(self.kind, entry)? {
             Place::Top => return Ok(()),
             Place::Manifest if self.manifest.is_some() => return Err(entry.refuse("it is in the archive twice")),
@@ -99,6 +103,9 @@ impl Extractor {
         self.make(path, entry, reader).map_err(|failure| explain(entry, failure))?;
         if entry.acl {
             self.tree.leave_out(path, "access control list in the format of star");
+        }
+        for name in acting {
+            self.tree.leave_out(path, &format!("attribute {}, which would act in an overlay", printable(&name)));
         }
         Ok(())
     }
@@ -124,9 +131,20 @@ impl Extractor {
                     None => Err(Failure::Rule("it is a hard link to something outside rootfs".into())),
                 }
             }
+            kind if self.layer && overlay::is_whiteout(kind) => {
+                self.tree.skip(path, "device 0:0, which would hide other files")
+            }
             kind => self.tree.node(path, kind, attributes),
         }
     }
+}
+
+/// Takes the attributes of overlay mounts off an entry.
+fn take_acting(entry: &mut Entry) -> Vec<Vec<u8>> {
+    let xattrs = &mut entry.attributes.xattrs;
+    let acting = xattrs.iter().filter(|(name, _)| overlay::is_attribute(name)).map(|(name, _)| name.clone()).collect();
+    xattrs.retain(|(name, _)| !overlay::is_attribute(name));
+    acting
 }
 
 fn write_content<S: Source>(entry: &Entry, reader: &mut Reader<S>, file: &File) -> Result<()> {

@@ -42,6 +42,9 @@ pub struct UnpackOptions {
     pub kind: Kind,
     /// The archive's compressed size when known, for the progress display only.
     pub total: Option<u64>,
+    /// The tree is to be a layer of overlay mounts: devices 0:0 and attributes that would hide what is in other layers are
+    /// left out and returned as [`Omission`]s.
+    pub layer: bool,
 }
 
 /// Whose unpacked and copied files become.

@@ -24,11 +24,11 @@ pub fn unpack(
     options: &UnpackOptions,
     progress: &dyn Progress,
 ) -> Result<Unpacked> {
-    let UnpackOptions { tee, ownership, kind, total } = options;
+    let UnpackOptions { tee, ownership, kind, total, layer } = options;
     let (ownership, kind, total) = (*ownership, *kind, *total);
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     progress.start(total, "unpack");
-    let extractor = Extractor::new(top, kind, ownership)?;
+    let extractor = Extractor::new(top, kind, ownership, *layer)?;
     let unpacked = std::thread::scope(|scope| {
         let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), progress)?);
         let extracted = extractor.run(&mut reader)?;

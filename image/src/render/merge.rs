@@ -18,6 +18,7 @@ use crate::archive::Ownership;
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
 use crate::tree::apply::xattrs;
+use crate::tree::overlay;
 
 const EPOCH: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
@@ -70,13 +71,29 @@ enum Found {
 fn look_up(layers: &[Root], path: &Path) -> Result<Found, Errno> {
     for (index, layer) in layers.iter().enumerate().rev() {
         match open(layer, path, OFlags::PATH | OFlags::NOFOLLOW) {
-            Ok(fd) => return Ok(Found::In(index, rustix::fs::fstat(fd)?)),
+            Ok(fd) => {
+                let stat = rustix::fs::fstat(fd)?;
+                return Ok(if overlay::is_whiteout_file(&stat) { Found::Hidden } else { Found::In(index, stat) });
+            }
+            Err(Errno::NOENT) if below_opaque(layer, path)? => return Ok(Found::Hidden),
             Err(Errno::NOENT) => {}
             Err(Errno::LOOP | Errno::NOTDIR) => return Ok(Found::Hidden),
             Err(e) => return Err(e),
         }
     }
     Ok(Found::Nowhere)
+}
+
+/// Whether a directory on the way to `path` hides what other layers have in it.
+fn below_opaque(layer: &Root, path: &Path) -> Result<bool, Errno> {
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        match open(layer, above, OFlags::RDONLY | OFlags::DIRECTORY) {
+            Ok(dir) if overlay::is_opaque(dir.as_fd())? => return Ok(true),
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
 }
 
 /// Opens `path` below `root` without following any link.
@@ -146,7 +163,7 @@ fn like(layer: Option<&Root>, path: &Path, out: &Root) -> io::Result<()> {
         let stat = rustix::fs::fstat(&from)?;
         let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         rustix::fs::fchown(&to, Some(user), Some(group))?;
-        for (name, value) in xattrs(from.as_fd())? {
+        for (name, value) in xattrs(from.as_fd())?.into_iter().filter(|(name, _)| !overlay::is_attribute(name)) {
             rustix::fs::fsetxattr(&to, name, &value, XattrFlags::empty())?;
         }
         rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;

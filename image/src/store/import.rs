@@ -160,8 +160,13 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked
     let tee = File::create_new(&blob).on("create", &blob)?;
     tee.set_permissions(Permissions::from_mode(0o644)).on("create", &blob)?;
     let total = source.metadata().ok().filter(|m| m.is_file()).map(|m| m.len());
-    let options =
-        UnpackOptions { tee: Some(tee), ownership: Ownership::of_this_process(), total, ..Default::default() };
+    let options = UnpackOptions {
+        tee: Some(tee),
+        ownership: Ownership::of_this_process(),
+        total,
+        layer: true,
+        ..Default::default()
+    };
     let root = Root::open(&rootfs).on("open", &rootfs)?;
     archive::unpack(source, &root, &options, progress)
 }

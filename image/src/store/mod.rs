@@ -31,7 +31,7 @@ mod import;
 mod lookup;
 mod metadata;
 mod pin;
-mod remove_tree;
+pub(crate) mod remove_tree;
 mod work;
 
 use std::ffi::OsString;

@@ -16,25 +16,37 @@ const DEPTH: usize = 64;
 /// Directories deeper than [`DEPTH`] are first moved up into `path` itself, so that neither open files nor the length of
 /// a path nor the stack grow with the depth.
 pub fn remove(path: &Path) -> io::Result<()> {
-    let top = match open_dir(CWD, path) {
-        Ok(top) => top,
-        Err(Errno::NOENT) => return Ok(()),
-        // A file where a directory is expected: nothing to descend into.
-        Err(Errno::NOTDIR) => return std::fs::remove_file(path),
-        Err(e) => return Err(e.into()),
-    };
-    let mut removal = Removal { top: top.as_fd(), pending: Vec::new(), serial: 0 };
-    removal.empty(top.as_fd(), DEPTH)?;
+    Ok(remove_at(CWD, path)?)
+}
+
+/// The same for a name in an open directory.
+pub(crate) fn remove_at<P: rustix::path::Arg + Copy>(at: BorrowedFd, path: P) -> Result<(), Errno> {
+    match open_dir(at, path) {
+        Ok(top) => {
+            empty(top.as_fd())?;
+            rustix::fs::unlinkat(at, path, AtFlags::REMOVEDIR)
+        }
+        Err(Errno::NOENT) => Ok(()),
+        // Anything else, a link included: nothing to descend into.
+        Err(Errno::NOTDIR | Errno::LOOP) => rustix::fs::unlinkat(at, path, AtFlags::empty()),
+        Err(e) => Err(e),
+    }
+}
+
+/// Removes everything in an open directory.
+pub(crate) fn empty(top: BorrowedFd) -> Result<(), Errno> {
+    let mut removal = Removal { top, pending: Vec::new(), serial: 0 };
+    removal.empty(top, DEPTH)?;
     while let Some(name) = removal.pending.pop() {
-        let dir = match open_dir(top.as_fd(), name.as_c_str()) {
+        let dir = match open_dir(top, name.as_c_str()) {
             // `top` was still being read when it was moved there.
             Err(Errno::NOENT) => continue,
             dir => dir?,
         };
         removal.empty(dir.as_fd(), DEPTH)?;
-        rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+        rustix::fs::unlinkat(top, &name, AtFlags::REMOVEDIR)?;
     }
-    std::fs::remove_dir(path)
+    Ok(())
 }
 
 struct Removal<'t> {

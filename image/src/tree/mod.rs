@@ -7,6 +7,7 @@
 pub(crate) mod apply;
 mod dirs;
 pub(crate) mod links;
+pub(crate) mod overlay;
 pub(crate) mod sparse;
 pub(crate) mod walk;
 
@@ -22,6 +23,7 @@ use rustix::io::Errno;
 
 use crate::archive::entry::{Attributes, Type};
 use crate::archive::{Omission, Ownership};
+use crate::store::remove_tree;
 use crate::{Error, Result};
 use apply::Applier;
 use dirs::{Dirs, TOP};
@@ -31,8 +33,10 @@ use dirs::{Dirs, TOP};
 pub(crate) enum Conflict {
     /// It is an error: whatever is there was made by ourselves.
     Refuse,
-    /// Directories are merged, anything else is replaced.
+    /// Directories are merged, anything else but a directory is replaced.
     Replace,
+    /// Directories are merged with directories, anything else is replaced, as in an overlay mount.
+    Overlay,
 }
 
 /// Files from this size on start to be written to disk at once, so that little is left to do when the tree is synced.
@@ -144,7 +148,7 @@ impl Tree {
         // Directories that are not ours are links or files: nothing leads through those.
         let target_node = match self.dirs.find(target_parent) {
             Some(node) => node,
-            None if self.conflict == Conflict::Replace => return Err(Failure::Errno(Errno::NOENT)),
+            None if self.conflict != Conflict::Refuse => return Err(Failure::Errno(Errno::NOENT)),
             None => return Err(missing()),
         };
         let (parent, name) = self.parent(path)?;
@@ -167,17 +171,37 @@ impl Tree {
         };
         let (parent, name) = self.parent(path)?;
         if self.applier.ownership == Ownership::Mine && file_type != FileType::Fifo {
-            if !self.left_out.insert(path.to_vec()) {
-                return Err(Failure::Errno(Errno::EXIST));
-            }
-            self.leave_out(path, "device node");
-            return Ok(());
+            return self.skip(path, "device node");
         }
         let dir = self.dirs.fd(parent)?;
         on_conflict(self.conflict, dir, name, || rustix::fs::mknodat(dir, name, file_type, Mode::from(0o600), device))?;
         let lost = self.applier.apply_at(dir, name, attributes, file_type)?;
         self.omit(path, lost);
         Ok(())
+    }
+
+    /// Leaves out what would be `path`, and hard links to it.
+    pub(crate) fn skip(&mut self, path: &[u8], what: &str) -> Outcome {
+        if !self.left_out.insert(path.to_vec()) {
+            return Err(Failure::Errno(Errno::EXIST));
+        }
+        self.leave_out(path, what);
+        Ok(())
+    }
+
+    /// Removes `path` and everything below, when it is there.
+    pub(crate) fn remove(&mut self, path: &[u8]) -> Outcome {
+        let (parent, name) = self.parent(path)?;
+        Ok(remove_tree::remove_at(self.dirs.fd(parent)?, name)?)
+    }
+
+    /// Removes everything below the directory `path`, when it is there.
+    pub(crate) fn empty(&mut self, path: &[u8]) -> Outcome {
+        let node = match self.dirs.find(path) {
+            Some(node) => node,
+            None => self.make_directory(path)?,
+        };
+        Ok(remove_tree::empty(self.dirs.fd(node)?)?)
     }
 
     /// Notes that an attribute of `path` could not be kept.
@@ -248,7 +272,16 @@ impl Tree {
     fn make_one(&mut self, parent: u32, name: &[u8]) -> std::result::Result<u32, Failure> {
         let dir = self.dirs.fd(parent)?;
         // Ours alone until it is finished.
-        let made = rustix::fs::mkdirat(dir, name, Mode::from(0o700));
+        let make = || rustix::fs::mkdirat(dir, name, Mode::from(0o700));
+        let mut made = make();
+        if made == Err(Errno::EXIST) && self.conflict == Conflict::Overlay {
+            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
+                return Ok(self.dirs.add(parent, name, true));
+            }
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            made = make();
+        }
         if made == Err(Errno::EXIST) {
             let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
             let shown = crate::error::printable(name);
@@ -272,8 +305,9 @@ fn on_conflict<T>(
     create: impl Fn() -> std::result::Result<T, Errno>,
 ) -> std::result::Result<T, Failure> {
     match create() {
-        Err(Errno::EXIST) if conflict == Conflict::Replace => {
-            match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Err(Errno::EXIST) if conflict != Conflict::Refuse => {
+            match rustix::fs::unlinkat(&dir, name, AtFlags::empty()) {
+                Err(Errno::ISDIR) if conflict == Conflict::Overlay => remove_tree::remove_at(dir.as_fd(), name)?,
                 Err(Errno::ISDIR) => return Err(Failure::Rule("a directory is there already".into())),
                 done => done?,
             }

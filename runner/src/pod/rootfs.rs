@@ -100,7 +100,7 @@ fn copy_layers(lower: &[PathBuf], copy: &Path) -> Result<(), Failure> {
     DirBuilder::new().mode(0o755).recursive(true).create(copy).context(format!("making {}", copy.display()))?;
     let to = Root::open(copy).context(format!("opening {}", copy.display()))?;
     let bar = Bar::new();
-    let options = CopyOptions { replace: true, progress: Some(&bar), ..CopyOptions::default() };
+    let options = CopyOptions { layer: true, progress: Some(&bar), ..CopyOptions::default() };
     for layer in lower {
         let from = Root::open(layer).context(format!("opening {}", layer.display()))?;
         copy_tree(&from, "", &to, "", &options)?;

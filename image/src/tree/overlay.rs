@@ -1,0 +1,43 @@
+//! What in a tree acts when the tree is a layer of an overlay mount.
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+
+use crate::archive::entry::Type;
+
+/// Attributes of overlay mounts: of root's, and of those that an ordinary user makes.
+const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
+
+/// The attribute that makes a directory hide what is below it.
+pub(crate) const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+
+/// Whether an attribute is one of overlay mounts, which they neither show nor let be set.
+pub(crate) fn is_attribute(name: &[u8]) -> bool {
+    PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether an archive's entry would be a whiteout, which hides what is of its name below it.
+pub(crate) fn is_whiteout(kind: Type) -> bool {
+    kind == Type::CharDevice { major: 0, minor: 0 }
+}
+
+/// Whether a file is a whiteout.
+pub(crate) fn is_whiteout_file(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0
+}
+
+/// Whether the open directory `dir` hides what is below it.
+pub(crate) fn is_opaque(dir: BorrowedFd<'_>) -> Result<bool, Errno> {
+    for name in OPAQUE {
+        let mut value = [0];
+        match rustix::fs::fgetxattr(dir, name, &mut value) {
+            Ok(1) if value == *b"y" => return Ok(true),
+            // Not there, not for this user's eyes, or nothing that a file system here could have.
+            Ok(_) | Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::NOTSUP | Errno::RANGE) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(false)
+}
