@@ -1,5 +1,6 @@
 //! What can go wrong with images, each with its place and its rule.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -129,6 +130,15 @@ pub enum Error {
         again: Option<std::time::Duration>,
     },
 
+    /// A part of an OCI image, or a place where one lies, breaks a rule.
+    #[error("{what}: {rule}")]
+    Oci {
+        /// What is wrong, such as `manifest sha256:… of oci:DIR`.
+        what: String,
+        /// The rule that is broken.
+        rule: String,
+    },
+
     /// A system call failed.
     #[error("{what}: {}", errno_text(cause))]
     Io {
@@ -141,8 +151,13 @@ pub enum Error {
 
 impl Error {
     /// Makes a system call's error say what was being done: `.map_err(Error::io("open x"))`.
+    ///
+    /// An [`Error`] that came through a reader as an [`io::Error`] comes out as it was.
     pub fn io<E: Into<io::Error>>(what: impl Into<String>) -> impl FnOnce(E) -> Error {
-        move |cause| Error::Io { what: what.into(), cause: cause.into() }
+        move |cause| match cause.into().downcast::<Carried>() {
+            Ok(Carried(error)) => error,
+            Err(cause) => Error::Io { what: what.into(), cause },
+        }
     }
 
     /// What the user can do about it, where the text does not say so already.
@@ -168,6 +183,24 @@ impl Error {
             Error::Io { cause, .. } => Some(cause.kind()),
             _ => None,
         }
+    }
+}
+
+/// One of our errors on its way through something that knows only `io::Error`, such as a decompressor.
+#[derive(Debug)]
+pub(crate) struct Carried(pub(crate) Error);
+
+impl fmt::Display for Carried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Carried {}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> io::Error {
+        io::Error::other(Carried(error))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The compressed end of reading: the source, its copy, its count, and a look ahead.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 
 use super::Compression;
+use crate::error::Carried;
 use crate::{Error, Progress, Result};
 
 /// A source whose every byte is counted and, when wanted, copied.
@@ -63,13 +63,13 @@ impl<'p, R: Read> Intake<'p, R> {
         let len = loop {
             match self.source.read(&mut self.buffer[self.to..]) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Carried(Error::io("read the archive")(e)).into()),
+                Err(e) => return Err(Error::io("read the archive")(e).into()),
                 Ok(len) => break len,
             }
         };
         if let Some(mut tee) = self.tee {
             let copied = tee.write_all(&self.buffer[self.to..self.to + len]);
-            copied.map_err(|e| Carried(Error::io("keep a copy of the archive")(e)))?;
+            copied.map_err(|e| Error::io("keep a copy of the archive")(e))?;
             if self.taken / EARLY != (self.taken + len as u64) / EARLY {
                 // A hint to write it to disk now, so that little is left to do when it is synced.
                 let _ = rustix::fs::fadvise(tee, 0, None, rustix::fs::Advice::DontNeed);
@@ -102,24 +102,6 @@ impl<R: Read> Read for Intake<'_, R> {
         into[..len].copy_from_slice(&from[..len]);
         self.consume(len);
         Ok(len)
-    }
-}
-
-/// One of our errors on its way through a decompressor, which knows only `io::Error`.
-#[derive(Debug)]
-struct Carried(Error);
-
-impl fmt::Display for Carried {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for Carried {}
-
-impl From<Carried> for io::Error {
-    fn from(carried: Carried) -> io::Error {
-        io::Error::other(carried)
     }
 }
 
