@@ -12,16 +12,19 @@
 mod address;
 mod agent;
 mod body;
+mod response;
 mod retry;
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ureq::http::header::{AUTHORIZATION, LOCATION};
-use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use ureq::http::{HeaderName, HeaderValue, Method};
 use ureq::{Agent, SendBody};
 
-pub use body::Body;
+pub use body::{Body, error as read_error};
+pub use response::Response;
 pub use retry::{ATTEMPTS, retry};
 pub use ureq::http as types;
 
@@ -38,6 +41,10 @@ pub struct Options {
     pub insecure_tls: bool,
     /// Allows plain `http`.
     pub insecure_http: bool,
+    /// More certificates of authorities, PEM. `SSL_CERT_FILE` when this is not given.
+    pub authorities: Option<PathBuf>,
+    /// The proxy for everything. What the environment says when this is not given.
+    pub proxy: Option<String>,
     /// How long it waits.
     pub patience: Patience,
 }
@@ -218,97 +225,13 @@ impl Request<'_> {
         let request = request.body(body).map_err(|e| fault(address, e.to_string()))?;
         let agent: &Agent = self.client.agents.get(address, redirected);
         let (head, body) = agent.run(request).map_err(|e| unreachable_host(address, &e))?.into_parts();
-        Ok(Response {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            address: address.clone(),
-            body: Body::new(body, address.to_string(), &self.client.options.patience),
-        })
+        let body = Body::new(body, address.to_string(), &self.client.options.patience);
+        Ok(Response::new(head.status.as_u16(), head.headers, address.clone(), body))
     }
 }
 
 fn parse_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name.parse().ok()?, value.parse().ok()?))
-}
-
-/// An answer, of which the head has come.
-#[derive(Debug)]
-pub struct Response {
-    /// The status: 200.
-    pub status: u16,
-    /// The headers.
-    pub headers: HeaderMap,
-    address: Address,
-    body: Body,
-}
-
-impl Response {
-    /// The header `name`, when it is there and text.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
-    }
-
-    /// The address that answered, after redirects. May hold secrets: it is for requests, not for people.
-    pub fn uri(&self) -> &Uri {
-        self.address.uri()
-    }
-
-    /// The address that answered, for people.
-    pub fn url(&self) -> String {
-        self.address.to_string()
-    }
-
-    /// Where `location`, such as the header of that name, is relative to the address that answered.
-    ///
-    /// # Errors
-    /// When it is no address.
-    pub fn join(&self, location: &str) -> Result<String> {
-        let joined = self.address.join(location).map_err(|why| fault(&self.address, why))?;
-        Ok(joined.uri().to_string())
-    }
-
-    /// How many bytes the server says follow.
-    pub fn length(&self) -> Option<u64> {
-        self.header("content-length")?.trim().parse().ok()
-    }
-
-    /// The answer itself when its status is one of `wanted`.
-    ///
-    /// # Errors
-    /// [`Error::Fetch`] with the status, and with the time after which to ask again when that may help.
-    pub fn expect(self, wanted: &[u16]) -> Result<Response> {
-        if wanted.contains(&self.status) {
-            return Ok(self);
-        }
-        Err(self.refusal(""))
-    }
-
-    /// The error that this answer is; `detail` is what its body says.
-    pub fn refusal(&self, detail: &str) -> Error {
-        let text = ureq::http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
-        let detail = if detail.is_empty() { String::new() } else { format!(": {detail}") };
-        let why = format!("the server answers {} {text}", self.status).trim_end().to_owned() + &detail;
-        Error::Fetch { url: self.url(), why, again: retry::again(self.status, self.header("retry-after")) }
-    }
-
-    /// The body, as it comes, refused once it is longer than `limit`.
-    pub fn reader(self, limit: u64) -> Body {
-        self.body.limited(limit)
-    }
-
-    /// The whole body.
-    ///
-    /// # Errors
-    /// [`Error::Fetch`] when it is longer than `limit`, or does not come.
-    pub fn bytes(self, limit: u64) -> Result<Vec<u8>> {
-        let address = self.address.clone();
-        if self.length().is_some_and(|length| length > limit) {
-            return Err(fault(&address, body::too_long(limit)));
-        }
-        let mut bytes = Vec::new();
-        self.reader(limit).read_to_end(&mut bytes).map_err(|e| body::error(address.to_string(), &e))?;
-        Ok(bytes)
-    }
 }
 
 /// An error that will be the same next time.
@@ -320,5 +243,3 @@ fn unreachable_host(address: &Address, error: &ureq::Error) -> Error {
     let (why, again) = agent::explain(error);
     Error::Fetch { url: address.to_string(), why, again: again.then_some(Duration::ZERO) }
 }
-
-pub use body::error as read_error;

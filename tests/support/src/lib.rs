@@ -10,6 +10,7 @@ pub mod need;
 pub mod programs;
 pub mod rootfs;
 pub mod scratch;
+pub mod server;
 pub mod terminal;
 pub mod tree;
 
@@ -17,6 +18,7 @@ pub use command::{Cmd, Outcome, Running};
 pub use host::HostState;
 pub use image::busybox_image;
 pub use scratch::Scratch;
+pub use server::{Reply, Server};
 pub use terminal::Terminal;
 pub use tree::Tree;
 

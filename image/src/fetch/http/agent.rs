@@ -3,6 +3,7 @@
 use std::env;
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ureq::http::Uri;
@@ -34,12 +35,16 @@ pub(super) struct Agents {
 impl Agents {
     pub(super) fn new(options: &Options) -> Result<Agents> {
         let tls = TlsConfig::builder().disable_verification(options.insecure_tls);
-        let tls = if options.insecure_tls { tls } else { tls.root_certs(authorities()?) }.build();
+        let tls = if options.insecure_tls { tls } else { tls.root_certs(authorities(options)?) }.build();
         let agents = |proxy: Option<Proxy>| {
             [false, true].map(|redirected| {
                 let resolver = Cautious { redirected, plain: DefaultResolver::default() };
                 Agent::with_parts(config(options, tls.clone(), proxy.clone()), DefaultConnector::default(), resolver)
             })
+        };
+        let proxy = |variable| match &options.proxy {
+            Some(url) => Proxy::new(url).map(Some).map_err(|_| bad_proxy("that is configured")),
+            None => proxy(variable),
         };
         Ok(Agents { https: agents(proxy("HTTPS_PROXY")?), http: agents(proxy("HTTP_PROXY")?) })
     }
@@ -69,13 +74,14 @@ fn config(options: &Options, tls: TlsConfig, proxy: Option<Proxy>) -> Config {
 }
 
 /// The authorities of this host, those of `SSL_CERT_FILE`, or, where there are neither, those that come with this program.
-fn authorities() -> Result<RootCerts> {
+fn authorities(options: &Options) -> Result<RootCerts> {
     let mut certificates = Vec::new();
     if let Some(bundle) = BUNDLES.iter().find_map(|path| fs::read(path).ok()) {
         certificates.extend(parse(&bundle));
     }
-    if let Some(path) = env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()) {
-        let what = format!("cannot read SSL_CERT_FILE {}", path.display());
+    let named = || env::var_os("SSL_CERT_FILE").filter(|path| !path.is_empty()).map(PathBuf::from);
+    if let Some(path) = options.authorities.clone().or_else(named) {
+        let what = format!("cannot read the certificates in {}", path.display());
         let extra = parse(&fs::read(&path).map_err(Error::io(&what))?);
         if extra.is_empty() {
             return Err(Error::Option(format!("{what}: there is no certificate in it")));
@@ -101,8 +107,7 @@ fn proxy(variable: &str) -> Result<Option<Proxy>> {
     let value = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let either = |name: &str| value(name).or_else(|| value(&name.to_lowercase()));
     let Some(url) = either(variable).or_else(|| either("ALL_PROXY")) else { return Ok(None) };
-    // Its password must not be shown.
-    let bad = |_| Error::Option(format!("the address of the proxy ({variable} or ALL_PROXY) cannot be used"));
+    let bad = |_| bad_proxy(&format!("in {variable} or ALL_PROXY"));
     let plain = Proxy::new(&url).map_err(bad)?;
     let mut proxy = Proxy::builder(plain.protocol()).host(plain.host()).port(plain.port());
     if let (Some(user), Some(password)) = (plain.username(), plain.password()) {
@@ -114,6 +119,11 @@ fn proxy(variable: &str) -> Result<Option<Proxy>> {
         proxy = proxy.no_proxy(host);
     }
     proxy.build().map(Some).map_err(bad)
+}
+
+/// Its password must not be shown.
+fn bad_proxy(which: &str) -> Error {
+    Error::Option(format!("the address of the proxy {which} cannot be used"))
 }
 
 /// Looks names up without a thread, and, for addresses that a server chose, leaves out what is link-local.
