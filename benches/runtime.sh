@@ -35,7 +35,7 @@ row() {
     printf '%-30s' "$1"
     ours=
     for runtime in $runtimes; do
-        time=$(median "$(echo "$2" | sed "s#RUNTIME#$runtime --root $work/$runtime#g; s#NAME#bench-$runtime#g")")
+        time=$(median "$(echo "$2" | sed "s#RUNTIME#$runtime --root $work/run/$runtime#g; s#NAME#bench-$runtime#g")")
         [ -n "$ours" ] || ours=$time
         ratio=$(awk -v ours="$ours" -v time="$time" 'BEGIN { if (ours > 0 && time > 0) printf "(%.2f)", ours / time }')
         printf '%12s %-7s' "$time" "$ratio"
@@ -46,7 +46,7 @@ row() {
 peak() {
     printf '%-30s' 'run, peak memory, MB'
     for runtime in $runtimes; do
-        /usr/bin/time -f %M -o peak "$runtime" --root "$work/$runtime" run -b bundle "bench-$runtime" || echo 0 >peak
+        /usr/bin/time -f %M -o peak "$runtime" --root "$work/run/$runtime" run -b bundle "bench-$runtime" || echo 0 >peak
         awk '{ printf "%12.1f %-7s", $1 / 1024, "" }' peak
     done
     echo
@@ -54,35 +54,38 @@ peak() {
 
 # Eight callers start 200 containers at once; then one more, beside them.
 many() {
-    alone=$(shell=-N median "rkt-oci --root $work/many run -b bundle bench-alone")
+    alone=$(shell=-N median "rkt-oci --root $work/run/many run -b bundle bench-alone")
     callers=
     for caller in 1 2 3 4 5 6 7 8; do
         (for n in $(seq 25); do
-            rkt-oci --root "$work/many" run -d -b bundle-sleep "many-$caller-$n" </dev/null >/dev/null 2>>"failed-$caller" || echo failed >>"failed-$caller"
+            rkt-oci --root "$work/run/many" run -d -b bundle-sleep "many-$caller-$n" </dev/null >/dev/null 2>>"failed-$caller" || echo failed >>"failed-$caller"
         done) &
         callers="$callers $!"
     done
     # shellcheck disable=SC2086
     wait $callers
     failed=$(cat failed-* | grep -c . || true)
-    beside=$(shell=-N median "rkt-oci --root $work/many run -b bundle bench-beside")
-    rkt-oci --root "$work/many" list -q | while read -r id; do rkt-oci --root "$work/many" delete -f "$id"; done
+    beside=$(shell=-N median "rkt-oci --root $work/run/many run -b bundle bench-beside")
+    rkt-oci --root "$work/run/many" list -q | while read -r id; do rkt-oci --root "$work/run/many" delete -f "$id"; done
     echo "200 containers by 8 callers: $failed failed; the next run takes $beside ms beside them, $alone ms alone"
 }
 
 measure() {
     work=$(mktemp -d)
-    trap 'cd /; rm -rf "$work"' EXIT
+    trap 'cd /; umount "$work/run"; rm -rf "$work"' EXIT
     cd "$work"
+    # State is kept where it is by default: in memory, as /run is.
+    mkdir run
+    mount -t tmpfs -o mode=755 tmpfs run
     bundle bundle "$1"
     runs=${RUNS:-50} runtimes=
     for runtime in rkt-oci runc crun youki; do
         command -v $runtime >/dev/null || continue
-        if $runtime --root "$work/$runtime" run -b bundle "probe-$runtime" 2>probe; then
+        if $runtime --root "$work/run/$runtime" run -b bundle "probe-$runtime" 2>probe; then
             runtimes="$runtimes $runtime"
         else
             echo "$runtime does not start here: $(head -n 1 probe)"
-            $runtime --root "$work/$runtime" delete -f "probe-$runtime" 2>/dev/null || true
+            $runtime --root "$work/run/$runtime" delete -f "probe-$runtime" 2>/dev/null || true
         fi
     done
     printf '%-30s' 'ms (ours : theirs)'
@@ -92,11 +95,11 @@ measure() {
     row 'run' 'RUNTIME run -b bundle NAME'
     shell=--shell=sh
     row 'create, start, delete' 'RUNTIME create -b bundle NAME </dev/null >/dev/null && RUNTIME start NAME && RUNTIME delete -f NAME'
-    for runtime in $runtimes; do $runtime --root "$work/$runtime" run -d -b bundle-sleep "bench-$runtime" </dev/null >/dev/null 2>&1; done
+    for runtime in $runtimes; do $runtime --root "$work/run/$runtime" run -d -b bundle-sleep "bench-$runtime" </dev/null >/dev/null 2>&1; done
     shell=-N
     row 'exec' 'RUNTIME exec NAME true'
     row 'state' 'RUNTIME state NAME'
-    for runtime in $runtimes; do $runtime --root "$work/$runtime" delete -f "bench-$runtime"; done
+    for runtime in $runtimes; do $runtime --root "$work/run/$runtime" delete -f "bench-$runtime"; done
     [ ! -x /usr/bin/time ] || peak
     if command -v bwrap >/dev/null; then
         echo "bwrap --unshare-all: $(median 'bwrap --unshare-all --bind bundle/rootfs / --proc /proc --dev /dev true') ms"
