@@ -8,12 +8,12 @@ use oci_spec::runtime::LinuxNamespaceType;
 
 use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::console;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, errno_text};
 use crate::fault;
 use crate::hooks::{HookState, Stage};
 use crate::init::Init;
 use crate::network;
-use crate::plan::{Plan, Stdio};
+use crate::plan::{MountPlan, Plan, Stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
 use crate::resctrl::ResctrlPlan;
@@ -182,6 +182,7 @@ impl Created {
         }
         loop {
             match self.listen()? {
+                Message::Sources(from) => self.hand_over(from)?,
                 Message::RootReady => {
                     // Of old these ran after `create`, and what is written for them may look for that.
                     self.plan.hooks.run(Stage::Prestart, &self.plan.state("created", Some(pid)))?;
@@ -202,6 +203,20 @@ impl Created {
                 other => return Err(Error::Other(format!("init says {other:?} out of turn"))),
             }
         }
+    }
+
+    /// Copies what the bind mounts from this one on take over, up to the next mount of another kind.
+    fn hand_over(&mut self, from: usize) -> Result<()> {
+        let mut at = from;
+        while let Some(tree) = self.plan.root.mounts.get(at).and_then(MountPlan::found_tree) {
+            let copy = tree.copy().map_err(|e| {
+                let why = format!("{}: {}", tree.path().display(), errno_text(&e));
+                Error::refused(format!("mounts[{at}].source"), why)
+            })?;
+            self.tell(&Message::Copy(copy))?;
+            at += 1;
+        }
+        Ok(())
     }
 
     fn announce(&self, listener: &OwnedFd) -> Result<()> {

@@ -7,6 +7,8 @@
 //!    │ devices moved                           │ devices of the host
 //!    │ Mapped ───────────────────────────────▶ │
 //!    │                                         │ joins namespaces, builds the root file system
+//!    │ ◀────────────────────────────── Sources │ only when bind mounts are next, and root may copy them: their first
+//!    │ Copy + descriptor, for each ──────────▶ │ number; the kernel lists mounts in the order in which they were made
 //!    │ ◀──────────────────────────── RootReady │ only when there are prestart or createRuntime hooks
 //!    │ runs them                               │
 //!    │ HooksDone ────────────────────────────▶ │
@@ -45,6 +47,10 @@ use crate::fault;
 pub(crate) enum Message {
     /// Parent: the user namespace has its mappings, the network namespace its devices.
     Mapped,
+    /// Init: this and the following mounts take over what the parent has found on the host.
+    Sources(usize),
+    /// Parent: a copy of it.
+    Copy(OwnedFd),
     /// Init: everything is mounted, and the host's root still reachable.
     RootReady,
     /// Parent: the hooks for that moment have run.
@@ -100,7 +106,9 @@ impl Channel {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
         let fds = match message {
-            Message::Console(fd) | Message::SeccompListener(fd) | Message::Joined(_, fd) => vec![fd.as_fd()],
+            Message::Console(fd) | Message::SeccompListener(fd) | Message::Copy(fd) | Message::Joined(_, fd) => {
+                vec![fd.as_fd()]
+            }
             _ => vec![],
         };
         if !fds.is_empty() {
@@ -160,6 +168,8 @@ fn encode(message: &Message) -> (u8, Cow<'_, str>) {
         Message::Failed(Failure::Exec(why)) => (8, why.into()),
         Message::SeccompListener(_) => (9, "".into()),
         Message::Joined(pid, _) => (10, pid.to_string().into()),
+        Message::Sources(from) => (11, from.to_string().into()),
+        Message::Copy(_) => (12, "".into()),
     }
 }
 
@@ -176,6 +186,8 @@ fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
         (8, None) => Message::Failed(Failure::Exec(text())),
         (9, Some(fd)) => Message::SeccompListener(fd),
         (10, Some(fd)) => Message::Joined(text().parse().map_err(io::Error::other)?, fd),
+        (11, None) => Message::Sources(text().parse().map_err(io::Error::other)?),
+        (12, Some(fd)) => Message::Copy(fd),
         (tag, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown message {tag}"))),
     })
 }
@@ -211,6 +223,11 @@ mod tests {
         let pipe = rustix::pipe::pipe().unwrap().0;
         one.send(&Message::Joined(77, pipe)).unwrap();
         assert!(matches!(other.receive().unwrap(), Some(Message::Joined(77, _))));
+        one.send(&Message::Sources(8)).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::Sources(8))));
+        let pipe = rustix::pipe::pipe().unwrap().0;
+        one.send(&Message::Copy(pipe)).unwrap();
+        assert!(matches!(other.receive().unwrap(), Some(Message::Copy(_))));
         drop(one);
         assert!(other.receive().unwrap().is_none());
     }
@@ -220,6 +237,7 @@ mod tests {
         assert!(decode(0, b"", None).is_err());
         assert!(decode(4, b"", None).is_err());
         assert!(decode(9, b"", None).is_err());
+        assert!(decode(11, b"-1", None).is_err());
         assert!(decode(200, b"x", None).is_err());
         let pipe = rustix::pipe::pipe().unwrap().0;
         assert!(decode(10, b"x", Some(pipe)).is_err());

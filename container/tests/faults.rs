@@ -43,6 +43,7 @@ fn everything() -> Bundle {
     for name in ["uidMappings", "gidMappings"] {
         bundle.config["linux"][name] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
     }
+    bundle.mount(json!({"destination": "/mnt", "source": "/etc", "options": ["bind", "ro"]}));
     bundle.config["hooks"] = json!({"createRuntime": [{"path": "/bin/true"}], "poststop": [{"path": "/bin/true"}]});
     bundle.config["process"]["terminal"] = json!(true);
     bundle.config["process"]["oomScoreAdj"] = json!(100);

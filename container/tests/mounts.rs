@@ -7,6 +7,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::Bundle;
 use serde_json::{Value, json};
@@ -277,4 +278,82 @@ fn devices_that_are_there_stay_as_they_are() {
     assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&node).unwrap()), 7);
     bundle.config["linux"]["devices"][0]["minor"] = json!(3);
     bundle.run().refused(1, &["/dev/mine exists and is not the device it should be"]);
+}
+
+/// Mount tables have the order of the configuration, whoever can open or copy what is mounted.
+#[test]
+fn mounts_are_listed_in_their_order() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = bundle("grep -o ' /mnt/[a-z]* ' /proc/self/mountinfo | tr -d '\\n'; cat /mnt/closed/file");
+    let closed = bundle.scratch.work().join("closed");
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("file"), "content\n").unwrap();
+    let names = ["one", "two", "mapped", "closed", "three", "six", "four"];
+    for name in names {
+        let destination = format!("/mnt/{name}");
+        bundle.mount(match name {
+            "one" | "two" | "six" => {
+                json!({"destination": destination, "source": "/etc", "options": ["rbind", "ro", "rprivate"]})
+            }
+            "closed" => json!({"destination": destination, "source": closed, "options": ["bind"]}),
+            "mapped" => {
+                let map = json!([{"containerID": 0, "hostID": 1000, "size": 1000}]);
+                json!({"destination": destination, "source": closed, "options": ["bind", "idmap"],
+                       "uidMappings": map, "gidMappings": map})
+            }
+            _ => json!({"destination": destination, "type": "tmpfs", "source": "tmpfs"}),
+        });
+    }
+    let listed = names.map(|name| format!(" /mnt/{name} ")).concat() + "content\n";
+    assert_eq!(bundle.run().ok().stdout, listed);
+    // The user of a user namespace cannot go where the bundle is.
+    let linux = &mut bundle.config["linux"];
+    linux["uidMappings"] = json!([{"containerID": 0, "hostID": 400000, "size": 65536}]);
+    linux["gidMappings"] = linux["uidMappings"].clone();
+    linux["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+    fs::set_permissions(bundle.scratch.work(), PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(bundle.run().ok().stdout, listed);
+    bundle.nothing_left();
+    host.check();
+}
+
+/// The way to a source is followed once: whoever turns it meanwhile gains nothing by that.
+#[test]
+fn sources_are_found_once() {
+    needs!(root, "busybox");
+    let mut bundle = bundle("cat /m /m/file 2>/dev/null");
+    let work = bundle.scratch.work().to_owned();
+    fs::create_dir(work.join("directory")).unwrap();
+    fs::write(work.join("directory/file"), "whole").unwrap();
+    fs::write(work.join("single"), "whole").unwrap();
+    symlink("single", work.join("way")).unwrap();
+    fs::remove_dir(bundle.rootfs("m")).unwrap();
+    let source = work.join("way");
+    // A file system before it, so that it is copied late.
+    bundle.mount(json!({"destination": "/mnt", "type": "tmpfs"}));
+    bundle.mount(json!({"destination": "/m", "source": source, "options": ["bind"]}));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for to in ["directory", "single"].into_iter().cycle() {
+                symlink(to, work.join("next")).unwrap();
+                fs::rename(work.join("next"), work.join("way")).unwrap();
+                if over.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        });
+        let outcomes: Vec<Outcome> = (0..20)
+            .map(|_| {
+                // What one made to mount on, the next may not need.
+                let _none = fs::remove_file(bundle.rootfs("m")).or_else(|_| fs::remove_dir(bundle.rootfs("m")));
+                bundle.run().run()
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        outcomes.iter().for_each(|outcome| outcome.require(outcome.stdout == "whole", "the same to the end"));
+    });
+    bundle.mount(json!({"destination": "/other", "source": work.join("none"), "options": ["bind"]}));
+    bundle.run().refused(1, &["].source", "none: no such file or directory"]);
 }

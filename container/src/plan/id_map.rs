@@ -1,20 +1,20 @@
 //! Id-mapped mounts: files that belong to other users where they are mounted than where they are.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use oci_spec::runtime::Mount;
 
 use super::options::MountOptions;
 use super::tree::HostTree;
-use crate::error::{Error, Result, errno_text};
+use crate::error::{Error, Result};
 use crate::mappings::Mappings;
 use crate::namespaces::NamespacePlan;
-use crate::sys::mount::map_ids;
 
 /// The mappings in use. A user namespace is what the kernel takes a mapping from, so each needs one.
 pub(super) struct IdMaps<'a> {
     namespaces: &'a NamespacePlan,
-    made: Vec<(Mappings, OwnedFd)>,
+    made: Vec<(Mappings, Arc<OwnedFd>)>,
 }
 
 impl<'a> IdMaps<'a> {
@@ -28,22 +28,21 @@ impl<'a> IdMaps<'a> {
         options.id_map.is_some() || some(mount.uid_mappings()) || some(mount.gid_mappings())
     }
 
-    /// Maps the ids of a tree that nobody else can see yet: the kernel allows no later moment.
-    pub(super) fn apply(&mut self, place: &str, mount: &Mount, options: &MountOptions, tree: &HostTree) -> Result<()> {
-        let Some(copy) = tree.early() else {
+    /// Has the ids of a tree mapped.
+    pub(super) fn apply(
+        &mut self,
+        place: &str,
+        mount: &Mount,
+        options: &MountOptions,
+        tree: &mut HostTree,
+    ) -> Result<()> {
+        if !tree.is_found() {
             let why = "id-mapped mounts are not supported for rootless containers";
             return Err(Error::refused(format!("{place}.options"), why));
-        };
+        }
         let mappings = self.mappings(place, mount)?;
-        let namespace = self.namespace(mappings)?;
-        map_ids(copy, options.id_map.unwrap_or(false), namespace.as_fd()).map_err(|e| {
-            let why = match e.raw_os_error() {
-                // What the kernel says of file systems without FS_ALLOW_IDMAP and of mounts that are mapped already.
-                Some(libc::EINVAL | libc::EPERM) => "its file system cannot be id-mapped, or is already".to_owned(),
-                _ => format!("id-map it: {}", errno_text(&e)),
-            };
-            Error::refused(format!("{place}.source"), why)
-        })
+        tree.set_ids(self.namespace(mappings)?, options.id_map.unwrap_or(false));
+        Ok(())
     }
 
     fn mappings(&self, place: &str, mount: &Mount) -> Result<Mappings> {
@@ -61,15 +60,15 @@ impl<'a> IdMaps<'a> {
         }
     }
 
-    fn namespace(&mut self, mappings: Mappings) -> Result<&OwnedFd> {
+    fn namespace(&mut self, mappings: Mappings) -> Result<Arc<OwnedFd>> {
         let at = match self.made.iter().position(|(made, _)| *made == mappings) {
             Some(at) => at,
             None => {
-                let namespace = mappings.namespace()?;
+                let namespace = Arc::new(mappings.namespace()?);
                 self.made.push((mappings, namespace));
                 self.made.len() - 1
             }
         };
-        Ok(&self.made[at].1)
+        Ok(Arc::clone(&self.made[at].1))
     }
 }

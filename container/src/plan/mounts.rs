@@ -54,6 +54,14 @@ pub(crate) enum Source {
 }
 
 impl MountPlan {
+    /// The part of the host to copy, if its caller has to do that.
+    pub(crate) fn found_tree(&self) -> Option<&HostTree> {
+        match &self.source {
+            Source::Tree { tree, .. } if tree.is_found() => Some(tree),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_bind(&self) -> bool {
         matches!(self.source, Source::Tree { .. })
     }
@@ -114,7 +122,7 @@ impl Reader<'_> {
         }
         let mut options = MountOptions::parse(mount.options().as_deref().unwrap_or_default());
         let kind = mount.typ().as_deref().unwrap_or_default();
-        let source = match (options.bind, kind) {
+        let mut source = match (options.bind, kind) {
             _ if options.remount => Source::Present,
             (Some(_), _) | (None, "bind") => self.bind(i, mount, &options)?,
             (None, "" | "none") => {
@@ -132,7 +140,7 @@ impl Reader<'_> {
             }
         };
         if self.id_maps.asked(mount, &options) {
-            match &source {
+            match &mut source {
                 Source::Tree { tree, .. } => self.id_maps.apply(&format!("mounts[{i}]"), mount, &options, tree)?,
                 _ => {
                     let why = "id-mapped mounts are only supported for bind mounts";
@@ -161,7 +169,7 @@ impl Reader<'_> {
         let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
         let source = self.bundle.join(source.ok_or_else(|| Error::refused(&field, "a bind mount needs one"))?);
         let refused = |e: std::io::Error| Error::refused(&field, format!("{}: {}", source.display(), errno_text(&e)));
-        let tree = HostTree::new(&source, options.bind.unwrap_or(false), self.propagation).map_err(refused)?;
+        let tree = HostTree::find(&source, options.bind.unwrap_or(false), self.propagation).map_err(refused)?;
         let status = tree.status().map_err(|e| refused(e.into()))?;
         Ok(Source::Tree { tree, directory: FileType::from_raw_mode(status.st_mode) == FileType::Directory })
     }
