@@ -7,6 +7,7 @@
 //! | names | [`AcIdentifier`] (global), [`AcName`] (local), [`ImageName`] (as typed: `example.com/app:1.0,os=linux`) |
 //! | image IDs | [`ImageId`], [`ImageIdPrefix`] (as typed) |
 //! | named values | [`Labels`], [`Annotations`], [`Environment`] |
+//! | where images are | [`discovery`]: pages, meta tags, templates |
 //! | limits and restrictions | [`Isolators`], [`Isolator`], [`Quantity`] |
 //!
 //! Everything that is accepted is printed back: unknown fields are kept at every level (`extra`), unknown isolators
@@ -32,6 +33,7 @@
 
 mod annotations;
 mod app;
+pub mod discovery;
 mod environment;
 mod error;
 mod identifier;
