@@ -7,6 +7,7 @@
 //! | names | [`AcIdentifier`] (global), [`AcName`] (local), [`ImageName`] (as typed: `example.com/app:1.0,os=linux`) |
 //! | image IDs | [`ImageId`], [`ImageIdPrefix`] (as typed) |
 //! | named values | [`Labels`], [`Annotations`], [`Environment`] |
+//! | as OCI and docker have it | [`oci`]: the mapping both ways |
 //! | where images are | [`discovery`]: pages, meta tags, templates |
 //! | limits and restrictions | [`Isolators`], [`Isolator`], [`Quantity`] |
 //!
@@ -45,6 +46,7 @@ mod json;
 mod labels;
 mod list;
 mod mount_point;
+pub mod oci;
 mod os_arch;
 mod parameters;
 mod pod_manifest;
