@@ -139,6 +139,15 @@ pub enum Error {
         rule: String,
     },
 
+    /// A configuration file breaks a rule.
+    #[error("{}: {rule}", path.display())]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// The rule that it breaks.
+        rule: String,
+    },
+
     /// A system call failed.
     #[error("{what}: {}", errno_text(cause))]
     Io {

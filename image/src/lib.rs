@@ -8,6 +8,7 @@ pub mod fetch;
 pub mod oci;
 mod progress;
 pub mod reference;
+pub mod registry;
 pub mod render;
 pub mod store;
 mod tree;

@@ -96,7 +96,8 @@ impl Client {
 
     /// A request yet to be sent.
     pub fn request<'c>(&'c self, method: Method, url: &str) -> Request<'c> {
-        Request { client: self, method, url: url.into(), headers: Vec::new(), secrets: Vec::new(), bad: None }
+        let (headers, secrets) = (Vec::new(), Vec::new());
+        Request { client: self, method, url: url.into(), headers, secrets, foreign: false, bad: None }
     }
 
     /// A `GET` yet to be sent.
@@ -129,6 +130,8 @@ pub struct Request<'c> {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Not for hosts that are redirected to.
     secrets: Vec<(HeaderName, HeaderValue)>,
+    /// Another host has named the address.
+    foreign: bool,
     bad: Option<String>,
 }
 
@@ -154,6 +157,12 @@ impl Request<'_> {
         self
     }
 
+    /// Tells that the address comes from another host and not from the user: link-local ones are refused then.
+    pub fn chosen_by_a_server(mut self) -> Self {
+        self.foreign = true;
+        self
+    }
+
     /// Sends the request and follows redirects. Every other answer, whatever its status, is returned.
     ///
     /// # Errors
@@ -165,7 +174,7 @@ impl Request<'_> {
         // Once elsewhere, never again: the way back is the other host's idea.
         let mut at_home = true;
         for hop in 0..=REDIRECTS {
-            let answer = self.one(&address, at_home, hop > 0, SendBody::none())?;
+            let answer = self.one(&address, at_home, self.foreign || hop > 0, SendBody::none())?;
             let redirect = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
             let Some(target) = answer.header(LOCATION.as_str()).filter(|_| redirect && followed) else {
                 return Ok(answer);
@@ -187,7 +196,7 @@ impl Request<'_> {
         if let Some(length) = length {
             self.headers.push((ureq::http::header::CONTENT_LENGTH, HeaderValue::from(length)));
         }
-        self.one(&address, true, false, SendBody::from_reader(content))
+        self.one(&address, true, self.foreign, SendBody::from_reader(content))
     }
 
     /// The address to begin with; a user and password in it become a secret.
@@ -197,7 +206,8 @@ impl Request<'_> {
             return Err(bad(format!("the header {name} cannot have this value")));
         }
         let address = Address::parse(&self.url).map_err(bad)?;
-        self.client.check_scheme(&address).map_err(|why| fault(&address, why))?;
+        let checked = if self.foreign { self.check_redirect(&address) } else { self.client.check_scheme(&address) };
+        checked.map_err(|why| fault(&address, why))?;
         Ok(address)
     }
 
