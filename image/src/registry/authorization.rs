@@ -133,7 +133,9 @@ pub(super) fn form(fields: &[(&str, &str)]) -> String {
 /// What can be done when a registry refuses.
 pub(super) fn advice(registry: &str, has_login: bool) -> String {
     match has_login {
-        true => format!("the login for {registry} is refused, or has no access to it, or was not sent as it would be seen"),
+        true => {
+            format!("the login for {registry} is refused, or has no access to it, or was not sent as it would be seen")
+        }
         false => format!("`docker login {registry}` or a dockerAuth file in auth.d may give access"),
     }
 }

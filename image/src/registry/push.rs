@@ -25,7 +25,8 @@ impl Sink for Registry {
         let url = self.connection.url(&format!("{kind}/{}", descriptor.digest))?;
         let accept = media_type::ACCEPTED.join(", ");
         let there = http::retry(|_| {
-            let answer = self.connection.send(Method::HEAD, &url, |request| request.header("accept", &accept).send())?;
+            let answer =
+                self.connection.send(Method::HEAD, &url, |request| request.header("accept", &accept).send())?;
             match answer.status {
                 200 => Ok(true),
                 404 => Ok(false),

@@ -5,9 +5,9 @@ use std::io::Read;
 use serde::Deserialize;
 
 use super::connection::Connection;
+use crate::Error;
 use crate::error::printable;
 use crate::fetch::http::Response;
-use crate::Error;
 
 /// More of an answer is not looked at.
 const LONGEST: u64 = 64 << 10;

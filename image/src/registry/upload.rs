@@ -152,7 +152,8 @@ impl<'r> Session<'r> {
             None | Some(0) if from == 0 => Ok(0),
             Some(last) if (from..=to).contains(&(last + 1)) => Ok(last + 1),
             _ => {
-                let why = format!("the upload broke off, and the registry does not have what it took before: {range:?}");
+                let why =
+                    format!("the upload broke off, and the registry does not have what it took before: {range:?}");
                 Err(Error::Fetch { url: answer.url(), why, again: None })
             }
         }
