@@ -101,12 +101,7 @@ impl Extractor {
         };
         self.rootfs = true;
         self.make(path, entry, reader).map_err(|failure| explain(entry, failure))?;
-        if entry.acl {
-            self.tree.leave_out(path, "access control list in the format of star");
-        }
-        for name in acting {
-            self.tree.leave_out(path, &format!("attribute {}, which would act in an overlay", printable(&name)));
-        }
+        note_acting(&mut self.tree, path, entry, &acting);
         Ok(())
     }
 
@@ -139,15 +134,25 @@ impl Extractor {
     }
 }
 
+/// Notes what of the attributes of `entry`, which has become `path`, was not kept.
+pub(crate) fn note_acting(tree: &mut Tree, path: &[u8], entry: &Entry, acting: &[Vec<u8>]) {
+    if entry.acl {
+        tree.leave_out(path, "access control list in the format of star");
+    }
+    for name in acting {
+        tree.leave_out(path, &format!("attribute {}, which would act in an overlay", printable(name)));
+    }
+}
+
 /// Takes the attributes of overlay mounts off an entry.
-fn take_acting(entry: &mut Entry) -> Vec<Vec<u8>> {
+pub(crate) fn take_acting(entry: &mut Entry) -> Vec<Vec<u8>> {
     let xattrs = &mut entry.attributes.xattrs;
     let acting = xattrs.iter().filter(|(name, _)| overlay::is_attribute(name)).map(|(name, _)| name.clone()).collect();
     xattrs.retain(|(name, _)| !overlay::is_attribute(name));
     acting
 }
 
-fn write_content<S: Source>(entry: &Entry, reader: &mut Reader<S>, file: &File) -> Result<()> {
+pub(crate) fn write_content<S: Source>(entry: &Entry, reader: &mut Reader<S>, file: &File) -> Result<()> {
     let what = || doing(entry);
     let mut writer = Writer::new(file, &what);
     let mut segments = entry.sparse.iter().flatten();
@@ -176,7 +181,7 @@ fn doing(entry: &Entry) -> String {
 }
 
 /// A failure to make an entry's file as an error.
-fn explain(entry: &Entry, failure: Failure) -> Error {
+pub(crate) fn explain(entry: &Entry, failure: Failure) -> Error {
     use rustix::io::Errno;
     match failure {
         Failure::Content(error) => error,

@@ -5,6 +5,7 @@ pub mod copy;
 mod error;
 mod extract;
 pub mod fetch;
+pub mod layer;
 pub mod oci;
 mod progress;
 pub mod reference;

@@ -5,8 +5,6 @@ use std::io::{self, BufRead, Read};
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use appc_spec::ImageId;
-
 use super::block::{BLOCK_LEN, Block, Pool};
 use super::digest::Digest;
 use super::gzip::{self, Member};
@@ -14,6 +12,7 @@ use super::intake::{Intake, detect, read_error};
 use super::pipeline::{self, Closed, Input, Output};
 use super::reader::Source;
 use super::{Compression, header};
+use crate::oci::{self, Algorithm};
 use crate::{Error, Progress, Result};
 
 /// The largest window of a zstd frame, as a power of two: what the `zstd` program takes unless told otherwise.
@@ -78,7 +77,7 @@ fn begin<R: Read>(intake: &mut Intake<'_, R>) -> Result<Compression> {
 }
 
 /// The plain bytes, decompressed and hashed by threads of their own.
-pub(super) struct Stream<'scope> {
+pub(crate) struct Stream<'scope> {
     blocks: Output<Result<Block>>,
     current: Option<Arc<Block>>,
     from: usize,
@@ -89,11 +88,12 @@ pub(super) struct Stream<'scope> {
 
 impl<'scope> Stream<'scope> {
     /// Looks at the beginning of `source` and starts the threads.
-    pub(super) fn start<R: Read + Send + 'scope>(
+    pub(crate) fn start<R: Read + Send + 'scope>(
         scope: &'scope Scope<'scope, '_>,
         source: R,
         tee: Option<&'scope File>,
         progress: &'scope dyn Progress,
+        algorithm: Algorithm,
     ) -> Result<Stream<'scope>> {
         let mut intake = Intake::new(source, tee, progress);
         let compression = begin(&mut intake)?;
@@ -118,11 +118,11 @@ impl<'scope> Stream<'scope> {
             let _ = feeder.run();
             feeder.intake.taken()
         });
-        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope), feeder })
+        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, algorithm), feeder })
     }
 
-    /// The image ID and the number of compressed bytes, once everything has been read.
-    pub(super) fn finish(self) -> Result<(ImageId, u64)> {
+    /// The digest of the plain bytes and the number of compressed ones, once everything has been read.
+    pub(crate) fn finish(self) -> Result<(oci::Digest, u64)> {
         drop((self.blocks, self.current));
         let size = self.feeder.join().map_err(|_| died())?;
         Ok((self.digest.finish().map_err(|_| died())?, size))

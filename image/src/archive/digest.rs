@@ -1,36 +1,40 @@
-//! The image ID, computed beside everything else.
+//! The digest of the plain archive, computed beside everything else.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use appc_spec::ImageId;
-use ring::digest::{Context, SHA512};
 
 use super::block::Block;
 use super::pipeline::Closed;
+use crate::oci::{self, Algorithm, Hasher};
+use crate::{Error, Result};
 
 /// Blocks that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
 /// steady: with fewer, one waits for the other in turn.
 const WAITING: usize = 24;
 
+/// The ID of the image whose plain archive has this digest.
+pub(super) fn image_id(digest: &oci::Digest) -> Result<ImageId> {
+    format!("{}-{}", digest.algorithm(), digest.hex()).parse().map_err(Error::Manifest)
+}
+
 /// A thread that hashes the uncompressed archive.
 pub(super) struct Digest<'scope> {
     blocks: SyncSender<Arc<Block>>,
-    thread: ScopedJoinHandle<'scope, [u8; 64]>,
+    thread: ScopedJoinHandle<'scope, oci::Digest>,
 }
 
 impl<'scope> Digest<'scope> {
-    pub(super) fn start(scope: &'scope Scope<'scope, '_>) -> Digest<'scope> {
+    pub(super) fn start(scope: &'scope Scope<'scope, '_>, algorithm: Algorithm) -> Digest<'scope> {
         let (blocks, queue) = sync_channel::<Arc<Block>>(WAITING);
         let thread = scope.spawn(move || {
-            let mut context = Context::new(&SHA512);
+            let mut hasher = Hasher::new(algorithm);
             for block in queue {
-                context.update(&block);
+                hasher.update(&block);
             }
-            let mut digest = [0; 64];
-            digest.copy_from_slice(context.finish().as_ref());
-            digest
+            hasher.finish()
         });
         Digest { blocks, thread }
     }
@@ -39,9 +43,9 @@ impl<'scope> Digest<'scope> {
         self.blocks.send(block).map_err(|_| Closed)
     }
 
-    /// The image ID of everything that came by.
-    pub(super) fn finish(self) -> Result<ImageId, Closed> {
+    /// The digest of everything that came by.
+    pub(super) fn finish(self) -> Result<oci::Digest, Closed> {
         drop(self.blocks);
-        self.thread.join().map(ImageId::from_digest).map_err(|_| Closed)
+        self.thread.join().map_err(|_| Closed)
     }
 }

@@ -13,10 +13,11 @@ use appc_spec::ImageId;
 
 use super::block::{BLOCK_LEN, Block, Pool};
 use super::decode::died;
-use super::digest::Digest;
+use super::digest::{Digest, image_id};
 use super::gzip::Deflater;
 use super::pipeline::{self, Closed, Input, Output};
 use super::{Compression, WriteOptions};
+use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
 
 /// Where the tar's bytes go.
@@ -56,8 +57,15 @@ impl<'scope, 'p> Sink<'scope, 'p> {
         let (input, compressed) = pipeline::start(scope, pipeline::threads(options.threads), make);
         let output = scope.spawn(move || write_out(out, &compressed));
         let block_len = block_len(compression);
-        let mut sink =
-            Sink { current: pool.take(), block_len, pool, digest: Digest::start(scope), input, output, progress };
+        let mut sink = Sink {
+            current: pool.take(),
+            block_len,
+            pool,
+            digest: Digest::start(scope, Algorithm::Sha512),
+            input,
+            output,
+            progress,
+        };
         sink.current.data.reserve(block_len);
         Ok(sink)
     }
@@ -112,7 +120,7 @@ impl<'scope, 'p> Sink<'scope, 'p> {
         let _ = if failed { Ok(()) } else { self.flush(true) };
         drop(self.input);
         let size = self.output.join().map_err(|_| died())??;
-        Ok((self.digest.finish().map_err(|_| died())?, size))
+        Ok((image_id(&self.digest.finish().map_err(|_| died())?)?, size))
     }
 }
 

@@ -9,7 +9,7 @@
 
 mod block;
 mod compression;
-mod decode;
+pub(crate) mod decode;
 mod digest;
 mod encode;
 pub(crate) mod entry;

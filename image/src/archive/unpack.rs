@@ -5,9 +5,11 @@ use std::io::Read;
 use appc_rooted::{OFlags, Root};
 
 use super::decode::{Direct, Stream};
+use super::digest::image_id;
 use super::reader::Reader;
 use super::{Kind, UnpackOptions, Unpacked};
 use crate::extract::{Extractor, MANIFEST_MAX, Place, first_component, place};
+use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
 
 /// Unpacks the archive `source` into `rootfs`, an empty directory, in one pass on several threads.
@@ -30,9 +32,10 @@ pub fn unpack(
     progress.start(total, "unpack");
     let extractor = Extractor::new(top, kind, ownership, *layer)?;
     let unpacked = std::thread::scope(|scope| {
-        let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), progress)?);
+        let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), progress, Algorithm::Sha512)?);
         let extracted = extractor.run(&mut reader)?;
-        let (image_id, size) = reader.into_source().finish()?;
+        let (digest, size) = reader.into_source().finish()?;
+        let image_id = image_id(&digest)?;
         Ok::<_, Error>(Unpacked {
             image_id,
             size,

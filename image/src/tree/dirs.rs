@@ -122,6 +122,12 @@ impl Dirs {
         None
     }
 
+    /// The paths of directories below the top that nothing has described, parents first.
+    pub(super) fn implied(&self) -> impl Iterator<Item = Vec<u8>> {
+        let nodes = self.nodes.iter().enumerate().skip(1);
+        nodes.filter(|(_, node)| matches!(node.become_, Fate::Implied)).map(|(at, _)| self.path(at as u32))
+    }
+
     pub(super) fn path(&self, node: u32) -> Vec<u8> {
         let mut names = Vec::new();
         let mut at = node;

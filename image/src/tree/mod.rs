@@ -93,6 +93,8 @@ impl Tree {
         };
         match self.dirs.set_attributes(node, attributes) {
             true => Ok(()),
+            // The last one counts.
+            false if self.conflict != Conflict::Refuse => Ok(()),
             false => Err(Failure::Rule("it is there already".into())),
         }
     }
@@ -187,6 +189,53 @@ impl Tree {
         }
         self.leave_out(path, what);
         Ok(())
+    }
+
+    /// Whether there is anything of this name, left out or not.
+    pub(crate) fn has(&mut self, path: &[u8]) -> std::result::Result<bool, Failure> {
+        if self.left_out.contains(path) || self.dirs.find(path).is_some() {
+            return Ok(true);
+        }
+        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let Some(node) = self.dirs.find(parent) else { return Ok(false) };
+        match rustix::fs::statat(self.dirs.fd(node)?, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Hides what other layers have of this name: with a whiteout unless there is something, with which a directory
+    /// has to be opaque and anything else hides it already.
+    pub(crate) fn whiteout(&mut self, path: &[u8]) -> Outcome {
+        if self.dirs.find(path).is_some() {
+            return self.opaque(path);
+        }
+        let (parent, name) = self.parent(path)?;
+        let dir = self.dirs.fd(parent)?;
+        match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            Err(Errno::EXIST) => Ok(()),
+            made => Ok(made?),
+        }
+    }
+
+    /// Makes the directory `path` hide what other layers have in it.
+    pub(crate) fn opaque(&mut self, path: &[u8]) -> Outcome {
+        let node = match self.dirs.find(path) {
+            Some(node) => node,
+            None => self.make_directory(path)?,
+        };
+        // The first is root's.
+        let name = overlay::OPAQUE[usize::from(self.applier.ownership == Ownership::Mine)];
+        Ok(rustix::fs::fsetxattr(self.dirs.fd(node)?, name, b"y", rustix::fs::XattrFlags::empty())?)
+    }
+
+    /// Directories below the top that no call has described, parents first.
+    pub(crate) fn implied(&self) -> Vec<PathBuf> {
+        self.dirs.implied().map(|path| OsStr::from_bytes(&path).into()).collect()
     }
 
     /// Removes `path` and everything below, when it is there.
