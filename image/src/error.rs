@@ -148,6 +148,22 @@ pub enum Error {
         rule: String,
     },
 
+    /// A key, or what is to say who may sign images, breaks a rule.
+    #[error("{what} {rule}")]
+    Key {
+        /// What it is about, such as `trusted key /etc/rkt/…`.
+        what: String,
+        /// What is wrong with it.
+        rule: String,
+    },
+
+    /// An image is not signed by somebody who may sign it.
+    #[error("{refused}: {}", refused.hint())]
+    Refused {
+        /// What is wrong with the signature.
+        refused: crate::trust::Refused,
+    },
+
     /// A system call failed.
     #[error("{what}: {}", errno_text(cause))]
     Io {
@@ -156,6 +172,12 @@ pub enum Error {
         /// What the kernel said. Part of the `Display` text already, hence not a `source`.
         cause: io::Error,
     },
+}
+
+impl From<crate::trust::Refused> for Error {
+    fn from(refused: crate::trust::Refused) -> Error {
+        Error::Refused { refused }
+    }
 }
 
 impl Error {

@@ -13,6 +13,7 @@ pub mod registry;
 pub mod render;
 pub mod store;
 mod tree;
+pub mod trust;
 
 pub use error::{Error, Result};
 pub use progress::{Progress, Quiet};
