@@ -150,16 +150,16 @@ fn worse(one: Option<Refused>, other: Refused) -> Option<Refused> {
 
 /// The fast implementation for what is usual, the complete one for the rest.
 enum Hasher {
-    Usual(Context),
+    Usual(Box<Context>),
     Other(Box<dyn digest::DynDigest + Send>),
 }
 
 impl Hasher {
     fn new(hash: HashAlgorithm) -> Option<Hasher> {
         Some(match hash {
-            HashAlgorithm::Sha256 => Hasher::Usual(Context::new(&SHA256)),
-            HashAlgorithm::Sha384 => Hasher::Usual(Context::new(&SHA384)),
-            HashAlgorithm::Sha512 => Hasher::Usual(Context::new(&SHA512)),
+            HashAlgorithm::Sha256 => Hasher::Usual(Box::new(Context::new(&SHA256))),
+            HashAlgorithm::Sha384 => Hasher::Usual(Box::new(Context::new(&SHA384))),
+            HashAlgorithm::Sha512 => Hasher::Usual(Box::new(Context::new(&SHA512))),
             other => Hasher::Other(other.new_hasher().ok()?),
         })
     }
