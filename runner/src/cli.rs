@@ -7,6 +7,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands;
+use crate::configuration::Directories;
 use crate::failure::{Failure, OWN_ERROR, Outcome};
 use crate::output;
 
@@ -20,6 +21,8 @@ struct Cli {
     /// Says more on standard error
     #[arg(long, global = true)]
     debug: bool,
+    #[command(flatten)]
+    config: Directories,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,6 +43,8 @@ enum Command {
     Run(commands::run::Args),
     /// Shows the state of a pod
     Status(commands::status::Args),
+    /// Trusts keys: images that they sign may be fetched
+    Trust(commands::trust::Args),
     /// Prints the versions of this program and of the specification
     Version(commands::version::Args),
 }
@@ -51,6 +56,8 @@ pub struct Global {
     pub dir: PathBuf,
     /// Whether more is said on standard error.
     pub debug: bool,
+    /// Where the configuration lies, later directories over earlier ones.
+    pub config: Vec<PathBuf>,
     /// The command's name, in front of what is said on standard error.
     pub command: &'static str,
 }
@@ -86,8 +93,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let global =
-        |command| Global { dir: cli.dir.unwrap_or_else(appc_image::store::default_dir), debug: cli.debug, command };
+    let (dir, config) = (cli.dir.unwrap_or_else(appc_image::store::default_dir), cli.config.all());
+    let global = |command| Global { dir, debug: cli.debug, config, command };
     match cli.command {
         Command::Fetch(args) => finish(global("fetch"), |g| commands::fetch::run(g, args)),
         Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),
@@ -96,6 +103,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Rm(args) => finish(global("rm"), |g| commands::rm::run(g, args)),
         Command::Run(args) => finish(global("run"), |g| commands::run::run(g, args)),
         Command::Status(args) => finish(global("status"), |g| commands::status::run(g, args)),
+        Command::Trust(args) => finish(global("trust"), |g| commands::trust::run(g, args)),
         Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
     }
 }

@@ -3,6 +3,7 @@
 pub mod capabilities;
 pub mod cli;
 pub mod commands;
+pub mod configuration;
 pub mod duration;
 pub mod failure;
 pub mod human;
@@ -11,3 +12,4 @@ pub mod output;
 pub mod pod;
 pub mod progress;
 pub mod request;
+pub mod review;

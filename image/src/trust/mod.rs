@@ -14,6 +14,7 @@
 //!
 //! A later directory wins: an empty file in it hides the key of the same name in those before.
 
+mod discovery;
 mod key;
 mod keystore;
 mod refused;
@@ -21,6 +22,7 @@ mod signature;
 mod standing;
 mod verifier;
 
+pub use discovery::{discover_keys, fetch_keys};
 pub use key::{Key, fingerprints};
 pub use keystore::{Keyring, Keystore, Scope, TrustedKey};
 pub use refused::Refused;

@@ -8,6 +8,7 @@ pub mod list;
 pub mod rm;
 pub mod run;
 pub mod status;
+pub mod trust;
 pub mod version;
 
 use std::path::Path;

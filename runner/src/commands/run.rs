@@ -31,6 +31,7 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     let global = &Global {
         dir: request.pod.dir.clone().unwrap_or_else(|| global.dir.clone()),
         debug: global.debug || request.pod.debug,
+        config: global.config.clone(),
         command: global.command,
     };
     global.require_root()?;
