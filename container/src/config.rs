@@ -3,7 +3,7 @@
 //! The types are oci-spec's. Where they take less than the specification has, or say less about a mistake than callers
 //! expect, a text that they refuse is looked at a second time; one that they take costs nothing more.
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxResources, Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,12 +14,39 @@ use crate::error::{Error, Result};
 /// # Errors
 /// Says what is wrong and where, but not in which file.
 pub fn read_spec(text: &[u8]) -> Result<Spec> {
-    read(text, |config| {
+    let mut spec: Spec = read(text, |config| {
         if let Some(policy) = config.pointer("/linux/memoryPolicy") {
             check_memory_policy(policy)?;
         }
         config.get_mut("process").map_or(Ok(()), mend_process)
-    })
+    })?;
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    if let Some(resources) = resources.filter(|r| says_no_processes(r)) {
+        let limit = |config: Value| config.pointer("/linux/resources/pids/limit").is_some_and(Value::is_number);
+        if !serde_json::from_slice(text).is_ok_and(limit) {
+            resources.set_pids(None);
+        }
+    }
+    Ok(spec)
+}
+
+/// Reads limits as `update` takes them.
+///
+/// # Errors
+/// Says what is wrong and where.
+pub fn read_resources(value: Value) -> Result<LinuxResources> {
+    let limit = value.pointer("/pids/limit").is_some_and(Value::is_number);
+    object(&value)?;
+    let mut resources: LinuxResources = serde_json::from_value(value).map_err(|e| Error::Other(e.to_string()))?;
+    if says_no_processes(&resources) && !limit {
+        resources.set_pids(None);
+    }
+    Ok(resources)
+}
+
+/// A limit of 0, which is one since runtime-spec 1.3, or none at all: oci-spec does not say which.
+fn says_no_processes(resources: &LinuxResources) -> bool {
+    resources.pids().as_ref().is_some_and(|pids| pids.limit() == 0)
 }
 
 /// Reads a further process of a container.
@@ -31,6 +58,11 @@ pub fn read_process(text: &[u8]) -> Result<Process> {
 }
 
 fn read<T: DeserializeOwned>(text: &[u8], mend: impl FnOnce(&mut Value) -> Result<()>) -> Result<T> {
+    if text.trim_ascii_start().first() != Some(&b'{')
+        && let Ok(value) = serde_json::from_slice(text)
+    {
+        object(&value)?;
+    }
     let error = match serde_json::from_slice(text) {
         Ok(read) => return Ok(read),
         Err(e) => e,
@@ -42,6 +74,18 @@ fn read<T: DeserializeOwned>(text: &[u8], mend: impl FnOnce(&mut Value) -> Resul
         true => Err(Error::Other(error.to_string())),
         false => serde_json::from_value(value).map_err(|e| Error::Other(e.to_string())),
     }
+}
+
+/// The structures of oci-spec would be filled from a list, too.
+fn object(value: &Value) -> Result<()> {
+    let found = match value {
+        Value::Object(_) => return Ok(()),
+        Value::Array(_) => "a list",
+        Value::String(_) => "a string",
+        Value::Number(_) => "a number",
+        Value::Bool(_) | Value::Null => "a single word",
+    };
+    Err(Error::Other(format!("it is {found}, not an object: it has to begin with {{")))
 }
 
 fn mend_process(process: &mut Value) -> Result<()> {
@@ -145,6 +189,38 @@ mod tests {
             let policy = json!({"mode": mode, "flags": MEMORY_POLICY_FLAGS});
             read_spec(json!({"ociVersion": "1.3.0", "linux": {"memoryPolicy": policy}}).to_string().as_bytes())
                 .unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_said() {
+        for (text, found) in [("[]", "a list"), ("3", "a number"), ("\"{}\"", "a string"), ("null", "a single word")] {
+            let wanted = format!("it is {found}, not an object: it has to begin with {{");
+            assert_eq!(read_spec(text.as_bytes()).unwrap_err().to_string(), wanted);
+            assert_eq!(read_process(text.as_bytes()).unwrap_err().to_string(), wanted);
+            assert_eq!(read_resources(serde_json::from_str(text).unwrap()).unwrap_err().to_string(), wanted);
+        }
+    }
+
+    #[test]
+    fn no_limit_of_processes_is_not_zero() {
+        for (pids, limit) in [
+            (json!({"limit": 0}), Some(0)),
+            (json!({"limit": -1}), Some(-1)),
+            (json!({}), None),
+            (json!({"limit": null}), None),
+            (json!(null), None),
+        ] {
+            let resources = json!({"pids": pids});
+            let config = json!({"ociVersion": "1.3.0", "linux": {"resources": resources}}).to_string();
+            // A null where oci-spec wants a number is a mistake as before.
+            let Ok(spec) = read_spec(config.as_bytes()) else {
+                assert!(pids["limit"].is_null() && pids.is_object());
+                continue;
+            };
+            let read = |r: &LinuxResources| r.pids().map(|pids| pids.limit());
+            assert_eq!(spec.linux().as_ref().unwrap().resources().as_ref().and_then(read), limit);
+            assert_eq!(read(&read_resources(resources).unwrap()), limit);
         }
     }
 

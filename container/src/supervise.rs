@@ -9,6 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::cgroup::{Cgroup, OomWatch, Stats};
 use crate::error::{Context, Error, Result};
 use crate::manage;
+use crate::resctrl;
 use crate::state::{Directory, Record, Status};
 
 /// Stops everything in the container until [`resume`].
@@ -56,6 +57,20 @@ pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     }
 }
 
+/// Sets the container's shares of the cache and of the bandwidth to memory, those that are given.
+///
+/// # Errors
+/// When the machine has no such shares, and what the kernel refuses.
+pub fn update_resctrl(directory: &Directory, l3: Option<&str>, bandwidth: Option<&str>) -> Result<()> {
+    let mut record = directory.load()?;
+    if record.process()?.is_none() {
+        return Err(Error::NotRunning);
+    }
+    let had = record.resctrl.is_some();
+    record.resctrl = Some(resctrl::change(record.resctrl.as_ref(), &record.id, record.pid, l3, bandwidth)?);
+    if had { Ok(()) } else { directory.save(&record) }
+}
+
 /// What the container has used so far.
 ///
 /// # Errors
@@ -70,6 +85,7 @@ pub struct Watch {
     cgroup: Cgroup,
     process: OwnedFd,
     oom: Option<OomWatch>,
+    resctrl: Option<resctrl::Saved>,
 }
 
 /// What a [`Watch`] saw.
@@ -94,7 +110,7 @@ impl Watch {
         let process = record.process()?.ok_or_else(not_running)?;
         let cgroup = cgroup(&record, "watch")?;
         let oom = cgroup.watch_oom()?;
-        Ok(Watch { cgroup, process, oom })
+        Ok(Watch { cgroup, process, oom, resctrl: record.resctrl })
     }
 
     /// What it has used so far.
@@ -102,7 +118,11 @@ impl Watch {
     /// # Errors
     /// When it cannot be read.
     pub fn stats(&self) -> Result<Stats> {
-        Ok(self.cgroup.stats()?)
+        let mut stats = self.cgroup.stats()?;
+        if let Some(saved) = &self.resctrl {
+            stats.intel_rdt = saved.stats();
+        }
+        Ok(stats)
     }
 
     /// Waits for something to happen, until `end`.

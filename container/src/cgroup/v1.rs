@@ -113,7 +113,8 @@ pub(super) fn cpuset(c: &LinuxCpu) -> Vec<Write> {
 /// Both versions.
 pub(super) fn pids(p: &LinuxPids) -> Vec<Write> {
     match p.limit() {
-        0 => Vec::new(),
+        // Nobody could be forked into it then; with one, neither can anything else be forked in it.
+        0 => vec![Write::new("pids.limit", "pids.max", 1)],
         ..0 => vec![Write::new("pids.limit", "pids.max", "max")],
         limit => vec![Write::new("pids.limit", "pids.max", limit)],
     }

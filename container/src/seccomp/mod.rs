@@ -95,7 +95,14 @@ impl Filter {
         let program = assemble::assemble(&graph, start);
         if program.len() > assemble::LONGEST {
             let (length, most) = (program.len(), assemble::LONGEST);
-            let rule = format!("its filter has {length} instructions, the kernel takes {most}: use fewer conditions");
+            let advice = match profile.architectures.len() {
+                0 | 1 => "",
+                n => &format!("name fewer than these {n} architectures, and "),
+            };
+            let rule = format!(
+                "its filter has {length} instructions, the kernel takes {most}: {advice}compare fewer \
+                 arguments (syscalls[].args), or give calls of neighbouring numbers the same action"
+            );
             return Err(Error::refused("linux.seccomp", rule));
         }
         Ok(Filter { program, flags: profile.flags, warnings: profile.warnings })

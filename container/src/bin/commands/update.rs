@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use appc_container::state::Directory;
-use appc_container::{Error, supervise};
+use appc_container::{Error, config, supervise};
 use clap::Args;
-use oci_spec::runtime::LinuxResources;
 use serde_json::{Value, json};
 
 use super::{Outcome, wrong};
@@ -90,7 +89,7 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
+    pub(crate) fn run<'s>(&'s self, globals: &Globals, log: &Log) -> Outcome {
         let directory = Directory::open(&globals.containers().map_err(wrong)?, &self.id)?;
         let resources = match &self.resources {
             Some(file) => read(file)?,
@@ -99,13 +98,16 @@ impl Update {
         if resources.pointer("/memory/kernel").or(resources.pointer("/memory/kernelTCP")).is_some() {
             log.detail("limits of kernel memory are ignored");
         }
-        self.refuse_rdt()?;
-        let mut resources: LinuxResources =
-            serde_json::from_value(resources).map_err(|e| wrong(format!("resources: {e}")))?;
+        let mut resources = config::read_resources(resources).map_err(|e| wrong(format!("resources: {e}")))?;
         // Ignored, as every kernel since 5.15 does itself.
         if let Some(memory) = resources.memory_mut() {
             memory.set_kernel(None);
             memory.set_kernel_tcp(None);
+        }
+        let given = |schema: &'s Option<String>| schema.as_deref().filter(|s| !s.is_empty());
+        let (l3, bandwidth) = (given(&self.l3_cache_schema), given(&self.mem_bw_schema));
+        if l3.or(bandwidth).is_some() {
+            supervise::update_resctrl(&directory, l3, bandwidth)?;
         }
         supervise::update(&directory, &resources)?;
         Ok(ExitCode::SUCCESS)
@@ -113,7 +115,6 @@ impl Update {
 
     /// The options as the file would have them.
     fn flags(&self) -> Value {
-        let pids = self.pids_limit.map(|limit| json!({"limit": if limit == 0 { 1 } else { limit }}));
         let mut resources = json!({
             "memory": {
                 "limit": self.memory, "swap": self.memory_swap, "reservation": self.memory_reservation,
@@ -125,26 +126,14 @@ impl Update {
                 "cpus": self.cpuset_cpus, "mems": self.cpuset_mems, "idle": self.cpu_idle,
             },
             "blockIO": {"weight": self.blkio_weight},
-            "pids": pids,
+            "pids": {"limit": self.pids_limit},
         });
         for (_, group) in resources.as_object_mut().into_iter().flatten() {
             if let Some(group) = group.as_object_mut() {
                 group.retain(|_, value| !value.is_null());
             }
         }
-        if let Some(all) = resources.as_object_mut() {
-            all.retain(|_, group| !group.is_null());
-        }
         resources
-    }
-
-    fn refuse_rdt(&self) -> Result<(), Error> {
-        let given = |value: &Option<String>| value.as_ref().is_some_and(|v| !v.is_empty());
-        match (given(&self.l3_cache_schema), given(&self.mem_bw_schema)) {
-            (true, _) => Err(wrong("--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled")),
-            (_, true) => Err(wrong("--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled")),
-            _ => Ok(()),
-        }
     }
 }
 

@@ -25,8 +25,8 @@ pub struct Stats {
     pub pids: Pids,
     pub blkio: Blkio,
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Always empty here.
-    pub intel_rdt: Empty,
+    /// Filled in by who knows the container's class of service.
+    pub intel_rdt: crate::resctrl::Stats,
     /// Always absent: the container's interfaces are not ours to count.
     pub network_interfaces: Option<Empty>,
 }

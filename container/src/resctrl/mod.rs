@@ -8,12 +8,15 @@
 //! ```
 //! A class that is named in the configuration is its owner's; one called like the container is removed with it.
 
+mod stats;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxIntelRdt;
 use rustix::fs::statfs;
 use serde::{Deserialize, Serialize};
+pub use stats::Stats;
 
 use crate::error::{Context, Error, Result, errno_text};
 
@@ -153,14 +156,48 @@ impl Saved {
             removed => removed.context(|| format!("remove {}", path.display())),
         }
     }
+}
 
-    /// Writes other schemata for the container's class.
-    ///
-    /// # Errors
-    /// What the kernel refuses.
-    pub fn set_schemata(&self, schemata: &str) -> Result<()> {
-        let path = self.class.join("schemata");
-        std::fs::write(&path, schemata).context(|| format!("write {schemata:?} to {}", path.display()))
+/// Gives a container that runs other shares of the cache, of the bandwidth, or of both. One without a class so far gets
+/// its own.
+///
+/// # Errors
+/// When this machine has no such shares to give, and what the kernel refuses.
+pub(crate) fn change(
+    saved: Option<&Saved>,
+    id: &str,
+    pid: i32,
+    l3: Option<&str>,
+    bandwidth: Option<&str>,
+) -> Result<Saved> {
+    change_below(mounted().unwrap_or_else(|| USUAL.into()), saved, id, pid, l3, bandwidth)
+}
+
+fn change_below(
+    root: PathBuf,
+    saved: Option<&Saved>,
+    id: &str,
+    pid: i32,
+    l3: Option<&str>,
+    bandwidth: Option<&str>,
+) -> Result<Saved> {
+    for (given, resource, why) in [
+        (l3, "L3", "--l3-cache-schema: Intel RDT/CAT: l3 cache schema is not enabled"),
+        (bandwidth, "MB", "--mem-bw-schema: Intel RDT/MBA: memory bandwidth schema is not enabled"),
+    ] {
+        if given.is_some() && !root.join("info").join(resource).exists() {
+            return Err(Error::Other(why.to_owned()));
+        }
+    }
+    let schemata = [l3, bandwidth].into_iter().flatten().map(|line| format!("{line}\n")).collect();
+    let (class, kind) = match saved {
+        Some(saved) => (saved.class.clone(), Class::Existing),
+        None => (root.join(id), Class::Own),
+    };
+    let plan = ResctrlPlan { root, class, kind, schemata, monitor: None };
+    match saved {
+        Some(saved) => plan.write(&plan.class.join("schemata"), &plan.schemata).map(|()| saved.clone()),
+        None => plan.apply(pid).map(|()| plan.saved()),
     }
 }
 
@@ -187,89 +224,4 @@ fn mount_point(line: &str) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    /// A folder that looks like a resctrl with both resources.
-    fn fake() -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for resource in ["L3", "MB"] {
-            fs::create_dir_all(root.path().join("info").join(resource)).unwrap();
-        }
-        root
-    }
-
-    fn plan(root: &Path, asked: Value) -> Result<ResctrlPlan> {
-        ResctrlPlan::below(root.to_owned(), &serde_json::from_value(asked).unwrap(), "web")
-    }
-
-    #[test]
-    fn a_class_of_its_own_is_made_and_removed() {
-        let root = fake();
-        let asked = json!({"l3CacheSchema": "L3:0=ff", "memBwSchema": "MB:0=20", "schemata": ["L2:0=f"]});
-        let plan = plan(root.path(), asked).unwrap();
-        plan.apply(42).unwrap();
-        let class = root.path().join("web");
-        assert_eq!(fs::read_to_string(class.join("schemata")).unwrap(), "L3:0=ff\nMB:0=20\nL2:0=f\n");
-        assert_eq!(fs::read_to_string(class.join("tasks")).unwrap(), "42");
-        let why = plan.apply(43).unwrap_err().to_string();
-        assert!(why.contains("exists already"), "{why}");
-        // The kernel's files go with their folder.
-        for file in ["schemata", "tasks"] {
-            fs::remove_file(class.join(file)).unwrap();
-        }
-        plan.saved().remove().unwrap();
-        assert!(!class.exists());
-        plan.saved().remove().unwrap();
-    }
-
-    #[test]
-    fn a_shared_class_stays() {
-        let root = fake();
-        let why = plan(root.path(), json!({"closID": "gold"})).unwrap().apply(1).unwrap_err().to_string();
-        assert!(why.starts_with("linux.intelRdt.closID: no such class") && !root.path().join("gold").exists(), "{why}");
-        fs::create_dir_all(root.path().join("gold/mon_groups")).unwrap();
-        let plan = plan(root.path(), json!({"closID": "gold", "enableMonitoring": true})).unwrap();
-        plan.apply(7).unwrap();
-        assert!(!root.path().join("gold/schemata").exists(), "it is somebody else's to say");
-        let monitor = root.path().join("gold/mon_groups/web");
-        assert_eq!(fs::read_to_string(monitor.join("tasks")).unwrap(), "7");
-        fs::remove_file(monitor.join("tasks")).unwrap();
-        plan.saved().remove().unwrap();
-        assert!(root.path().join("gold").exists() && !monitor.exists());
-    }
-
-    #[test]
-    fn what_cannot_be_had_is_refused_by_field() {
-        let root = tempfile::tempdir().unwrap();
-        for (asked, field) in [
-            (json!({"l3CacheSchema": "L3:0=f"}), "linux.intelRdt.l3CacheSchema"),
-            (json!({"memBwSchema": "MB:0=20"}), "linux.intelRdt.memBwSchema"),
-            (json!({"closID": ".."}), "linux.intelRdt.closID"),
-            (json!({"closID": "a/b"}), "linux.intelRdt.closID"),
-        ] {
-            let why = plan(root.path(), asked).unwrap_err().to_string();
-            assert!(why.starts_with(field), "{why}");
-        }
-    }
-
-    #[test]
-    fn the_kernels_own_words_are_told() {
-        let root = fake();
-        fs::write(root.path().join("info/last_cmd_status"), "Bad mask\n").unwrap();
-        fs::create_dir_all(root.path().join("gold/schemata")).unwrap();
-        let why = plan(root.path(), json!({"closID": "gold", "schemata": ["L3:0=0"]})).unwrap().apply(1).unwrap_err();
-        assert!(why.to_string().ends_with("last_cmd_status: Bad mask"), "{why}");
-    }
-
-    #[test]
-    fn the_mount_is_found_wherever_it_is() {
-        let line = "36 35 0:31 / /mnt/rdt rw,relatime shared:9 - resctrl resctrl rw";
-        assert_eq!(mount_point(line), Some("/mnt/rdt".into()));
-        assert_eq!(mount_point("36 35 0:31 / /mnt rw - tmpfs resctrl rw"), None);
-    }
-}
+mod tests;
