@@ -53,14 +53,16 @@ if [ "${1:-}" = -- ]; then
     shift
     command="$*"
 else
-    [ $# -gt 0 ] || set -- engine checkpoint limits delegated walkthrough pods
+    # criu does not follow every kernel at once; with this one it works.
+    [ $# -gt 0 ] || set -- engine checkpoint update events exec limits delegated walkthrough pods
     for test in "$@"; do
-        case $test in
-        engine) take_tests -p appc-container --lib ;;
-        # criu does not follow every kernel at once; with this one it works.
-        checkpoint) take_tests -p appc-container --test checkpoint ;;
-        *) take_tests -p appc-tests --test "$test" ;;
-        esac
+        if [ "$test" = engine ]; then
+            take_tests -p appc-container --lib
+        elif [ -e "container/tests/$test.rs" ]; then
+            take_tests -p appc-container --test "$test"
+        else
+            take_tests -p appc-tests --test "$test"
+        fi
     done
 fi
 
