@@ -272,6 +272,7 @@ fn explain(path: &[u8], failure: Failure) -> Error {
     match failure {
         Failure::Content(error) => error,
         Failure::Rule(rule) => tree(&format!("cannot be copied: {rule}")),
+        Failure::NoTarget => tree("cannot be copied: it is a hard link to something that was not"),
         Failure::Errno(Errno::EXIST) => tree("cannot be copied: something is there already"),
         Failure::Errno(Errno::PERM | Errno::ACCESS) => {
             tree("permission denied: keeping owners, devices and attributes needs root")

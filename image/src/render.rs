@@ -9,7 +9,7 @@
 //! its dependencies are merged into one tree of hard links (`merge.rs`), which is one layer for whoever depends on it, is kept in the
 //! store, and is made again when the store's gc has removed it.
 
-mod merge;
+pub(crate) mod merge;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;

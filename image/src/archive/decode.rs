@@ -10,7 +10,7 @@ use super::digest::Digest;
 use super::gzip::{self, Member};
 use super::intake::{Intake, detect, read_error};
 use super::pipeline::{self, Closed, Input, Output};
-use super::reader::Source;
+use super::reader::{Dialect, Source};
 use super::{Compression, header};
 use crate::oci::{self, Algorithm};
 use crate::{Error, Progress, Result};
@@ -76,6 +76,12 @@ fn begin<R: Read>(intake: &mut Intake<'_, R>) -> Result<Compression> {
     detect(start)
 }
 
+/// A layer without files may be nothing but the end mark, or nothing at all.
+fn begin_layer<R: Read>(intake: &mut Intake<'_, R>) -> Result<Compression> {
+    let start = intake.peek(header::BLOCK).map_err(|e| read_error(Compression::None, 0, e))?;
+    if start.iter().all(|b| *b == 0) { Ok(Compression::None) } else { detect(start) }
+}
+
 /// The plain bytes, decompressed and hashed by threads of their own.
 pub(crate) struct Stream<'scope> {
     blocks: Output<Result<Block>>,
@@ -92,11 +98,14 @@ impl<'scope> Stream<'scope> {
         scope: &'scope Scope<'scope, '_>,
         source: R,
         tee: Option<&'scope File>,
+        (algorithm, dialect): (Algorithm, Dialect),
         progress: &'scope dyn Progress,
-        algorithm: Algorithm,
     ) -> Result<Stream<'scope>> {
         let mut intake = Intake::new(source, tee, progress);
-        let compression = begin(&mut intake)?;
+        let compression = match dialect {
+            Dialect::Image => begin(&mut intake)?,
+            Dialect::Layer => begin_layer(&mut intake)?,
+        };
         let ours = compression == Compression::Gzip && peek_member(&mut intake)?.is_some();
         let pool = Pool::default();
         let out = pool.clone();
@@ -121,7 +130,7 @@ impl<'scope> Stream<'scope> {
         Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, algorithm), feeder })
     }
 
-    /// The digest of the plain bytes and the number of compressed ones, once everything has been read.
+    /// The digest of the plain and the number of compressed bytes, once everything has been read.
     pub(crate) fn finish(self) -> Result<(oci::Digest, u64)> {
         drop((self.blocks, self.current));
         let size = self.feeder.join().map_err(|_| died())?;

@@ -9,15 +9,13 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::thread::{Scope, ScopedJoinHandle};
 
-use appc_spec::ImageId;
-
 use super::block::{BLOCK_LEN, Block, Pool};
 use super::decode::died;
-use super::digest::{Digest, image_id};
+use super::digest::Digest;
 use super::gzip::Deflater;
 use super::pipeline::{self, Closed, Input, Output};
 use super::{Compression, WriteOptions};
-use crate::oci::Algorithm;
+use crate::oci::{self, Algorithm, Hasher};
 use crate::{Error, Progress, Result};
 
 /// Where the tar's bytes go.
@@ -27,8 +25,18 @@ pub(super) struct Sink<'scope, 'p> {
     pool: Pool,
     digest: Digest<'scope>,
     input: Input<Arc<Block>, Result<Compressed>>,
-    output: ScopedJoinHandle<'scope, Result<u64>>,
+    output: ScopedJoinHandle<'scope, Result<(u64, Option<oci::Digest>)>>,
     progress: &'p dyn Progress,
+}
+
+/// What has been written.
+pub(crate) struct Finished {
+    /// The digest of the plain bytes.
+    pub(crate) plain: oci::Digest,
+    /// The digest of what lies in the file, if it was asked for.
+    pub(crate) packed: Option<oci::Digest>,
+    /// The size of the file.
+    pub(crate) size: u64,
 }
 
 /// What a worker made of a block.
@@ -43,6 +51,7 @@ impl<'scope, 'p> Sink<'scope, 'p> {
         scope: &'scope Scope<'scope, '_>,
         out: File,
         options: &WriteOptions,
+        (algorithm, packed_too): (Algorithm, bool),
         progress: &'p dyn Progress,
     ) -> Result<Sink<'scope, 'p>> {
         let level = level(options)?;
@@ -55,13 +64,13 @@ impl<'scope, 'p> Sink<'scope, 'p> {
             move |block: Arc<Block>| compressor.compress(block, &packed)
         };
         let (input, compressed) = pipeline::start(scope, pipeline::threads(options.threads), make);
-        let output = scope.spawn(move || write_out(out, &compressed));
+        let output = scope.spawn(move || write_out(out, &compressed, packed_too.then(|| Hasher::new(algorithm))));
         let block_len = block_len(compression);
         let mut sink = Sink {
             current: pool.take(),
             block_len,
             pool,
-            digest: Digest::start(scope, Algorithm::Sha512),
+            digest: Digest::start(scope, algorithm),
             input,
             output,
             progress,
@@ -114,17 +123,21 @@ impl<'scope, 'p> Sink<'scope, 'p> {
         self.input.job(block)
     }
 
-    /// The image ID and the file's size. With `failed`, the error that stopped the writing if it was not the caller's.
-    pub(super) fn finish(mut self, failed: bool) -> Result<(ImageId, u64)> {
+    /// What has been written. With `failed`, the error that stopped the writing if it was not the caller's.
+    pub(super) fn finish(mut self, failed: bool) -> Result<Finished> {
         // A failure is reported by the thread that writes.
         let _ = if failed { Ok(()) } else { self.flush(true) };
         drop(self.input);
-        let size = self.output.join().map_err(|_| died())??;
-        Ok((image_id(&self.digest.finish().map_err(|_| died())?)?, size))
+        let (size, packed) = self.output.join().map_err(|_| died())??;
+        Ok(Finished { plain: self.digest.finish().map_err(|_| died())?, packed, size })
     }
 }
 
-fn write_out(mut out: File, compressed: &Output<Result<Compressed>>) -> Result<u64> {
+fn write_out(
+    mut out: File,
+    compressed: &Output<Result<Compressed>>,
+    mut hasher: Option<Hasher>,
+) -> Result<(u64, Option<oci::Digest>)> {
     let mut size = 0;
     while let Some(block) = compressed.next().map_err(|_| died())? {
         let block = block?;
@@ -134,8 +147,11 @@ fn write_out(mut out: File, compressed: &Output<Result<Compressed>>) -> Result<u
         };
         out.write_all(bytes).map_err(Error::io("write the archive"))?;
         size += bytes.len() as u64;
+        if let Some(hasher) = &mut hasher {
+            hasher.update(bytes);
+        }
     }
-    Ok(size)
+    Ok((size, hasher.map(Hasher::finish)))
 }
 
 /// How much plain data each compressed block holds.

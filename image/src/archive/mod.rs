@@ -24,7 +24,7 @@ pub(crate) mod reader;
 mod record;
 mod sparse;
 mod unpack;
-mod writer;
+pub(crate) mod writer;
 
 pub use crate::copy::{Copied, CopyOptions, copy_tree};
 pub use compression::Compression;

@@ -23,9 +23,20 @@ pub(crate) trait Source {
 /// Extended headers larger than this are an attack: a name is at most 4 KiB, an attribute 64 KiB.
 pub(super) const MAX_EXTENDED: u64 = 1 << 20;
 
+/// How strict a tar is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// An App Container image.
+    Image,
+    /// A layer of an OCI image, as others write and read them: names may begin with a slash, and the end mark may be
+    /// missing. The layer's digest tells whether it is all there.
+    Layer,
+}
+
 /// Reads the entries of a tar one by one.
 pub(crate) struct Reader<S> {
     source: S,
+    dialect: Dialect,
     offset: u64,
     /// What is left of the current entry's stored content, and the padding after it.
     left: u64,
@@ -45,7 +56,12 @@ struct Extended {
 
 impl<S: Source> Reader<S> {
     pub(crate) fn new(source: S) -> Reader<S> {
-        Reader { source, offset: 0, left: 0, padding: 0, global: Pax::default(), current: (Vec::new(), 0) }
+        Reader::of(Dialect::Image, source)
+    }
+
+    /// Reads a tar of this kind.
+    pub(crate) fn of(dialect: Dialect, source: S) -> Reader<S> {
+        Reader { source, dialect, offset: 0, left: 0, padding: 0, global: Pax::default(), current: (Vec::new(), 0) }
     }
 
     /// The next entry; `None` once, after the end mark and nothing but zeros behind it.
@@ -131,15 +147,22 @@ impl<S: Source> Reader<S> {
 
     /// The next block; `None` for the end mark of two zero blocks.
     fn header(&mut self) -> Result<Option<Header>> {
+        if self.may_end_here()? {
+            return Ok(None);
+        }
         let first = self.block()?;
         if first.is_zero() {
-            if self.block()?.is_zero() {
+            if self.may_end_here()? || self.block()?.is_zero() {
                 return Ok(None);
             }
             return Err(self.refuse("a lone zero block stands before an entry"));
         }
         first.verify().map_err(|rule| self.refuse(rule))?;
         Ok(Some(first))
+    }
+
+    fn may_end_here(&mut self) -> Result<bool> {
+        Ok(self.dialect == Dialect::Layer && self.source.fill()?.is_empty())
     }
 
     fn block(&mut self) -> Result<Header> {
@@ -235,7 +258,7 @@ impl<S: Source> Reader<S> {
 
         let map = sparse::read(self, header, &pax)?;
         let size = map.as_ref().map_or(stored, |(_, size)| *size);
-        let path = cleaned(&self.current.0).map_err(|rule| self.refuse(rule))?;
+        let path = cleaned(relative(self.dialect, &self.current.0)).map_err(|rule| self.refuse(rule))?;
         if kind == Type::File && self.current.0.ends_with(b"/") {
             return Err(self.refuse("it is a file, but its name ends in a slash"));
         }
@@ -295,6 +318,15 @@ impl<S: Source> Reader<S> {
 impl Extended {
     fn is_some(&self) -> bool {
         self.has_pax || self.name.is_some() || self.link.is_some()
+    }
+}
+
+/// The name without the slashes that other readers of layers ignore.
+pub(crate) fn relative(dialect: Dialect, name: &[u8]) -> &[u8] {
+    match (dialect, name.iter().position(|b| *b != b'/')) {
+        (Dialect::Layer, Some(start)) => &name[start..],
+        (Dialect::Layer, None) if !name.is_empty() => b".",
+        _ => name,
     }
 }
 

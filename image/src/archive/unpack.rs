@@ -6,7 +6,7 @@ use appc_rooted::{OFlags, Root};
 
 use super::decode::{Direct, Stream};
 use super::digest::image_id;
-use super::reader::Reader;
+use super::reader::{Dialect, Reader};
 use super::{Kind, UnpackOptions, Unpacked};
 use crate::extract::{Extractor, MANIFEST_MAX, Place, first_component, place};
 use crate::oci::Algorithm;
@@ -31,13 +31,13 @@ pub fn unpack(
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     progress.start(total, "unpack");
     let extractor = Extractor::new(top, kind, ownership, *layer)?;
+    let as_image = (Algorithm::Sha512, Dialect::Image);
     let unpacked = std::thread::scope(|scope| {
-        let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), progress, Algorithm::Sha512)?);
+        let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), as_image, progress)?);
         let extracted = extractor.run(&mut reader)?;
         let (digest, size) = reader.into_source().finish()?;
-        let image_id = image_id(&digest)?;
         Ok::<_, Error>(Unpacked {
-            image_id,
+            image_id: image_id(&digest)?,
             size,
             manifest: extracted.manifest,
             tree_size: extracted.tree_size,

@@ -4,6 +4,9 @@
 //! Owners are numbers only. Of hard links the first name has the content. Sparse files are written with their zeros,
 //! which compress to nothing: where a file system keeps holes says nothing about the content, and the image ID must
 //! not depend on it.
+//!
+//! Layers of OCI images are written likewise: there is no manifest, the tree is at the top, and what hides files of the
+//! layers below becomes the entries that say so.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,16 +18,19 @@ use appc_rooted::{OFlags, Root};
 use rustix::fs::{AtFlags, FileType, Mode, Stat};
 use rustix::io::Errno;
 
-use super::encode::Sink;
-use super::entry::{Attributes, PATH_MAX, Time};
+use super::digest::image_id;
+use super::encode::{Finished, Sink};
+use super::entry::{Attributes, PATH_MAX, Time, Xattrs};
 use super::header::{self, BLOCK, Header};
 use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
 use super::record::{Record, extended_name};
 use super::{WriteOptions, Written};
 use crate::extract::MANIFEST_MAX;
+use crate::oci::Algorithm;
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::links::Links;
+use crate::tree::overlay;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
 use crate::{Error, Progress, Result};
 
@@ -41,25 +47,45 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the root file system"))?;
+    let (Finished { plain, size, .. }, sockets) = write_tree(Some(manifest), rootfs, out, options, progress)?;
+    Ok(Written { image_id: image_id(&plain)?, size, sockets })
+}
+
+/// Writes an image archive, or a layer when there is no manifest. Returns the sockets that were left out, too.
+pub(crate) fn write_tree(
+    manifest: Option<&[u8]>,
+    tree: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<(Finished, Vec<PathBuf>)> {
+    let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the root file system"))?;
+    let layer = manifest.is_none();
+    let digests = if layer { (Algorithm::Sha256, true) } else { (Algorithm::Sha512, false) };
     progress.start(None, "write");
     let written = std::thread::scope(|scope| {
-        let sink = Sink::start(scope, out, options, progress)?;
+        let sink = Sink::start(scope, out, options, digests, progress)?;
         let epoch = options.source_date_epoch;
-        let mut writer = Writer { sink, epoch, links: Links::default(), sockets: Vec::new(), closed: false };
-        let walked = writer.manifest(manifest).and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
+        let mut writer = Writer { sink, layer, epoch, links: Links::default(), sockets: Vec::new(), closed: false };
+        let begun = manifest.map_or(Ok(()), |manifest| writer.manifest(manifest));
+        let walked = begun.and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
         let Writer { sink, sockets, closed, .. } = writer;
         let finished = sink.finish(walked.is_err());
         // When the output failed, the walk only knows that it did.
-        let (image_id, size) = if closed { finished? } else { walked.and(finished)? };
-        Ok::<_, Error>(Written { image_id, size, sockets })
+        let finished = if closed { finished? } else { walked.and(finished)? };
+        Ok::<_, Error>((finished, sockets))
     })?;
     progress.finish();
     Ok(written)
 }
 
+/// What the names of entries begin with that hide files of the layers below.
+pub(crate) const WHITEOUT: &[u8] = b".wh.";
+
 struct Writer<'scope, 'p> {
     sink: Sink<'scope, 'p>,
+    /// Writes a layer, not an image.
+    layer: bool,
     epoch: Option<i64>,
     links: Links,
     sockets: Vec<PathBuf>,
@@ -70,16 +96,19 @@ struct Writer<'scope, 'p> {
 impl Visitor for Writer<'_, '_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
         let mut attributes = self.attributes(stat);
-        attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        attributes.xattrs = self.kept(path, xattrs(fd).map_err(failed("read the attributes of", path))?)?;
         self.entry(Record {
             path,
-            name: &archived(path),
+            name: &self.archived(path)?,
             kind: b'5',
             attributes: &attributes,
             size: 0,
             link: b"",
             device: (0, 0),
         })?;
+        if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
+            self.whiteout(path, b".wh..opq", attributes.mtime)?;
+        }
         Ok(true)
     }
 
@@ -132,11 +161,11 @@ impl Writer<'_, '_> {
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());
         }
-        attributes.xattrs = xattrs(fd.as_fd()).map_err(failed("read the attributes of", path))?;
+        attributes.xattrs = self.kept(path, xattrs(fd.as_fd()).map_err(failed("read the attributes of", path))?)?;
         let size = stat.st_size as u64;
         let record = Record {
             path,
-            name: &archived(path),
+            name: &self.archived(path)?,
             kind: b'0',
             attributes: &attributes,
             size,
@@ -169,6 +198,10 @@ impl Writer<'_, '_> {
             _ => return Err(changed(path)),
         };
         let mut attributes = self.attributes(&stat);
+        if self.layer && overlay::is_whiteout_file(&stat) {
+            let slash = path.iter().rposition(|b| *b == b'/');
+            return self.whiteout(&path[..slash.unwrap_or(0)], name, attributes.mtime);
+        }
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());
         }
@@ -176,17 +209,63 @@ impl Writer<'_, '_> {
             // A link has no mode of its own, whatever a file system says.
             attributes.mode = 0o777;
         }
-        attributes.xattrs = xattrs_at(dir, name).map_err(failed("read the attributes of", path))?;
+        attributes.xattrs = self.kept(path, xattrs_at(dir, name).map_err(failed("read the attributes of", path))?)?;
         let device = (rustix::fs::major(device), rustix::fs::minor(device));
-        self.entry(Record { path, name: &archived(path), kind, attributes: &attributes, size: 0, link: &link, device })
+        self.entry(Record {
+            path,
+            name: &self.archived(path)?,
+            kind,
+            attributes: &attributes,
+            size: 0,
+            link: &link,
+            device,
+        })
     }
 
     /// Writes a hard link when the file is in the archive already, and tells whether it was.
     fn hard_link(&mut self, path: &[u8], stat: &Stat, attributes: &Attributes) -> Result<bool> {
-        let Some(first) = self.links.earlier(stat, || archived(path)) else { return Ok(false) };
-        let record =
-            Record { path, name: &archived(path), kind: b'1', attributes, size: 0, link: &first, device: (0, 0) };
+        let here = self.archived(path)?;
+        let Some(first) = self.links.earlier(stat, || here.clone()) else { return Ok(false) };
+        let record = Record { path, name: &here, kind: b'1', attributes, size: 0, link: &first, device: (0, 0) };
         self.entry(record).map(|()| true)
+    }
+
+    /// The entry that hides what is called `name` in `dir` in the layers below, or with `.wh..opq` all that is in there.
+    fn whiteout(&mut self, dir: &[u8], name: &[u8], mtime: Time) -> Result<()> {
+        let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
+        let name = [dir, slash, WHITEOUT, name].concat();
+        let attributes = Attributes { mode: 0o600, mtime, ..Attributes::default() };
+        let device = (0, 0);
+        self.entry(Record { path: &name, name: &name, kind: b'0', attributes: &attributes, size: 0, link: b"", device })
+    }
+
+    /// The attributes that are part of a file, without those that say how layers lie over each other.
+    fn kept(&self, path: &[u8], mut xattrs: Xattrs) -> Result<Xattrs> {
+        if self.layer {
+            if let Some(name) = xattrs.iter().find_map(|(name, _)| overlay::elsewhere(name)) {
+                let rule = format!(
+                    "its attribute {name} says that its content is in another layer: such a tree cannot be written as a layer"
+                );
+                return Err(Error::Tree { path: shown(path), rule });
+            }
+            xattrs.retain(|(name, _)| !overlay::is_attribute(name));
+        }
+        Ok(xattrs)
+    }
+
+    /// The name that `path` has in the archive.
+    fn archived(&self, path: &[u8]) -> Result<Vec<u8>> {
+        let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
+        match (self.layer, path) {
+            (false, b"") => Ok(b"rootfs".to_vec()),
+            (false, path) => Ok([b"rootfs/", path].concat()),
+            (true, b"") => Ok(b"./".to_vec()),
+            (true, _) if name.starts_with(WHITEOUT) => {
+                let rule = "in a layer, a name that begins with `.wh.` would hide another file";
+                Err(Error::Tree { path: shown(path), rule: rule.into() })
+            }
+            (true, path) => Ok(path.to_vec()),
+        }
     }
 
     fn attributes(&self, stat: &Stat) -> Attributes {
@@ -238,10 +317,6 @@ impl Writer<'_, '_> {
             Error::io("write the archive")(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
         })
     }
-}
-
-fn archived(path: &[u8]) -> Vec<u8> {
-    if path.is_empty() { b"rootfs".to_vec() } else { [b"rootfs/", path].concat() }
 }
 
 fn same(before: &Stat, after: &Stat) -> bool {

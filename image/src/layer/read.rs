@@ -1,9 +1,9 @@
-//! From a layer's tar to a tree in overlay form.
+//! From the tar of a layer to a tree in the form of overlay mounts.
 
-use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -11,26 +11,29 @@ use appc_rooted::{OFlags, Root};
 
 use crate::archive::decode::Stream;
 use crate::archive::entry::{Entry, Type, cleaned};
-use crate::archive::reader::{Reader, Source};
+use crate::archive::reader::{Dialect, Reader, Source, relative};
+use crate::archive::writer::WHITEOUT;
 use crate::archive::{Omission, Ownership};
 use crate::extract::{explain, note_acting, take_acting, write_content};
 use crate::oci::{Algorithm, Digest};
 use crate::tree::{Conflict, Failure, Tree, overlay};
 use crate::{Error, Progress, Result};
 
-/// What stands before the name of a file that a layer removes.
-const WHITEOUT: &[u8] = b".wh.";
-/// The name that makes the directory it is in opaque.
+/// What hides everything in a directory that is in the layers below.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Names that aufs used for itself begin so; they mean nothing anywhere else.
+
+/// Other names with this beginning are the business of aufs, which wrote layers once.
 const AUFS: &[u8] = b".wh..wh.";
+
+/// The most that the paths of all that is unsettled may take together: no layer that means well comes near.
+const UNSETTLED_MAX: usize = 64 << 20;
 
 /// How a layer is unpacked.
 #[derive(Debug)]
 pub struct LayerOptions {
     /// Gets a copy of every byte of the layer as it came, compressed.
     pub tee: Option<File>,
-    /// Whose the files become.
+    /// Whose the files become, and for whose overlay mounts the tree is.
     pub ownership: Ownership,
     /// How the digest of the plain tar is computed.
     pub algorithm: Algorithm,
@@ -52,45 +55,55 @@ pub struct UnpackedLayer {
     pub implied: Vec<PathBuf>,
     /// Hard links to files that are in no entry before them, hence in a layer below: the name and its target.
     pub links: Vec<(PathBuf, PathBuf)>,
+    /// Everything below is hidden, which an overlay mount cannot be told of its top directory.
+    pub hides_all: bool,
 }
 
-/// Unpacks the layer `source`, a tar compressed in any way, into `rootfs`, an empty directory, in overlay form.
+impl UnpackedLayer {
+    /// Whether the tree is all there, and so the same whatever layers are below. Otherwise see
+    /// [`settle_layer`](super::settle_layer).
+    pub fn is_settled(&self) -> bool {
+        self.implied.is_empty() && self.links.is_empty() && !self.hides_all
+    }
+}
+
+/// Unpacks the layer `source`, a tar compressed in any way, into `rootfs`, an empty directory, in overlay form. One pass,
+/// on several threads.
 ///
-/// Nothing is synced to disk. After an error `rootfs` holds what was made until then.
+/// Nothing is synced to disk. After an error `rootfs` holds what was made until then. The digest of what `source` gives is
+/// not looked at: see [`verified`](crate::oci::verified).
 ///
 /// # Errors
 /// [`Error::Archive`] with the entry, its offset and the rule that it breaks: the rules of images, but that an entry may
-/// replace a file of the same name, and that marks for removed files must name one.
+/// replace a file of the same name, that names may begin with a slash, and that marks for removed files must name one.
 pub fn unpack_layer(
-    source: impl Read + Send,
+    source: impl io::Read + Send,
     rootfs: &Root,
     options: &LayerOptions,
     progress: &dyn Progress,
 ) -> Result<UnpackedLayer> {
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
-    let tree = Tree::new(top, options.ownership, Conflict::Replace)?;
-    let mut layer = Layer { tree, removed: BTreeSet::new(), opaque: BTreeSet::new(), links: Vec::new(), tree_size: 0 };
+    let layer = Layer::new(top, options.ownership)?;
     std::thread::scope(|scope| {
-        let stream = Stream::start(scope, source, options.tee.as_ref(), progress, options.algorithm)?;
-        let mut reader = Reader::new(stream);
-        while let Some(mut entry) = reader.next()? {
-            layer.entry(&mut entry, &mut reader)?;
-        }
+        let how = (options.algorithm, Dialect::Layer);
+        let stream = Stream::start(scope, source, options.tee.as_ref(), how, progress)?;
+        let mut reader = Reader::of(Dialect::Layer, stream);
+        let Made { tree_size, omitted, implied, links, hides_all } = layer.run(&mut reader)?;
         let (diff_id, size) = reader.into_source().finish()?;
-        layer.finish(diff_id, size)
+        Ok(UnpackedLayer { diff_id, size, tree_size, omitted, implied, links, hides_all })
     })
 }
 
 /// The digest of the plain tar of the layer `source` and the layer's compressed size, without unpacking it; `tee` gets a
 /// copy of every byte as it came.
 pub fn digest_layer(
-    source: impl Read + Send,
+    source: impl io::Read + Send,
     tee: Option<&File>,
     algorithm: Algorithm,
     progress: &dyn Progress,
 ) -> Result<(Digest, u64)> {
     std::thread::scope(|scope| {
-        let mut stream = Stream::start(scope, source, tee, progress, algorithm)?;
+        let mut stream = Stream::start(scope, source, tee, (algorithm, Dialect::Layer), progress)?;
         loop {
             let len = stream.fill()?.len();
             if len == 0 {
@@ -101,36 +114,96 @@ pub fn digest_layer(
     })
 }
 
-/// A layer's tree in the making.
+/// A layer in the making.
 struct Layer {
     tree: Tree,
-    /// Paths that are removed from the layers below. Kept to the end: they say nothing about this layer's own files,
-    /// whichever comes first.
-    removed: BTreeSet<Vec<u8>>,
-    /// Directories of whose content in the layers below nothing is left.
-    opaque: BTreeSet<Vec<u8>>,
-    links: Vec<(PathBuf, PathBuf)>,
     tree_size: u64,
+    links: Vec<(PathBuf, PathBuf)>,
+    /// How much room the links take.
+    room: usize,
+    hides_all: bool,
+}
+
+/// What has been made of a layer.
+struct Made {
+    tree_size: u64,
+    omitted: Vec<Omission>,
+    implied: Vec<PathBuf>,
+    links: Vec<(PathBuf, PathBuf)>,
+    hides_all: bool,
+}
+
+/// What the name of an entry says.
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning<'p> {
+    File,
+    /// This path is hidden.
+    Whiteout(Vec<u8>),
+    /// Everything in this directory is hidden.
+    Opaque(&'p [u8]),
+    Nothing,
+}
+
+fn meaning(path: &[u8]) -> Result<Meaning<'_>, &'static str> {
+    let (dir, name) = match path.iter().rposition(|b| *b == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (&b""[..], path),
+    };
+    let mut above = dir.split(|b| *b == b'/').filter(|part| part.starts_with(WHITEOUT));
+    if let Some(part) = above.next() {
+        return match part.starts_with(AUFS) && above.next().is_none() {
+            true => Ok(Meaning::Nothing),
+            false => Err("it is below a mark for a removed file"),
+        };
+    }
+    match name.strip_prefix(WHITEOUT) {
+        None => Ok(Meaning::File),
+        Some(_) if name == OPAQUE => Ok(Meaning::Opaque(dir)),
+        Some(_) if name.starts_with(AUFS) => Ok(Meaning::Nothing),
+        Some(b"" | b"." | b"..") => Err("it is a mark for a removed file that names none"),
+        Some(hidden) if dir.is_empty() => Ok(Meaning::Whiteout(hidden.to_vec())),
+        Some(hidden) => Ok(Meaning::Whiteout([dir, b"/", hidden].concat())),
+    }
 }
 
 impl Layer {
-    fn entry<S: Source>(&mut self, entry: &mut Entry, reader: &mut Reader<S>) -> Result<()> {
-        match mark(&entry.path) {
-            Mark::None => {}
-            Mark::Ignored => return Ok(()),
-            Mark::Opaque(dir) => return drop_ok(self.opaque.insert(dir.to_vec())),
-            Mark::Removed(path) => return drop_ok(self.removed.insert(path)),
-            Mark::Bad(rule) => return Err(entry.refuse(rule)),
+    fn new(top: OwnedFd, ownership: Ownership) -> Result<Layer> {
+        let tree = Tree::new(top, ownership, Conflict::Layer)?;
+        Ok(Layer { tree, tree_size: 0, links: Vec::new(), room: 0, hides_all: false })
+    }
+
+    fn run<S: Source>(mut self, reader: &mut Reader<S>) -> Result<Made> {
+        while let Some(mut entry) = reader.next()? {
+            let acting = take_acting(&mut entry);
+            self.entry(&entry, reader).map_err(|failure| explain(&entry, failure))?;
+            note_acting(&mut self.tree, &entry.path, &entry, &acting);
         }
-        let acting = take_acting(entry);
-        let entry = &*entry;
-        self.make(entry, reader).map_err(|failure| explain(entry, failure))?;
-        note_acting(&mut self.tree, &entry.path, entry, &acting);
-        Ok(())
+        let implied = self.tree.implied(UNSETTLED_MAX).map_err(|_| too_many(reader.offset()))?;
+        let implied = implied.iter().map(|path| path_of(path)).collect();
+        let Layer { tree, tree_size, links, hides_all, .. } = self;
+        Ok(Made { tree_size, omitted: tree.finish()?, implied, links, hides_all })
+    }
+
+    fn entry<S: Source>(&mut self, entry: &Entry, reader: &mut Reader<S>) -> Result<(), Failure> {
+        let meaning = meaning(&entry.path).map_err(|rule| Failure::Rule(rule.into()))?;
+        // aufs made its whiteouts hard links of one empty file.
+        let marks = matches!(entry.kind, Type::File | Type::HardLink);
+        match meaning {
+            Meaning::File => self.make(entry, reader),
+            Meaning::Nothing => Ok(()),
+            _ if !marks => Err(Failure::Rule("a mark for removed files must be an empty file".into())),
+            Meaning::Whiteout(path) => self.tree.whiteout(&path),
+            Meaning::Opaque(b"") => {
+                self.hides_all = true;
+                // Overlay mounts ignore it, but whoever copies the layer does not.
+                self.tree.opaque(b"")
+            }
+            Meaning::Opaque(dir) => self.tree.opaque(dir),
+        }
     }
 
     fn make<S: Source>(&mut self, entry: &Entry, reader: &mut Reader<S>) -> Result<(), Failure> {
-        let (path, attributes) = (entry.path.as_slice(), &entry.attributes);
+        let Entry { path, attributes, .. } = entry;
         match entry.kind {
             Type::Directory => self.tree.directory(path, attributes.clone()),
             Type::File => {
@@ -138,89 +211,43 @@ impl Layer {
                 self.tree.file(path, attributes, entry.size, |file| write_content(entry, reader, file))
             }
             Type::Symlink => self.tree.symlink(path, &entry.link, attributes),
-            Type::HardLink => self.hard_link(path, entry),
+            Type::HardLink => self.hard_link(entry),
             kind if overlay::is_whiteout(kind) => self.tree.skip(path, "device 0:0, which would hide other files"),
             kind => self.tree.node(path, kind, attributes),
         }
     }
 
-    fn hard_link(&mut self, path: &[u8], entry: &Entry) -> Result<(), Failure> {
-        // Some writers make the targets of links absolute, all of them mean the root of the image.
-        let link = entry.link.strip_prefix(b"/").unwrap_or(&entry.link);
-        let target = cleaned(link).map_err(|rule| Failure::Rule(format!("as a hard link's target, {rule}")))?;
-        if !matches!(mark(&target), Mark::None) || target.is_empty() {
-            return Err(Failure::Rule("it is a hard link to a mark for removed files, or to the root".into()));
+    fn hard_link(&mut self, entry: &Entry) -> Result<(), Failure> {
+        let bad = |rule: String| Failure::Rule(format!("as a hard link's target, {rule}"));
+        let target = cleaned(relative(Dialect::Layer, &entry.link)).map_err(bad)?;
+        if target.is_empty() {
+            return Err(Failure::Rule("it is a hard link to the root".into()));
         }
-        if self.tree.has(&target)? {
-            return self.tree.hard_link(path, &target);
+        if target.split(|b| *b == b'/').any(|part| part.starts_with(WHITEOUT)) {
+            return Err(Failure::Rule("it is a hard link to a mark for removed files".into()));
         }
-        // A file of a layer below, or nothing: who knows the layers below finds out.
-        const MOST: usize = 100_000;
-        if self.links.len() == MOST {
-            return Err(Failure::Rule(format!("more than {MOST} hard links lead to other layers")));
-        }
-        let path = |path: &[u8]| PathBuf::from(OsStr::from_bytes(path));
-        self.links.push((path(&entry.path), path(&target)));
-        Ok(())
-    }
-
-    fn finish(mut self, diff_id: Digest, size: u64) -> Result<UnpackedLayer> {
-        let fail = |path: &[u8], failure| {
-            let shown = crate::error::printable(path);
-            match failure {
-                Failure::Errno(errno) => Error::io(format!("mark {shown} as removed"))(errno),
-                Failure::Content(error) => error,
-                Failure::Rule(rule) => Error::Archive { entry: shown, offset: 0, rule },
+        match self.tree.hard_link(&entry.path, &target) {
+            Err(Failure::NoTarget) => {
+                // What is not in this layer must be in one below; what has the name until then is replaced.
+                self.room += entry.path.len() + target.len();
+                if self.room > UNSETTLED_MAX {
+                    return Err(Failure::Rule("too many hard links lead to the layers below".into()));
+                }
+                self.links.push((path_of(&entry.path), path_of(&target)));
+                self.tree.directory_of(&entry.path)
             }
-        };
-        for path in std::mem::take(&mut self.removed) {
-            self.tree.whiteout(&path).map_err(|failure| fail(&path, failure))?;
+            done => done,
         }
-        for path in std::mem::take(&mut self.opaque) {
-            self.tree.opaque(&path).map_err(|failure| fail(&path, failure))?;
-        }
-        let implied = self.tree.implied();
-        let omitted = self.tree.finish()?;
-        Ok(UnpackedLayer { diff_id, size, tree_size: self.tree_size, omitted, implied, links: self.links })
     }
 }
 
-fn drop_ok(_: bool) -> Result<()> {
-    Ok(())
+fn path_of(path: &[u8]) -> PathBuf {
+    OsStr::from_bytes(path).into()
 }
 
-/// What the name of an entry means in a layer.
-#[derive(Debug, PartialEq)]
-enum Mark<'p> {
-    /// A file like another.
-    None,
-    /// Nothing that concerns us.
-    Ignored,
-    /// This directory hides what is below it.
-    Opaque(&'p [u8]),
-    /// There is nothing of this name in the layers below.
-    Removed(Vec<u8>),
-    Bad(&'static str),
-}
-
-fn mark(path: &[u8]) -> Mark<'_> {
-    let (dir, name) = match path.iter().rposition(|b| *b == b'/') {
-        Some(slash) => (&path[..slash], &path[slash + 1..]),
-        None => (&b""[..], path),
-    };
-    if path.split(|b| *b == b'/').any(|name| name.starts_with(AUFS) && name != OPAQUE) {
-        return Mark::Ignored;
-    }
-    if dir.split(|b| *b == b'/').any(|name| name.starts_with(WHITEOUT)) {
-        return Mark::Bad("it is below a mark for a removed file");
-    }
-    match name.strip_prefix(WHITEOUT) {
-        None => Mark::None,
-        Some(_) if name == OPAQUE => Mark::Opaque(dir),
-        Some(b"" | b"." | b"..") => Mark::Bad("it is a mark for a removed file that names none"),
-        Some(removed) if dir.is_empty() => Mark::Removed(removed.to_vec()),
-        Some(removed) => Mark::Removed([dir, b"/", removed].concat()),
-    }
+fn too_many(offset: u64) -> Error {
+    let rule = "too many of its directories are not described".into();
+    Error::Archive { entry: String::new(), offset, rule }
 }
 
 #[cfg(test)]
@@ -228,19 +255,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn marks() {
-        for name in ["", "a", "a/b", ".whatever", "a/.w", "wh.x"] {
-            assert_eq!(mark(name.as_bytes()), Mark::None, "{name}");
+    fn names_that_mean_something() {
+        let whiteout = |path: &str| Ok(Meaning::Whiteout(path.as_bytes().to_vec()));
+        for (path, expected) in [
+            ("a/b", Ok(Meaning::File)),
+            ("a/.whx", Ok(Meaning::File)),
+            ("a/x.wh.y", Ok(Meaning::File)),
+            ("", Ok(Meaning::File)),
+            (".wh.a", whiteout("a")),
+            ("a/.wh.b", whiteout("a/b")),
+            ("a/.wh...b", whiteout("a/..b")),
+            (".wh..wh..opq", Ok(Meaning::Opaque(b""))),
+            ("a/b/.wh..wh..opq", Ok(Meaning::Opaque(b"a/b"))),
+            (".wh..wh.plnk", Ok(Meaning::Nothing)),
+            (".wh..wh.plnk/12.34", Ok(Meaning::Nothing)),
+            ("a/.wh..wh.aufs", Ok(Meaning::Nothing)),
+        ] {
+            assert_eq!(meaning(path.as_bytes()), expected, "{path}");
         }
-        assert_eq!(mark(b".wh.a"), Mark::Removed(b"a".to_vec()));
-        assert_eq!(mark(b"a/b/.wh..c"), Mark::Removed(b"a/b/.c".to_vec()));
-        assert_eq!(mark(b"a/b/.wh..wh..opq"), Mark::Opaque(b"a/b"));
-        assert_eq!(mark(b".wh..wh..opq"), Mark::Opaque(b""));
-        for name in [".wh..wh.plnk", ".wh..wh.plnk/1.2", ".wh..wh.aufs", "a/.wh..wh.orph"] {
-            assert_eq!(mark(name.as_bytes()), Mark::Ignored, "{name}");
-        }
-        for name in [".wh.", ".wh..", ".wh...", "a/.wh...", ".wh.a/b", "x/.wh.a/.wh.b", ".wh..wh..opq/x"] {
-            assert!(matches!(mark(name.as_bytes()), Mark::Bad(_)), "{name}");
+        for bad in [".wh.", ".wh..", ".wh...", "a/.wh...", "a/.wh.b/c", ".wh..wh.x/.wh.y/z", ".wh./x"] {
+            assert!(meaning(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 }

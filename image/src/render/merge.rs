@@ -60,7 +60,7 @@ fn parse(path: &str) -> (PathBuf, bool) {
 }
 
 /// Where a path is in a stack of layers.
-enum Found {
+pub(crate) enum Found {
     /// In this one, the topmost that has it.
     In(usize, Stat),
     /// A layer has something else than a directory on the way to it.
@@ -68,7 +68,7 @@ enum Found {
     Nowhere,
 }
 
-fn look_up(layers: &[Root], path: &Path) -> Result<Found, Errno> {
+pub(crate) fn look_up(layers: &[Root], path: &Path) -> Result<Found, Errno> {
     for (index, layer) in layers.iter().enumerate().rev() {
         match open(layer, path, OFlags::PATH | OFlags::NOFOLLOW) {
             Ok(fd) => {
@@ -154,7 +154,7 @@ fn open_parent<'p>(root: &Root, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), 
 
 /// Makes the directory `path` of the result like the one in `layer`; without one, as old as can be, so that it is the same
 /// each time.
-fn like(layer: Option<&Root>, path: &Path, out: &Root) -> io::Result<()> {
+pub(crate) fn like(layer: Option<&Root>, path: &Path, out: &Root) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
     let to = open(out, path, flags)?;
     let mut times = Timestamps { last_access: EPOCH, last_modification: EPOCH };

@@ -6,6 +6,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTI
 use rustix::io::Errno;
 
 use super::Failure;
+use super::overlay::OPAQUE;
 use crate::archive::Ownership;
 use crate::archive::entry::{Attributes, Time, Xattrs};
 
@@ -51,6 +52,16 @@ impl Applier {
         }
         rustix::fs::futimens(fd, &times(attributes))?;
         Ok(lost)
+    }
+
+    /// Makes an open directory hide what is in it in the layers below.
+    pub(super) fn make_opaque(&self, fd: BorrowedFd<'_>) -> Result<(), Failure> {
+        // Root's attribute means nothing in an overlay that an ordinary user mounts, and the other way round.
+        let name = OPAQUE[usize::from(self.ownership == Ownership::Mine)];
+        rustix::fs::fsetxattr(fd, name, b"y", XattrFlags::empty()).map_err(|errno| match errno {
+            Errno::NOTSUP => Failure::Rule(format!("the file system here cannot keep the attribute {name}")),
+            errno => Failure::Errno(errno),
+        })
     }
 
     /// The same for what cannot be opened: links, devices, fifos.

@@ -25,6 +25,8 @@ struct Node {
     depth: u32,
     name: Box<[u8]>,
     become_: Fate,
+    /// Hides what is in it in the layers below.
+    opaque: bool,
 }
 
 /// What is to be done with a directory at the end.
@@ -53,7 +55,7 @@ struct Open {
 
 impl Dirs {
     pub(super) fn new(top: OwnedFd) -> Dirs {
-        let root = Node { parent: TOP, depth: 0, name: Box::default(), become_: Fate::Implied };
+        let root = Node { parent: TOP, depth: 0, name: Box::default(), become_: Fate::Implied, opaque: false };
         Dirs {
             nodes: vec![root],
             index: HashMap::new(),
@@ -81,7 +83,7 @@ impl Dirs {
         let node = self.nodes.len() as u32;
         let depth = self.nodes[parent as usize].depth + 1;
         let become_ = if keep { Fate::Keep } else { Fate::Implied };
-        self.nodes.push(Node { parent, depth, name: name.into(), become_ });
+        self.nodes.push(Node { parent, depth, name: name.into(), become_, opaque: false });
         let key = [&parent.to_ne_bytes(), name].concat();
         self.index.insert(key.into(), node);
         node
@@ -91,6 +93,35 @@ impl Dirs {
     pub(super) fn set_attributes(&mut self, node: u32, attributes: Attributes) -> bool {
         let fate = &mut self.nodes[node as usize].become_;
         !matches!(std::mem::replace(fate, Fate::Described(Box::new(attributes))), Fate::Described(_))
+    }
+
+    pub(super) fn set_opaque(&mut self, node: u32) {
+        self.nodes[node as usize].opaque = true;
+    }
+
+    pub(super) fn is_opaque(&self, node: u32) -> bool {
+        self.nodes[node as usize].opaque
+    }
+
+    /// The paths of the directories that nothing has described, the top and those aside that hide what is below; none
+    /// when they are longer than `most` bytes together.
+    pub(super) fn implied(&self, most: usize) -> Option<Vec<Vec<u8>>> {
+        let (mut paths, mut len) = (Vec::new(), 0);
+        // Parents come before their children.
+        let mut hidden = Vec::with_capacity(self.nodes.len());
+        for (at, node) in self.nodes.iter().enumerate() {
+            let above = at != TOP as usize && hidden[node.parent as usize];
+            hidden.push(above || node.opaque);
+            if at != TOP as usize && !hidden[at] && matches!(node.become_, Fate::Implied) {
+                let path = self.path(at as u32);
+                len += path.len();
+                if len > most {
+                    return None;
+                }
+                paths.push(path);
+            }
+        }
+        Some(paths)
     }
 
     pub(super) fn keep(&mut self, node: u32) {
@@ -120,12 +151,6 @@ impl Dirs {
             }
         }
         None
-    }
-
-    /// The paths of directories below the top that nothing has described, parents first.
-    pub(super) fn implied(&self) -> impl Iterator<Item = Vec<u8>> {
-        let nodes = self.nodes.iter().enumerate().skip(1);
-        nodes.filter(|(_, node)| matches!(node.become_, Fate::Implied)).map(|(at, _)| self.path(at as u32))
     }
 
     pub(super) fn path(&self, node: u32) -> Vec<u8> {

@@ -37,6 +37,9 @@ pub(crate) enum Conflict {
     Replace,
     /// Directories are merged with directories, anything else is replaced, as in an overlay mount.
     Overlay,
+    /// An archive's layer in an overlay's form: what came before was made by ourselves, too, and the last of two stays;
+    /// but nothing may be made through a link, and no directory be replaced.
+    Layer,
 }
 
 /// Files from this size on start to be written to disk at once, so that little is left to do when the tree is synced.
@@ -56,6 +59,8 @@ pub(crate) struct Tree {
 /// Why something was not made: a rule that it breaks, or the kernel.
 pub(crate) enum Failure {
     Rule(String),
+    /// In a layer: the hard link's target is not in it.
+    NoTarget,
     Errno(Errno),
     /// From the source of the content.
     Content(Error),
@@ -89,7 +94,7 @@ impl Tree {
     pub(crate) fn directory(&mut self, path: &[u8], attributes: Attributes) -> Outcome {
         let node = match self.dirs.find(path) {
             Some(node) => node,
-            None => self.make_directory(path)?,
+            None => self.make_directory(path, true)?,
         };
         match self.dirs.set_attributes(node, attributes) {
             true => Ok(()),
@@ -150,18 +155,31 @@ impl Tree {
         // Directories that are not ours are links or files: nothing leads through those.
         let target_node = match self.dirs.find(target_parent) {
             Some(node) => node,
+            None if self.conflict == Conflict::Layer => return Err(Failure::NoTarget),
             None if self.conflict != Conflict::Refuse => return Err(Failure::Errno(Errno::NOENT)),
             None => return Err(missing()),
         };
         let (parent, name) = self.parent(path)?;
         // Two handles at once: the second may push the first out of the cache.
         let target_dir = rustix::io::fcntl_dupfd_cloexec(self.dirs.fd(target_node)?, 0)?;
+        if self.conflict == Conflict::Layer {
+            match rustix::fs::statat(&target_dir, target_name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if !overlay::is_whiteout_file(&stat) => {}
+                Ok(_) | Err(Errno::NOENT) => return Err(Failure::NoTarget),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
         let dir = self.dirs.fd(parent)?;
         let link = || rustix::fs::linkat(&target_dir, target_name, dir, name, AtFlags::empty());
         on_conflict(self.conflict, dir, name, link).map_err(|failure| match failure {
             Failure::Errno(Errno::NOENT) => missing(),
             other => other,
         })
+    }
+
+    /// Makes the directory that `path` is in.
+    pub(crate) fn directory_of(&mut self, path: &[u8]) -> Outcome {
+        self.parent(path).map(drop)
     }
 
     /// Makes a device node or a fifo.
@@ -191,53 +209,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether there is anything of this name, left out or not.
-    pub(crate) fn has(&mut self, path: &[u8]) -> std::result::Result<bool, Failure> {
-        if self.left_out.contains(path) || self.dirs.find(path).is_some() {
-            return Ok(true);
-        }
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
-        let Some(node) = self.dirs.find(parent) else { return Ok(false) };
-        match rustix::fs::statat(self.dirs.fd(node)?, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
-    }
-
-    /// Hides what other layers have of this name: with a whiteout unless there is something, with which a directory
-    /// has to be opaque and anything else hides it already.
-    pub(crate) fn whiteout(&mut self, path: &[u8]) -> Outcome {
-        if self.dirs.find(path).is_some() {
-            return self.opaque(path);
-        }
-        let (parent, name) = self.parent(path)?;
-        let dir = self.dirs.fd(parent)?;
-        match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
-            Err(Errno::EXIST) => Ok(()),
-            made => Ok(made?),
-        }
-    }
-
-    /// Makes the directory `path` hide what other layers have in it.
-    pub(crate) fn opaque(&mut self, path: &[u8]) -> Outcome {
-        let node = match self.dirs.find(path) {
-            Some(node) => node,
-            None => self.make_directory(path)?,
-        };
-        // The first is root's.
-        let name = overlay::OPAQUE[usize::from(self.applier.ownership == Ownership::Mine)];
-        Ok(rustix::fs::fsetxattr(self.dirs.fd(node)?, name, b"y", rustix::fs::XattrFlags::empty())?)
-    }
-
-    /// Directories below the top that no call has described, parents first.
-    pub(crate) fn implied(&self) -> Vec<PathBuf> {
-        self.dirs.implied().map(|path| OsStr::from_bytes(&path).into()).collect()
-    }
-
     /// Removes `path` and everything below, when it is there.
     pub(crate) fn remove(&mut self, path: &[u8]) -> Outcome {
         let (parent, name) = self.parent(path)?;
@@ -248,9 +219,41 @@ impl Tree {
     pub(crate) fn empty(&mut self, path: &[u8]) -> Outcome {
         let node = match self.dirs.find(path) {
             Some(node) => node,
-            None => self.make_directory(path)?,
+            None => self.make_directory(path, true)?,
         };
         Ok(remove_tree::empty(self.dirs.fd(node)?)?)
+    }
+
+    /// Hides what is called `path` in the layers below. What this layer itself has there is not hidden.
+    pub(crate) fn whiteout(&mut self, path: &[u8]) -> Outcome {
+        if let Some(node) = self.dirs.find(path) {
+            self.dirs.set_opaque(node);
+            return Ok(());
+        }
+        let (parent, name) = self.parent(path)?;
+        let dir = self.dirs.fd(parent)?;
+        match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Hides what is in the directory `path` in the layers below.
+    pub(crate) fn opaque(&mut self, path: &[u8]) -> Outcome {
+        let node = match self.dirs.find(path) {
+            Some(node) => node,
+            None => self.make_directory(path, false)?,
+        };
+        self.dirs.set_opaque(node);
+        Ok(())
+    }
+
+    /// Directories that nothing has described and that the layers below may have, the top aside.
+    ///
+    /// # Errors
+    /// There are more than `most` bytes of their names.
+    pub(crate) fn implied(&self, most: usize) -> std::result::Result<Vec<Vec<u8>>, Failure> {
+        self.dirs.implied(most).ok_or_else(|| Failure::Rule("too many directories are not described".into()))
     }
 
     /// Notes that an attribute of `path` could not be kept.
@@ -265,10 +268,16 @@ impl Tree {
         while let Some((node, attributes)) = self.dirs.pop_attributes() {
             let path = self.dirs.path(node);
             let what = || format!("set the attributes of {}", PathBuf::from(OsStr::from_bytes(&path)).display());
+            let opaque = self.dirs.is_opaque(node);
             let fd = self.dirs.fd(node).map_err(|errno| Error::io(what())(errno))?;
-            let lost = self.applier.apply(fd, &attributes, Mode::empty()).map_err(|failure| match failure {
+            let mut applied = self.applier.apply(fd, &attributes, Mode::empty());
+            if opaque && applied.is_ok() {
+                applied = applied.and_then(|lost| self.applier.make_opaque(fd).map(|()| lost));
+            }
+            let lost = applied.map_err(|failure| match failure {
                 Failure::Errno(errno) => Error::io(what())(errno),
                 Failure::Rule(rule) => Error::Tree { path: OsStr::from_bytes(&path).into(), rule },
+                Failure::NoTarget => Error::io(what())(Errno::NOENT),
                 Failure::Content(error) => error,
             })?;
             self.omit(&path, lost);
@@ -302,27 +311,42 @@ impl Tree {
         };
         match self.dirs.find(parent) {
             Some(node) => Ok((node, name)),
-            None => Ok((self.make_directory(parent)?, name)),
+            None => Ok((self.make_directory(parent, false)?, name)),
         }
     }
 
-    /// Makes `path` and the directories above it that are missing.
-    fn make_directory(&mut self, path: &[u8]) -> std::result::Result<u32, Failure> {
+    /// Makes `path` and the directories above it that are missing. `described`: the source has `path` itself, not only
+    /// something in it.
+    fn make_directory(&mut self, path: &[u8], described: bool) -> std::result::Result<u32, Failure> {
         let mut node = TOP;
-        for name in path.split(|b| *b == b'/') {
+        let mut names = path.split(|b| *b == b'/').peekable();
+        while let Some(name) = names.next() {
             node = match self.dirs.child(node, name) {
                 Some(child) => child,
-                None => self.make_one(node, name)?,
+                None => self.make_one(node, name, described && names.peek().is_none())?,
             };
         }
         Ok(node)
     }
 
-    fn make_one(&mut self, parent: u32, name: &[u8]) -> std::result::Result<u32, Failure> {
+    fn make_one(&mut self, parent: u32, name: &[u8], described: bool) -> std::result::Result<u32, Failure> {
         let dir = self.dirs.fd(parent)?;
         // Ours alone until it is finished.
         let make = || rustix::fs::mkdirat(dir, name, Mode::from(0o700));
         let mut made = make();
+        if made == Err(Errno::EXIST) && self.conflict == Conflict::Layer {
+            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            let hidden = overlay::is_whiteout_file(&there);
+            if hidden || described && FileType::from_raw_mode(there.st_mode) != FileType::Directory {
+                rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+                make()?;
+                let node = self.dirs.add(parent, name, false);
+                if hidden {
+                    self.dirs.set_opaque(node);
+                }
+                return Ok(node);
+            }
+        }
         if made == Err(Errno::EXIST) && self.conflict == Conflict::Overlay {
             let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
             if FileType::from_raw_mode(there.st_mode) == FileType::Directory {

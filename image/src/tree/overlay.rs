@@ -18,6 +18,12 @@ pub(crate) fn is_attribute(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
+/// The name of an attribute by which a file's content or name is found in another layer.
+pub(crate) fn elsewhere(name: &[u8]) -> Option<&str> {
+    let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(*prefix))?;
+    matches!(short, b"redirect" | b"metacopy").then(|| std::str::from_utf8(name).ok()).flatten()
+}
+
 /// Whether an archive's entry would be a whiteout, which hides what is of its name below it.
 pub(crate) fn is_whiteout(kind: Type) -> bool {
     kind == Type::CharDevice { major: 0, minor: 0 }
