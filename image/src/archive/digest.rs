@@ -16,7 +16,7 @@ use crate::{Error, Result};
 const WAITING: usize = 24;
 
 /// The ID of the image whose plain archive has this digest.
-pub(super) fn image_id(digest: &oci::Digest) -> Result<ImageId> {
+pub(crate) fn image_id(digest: &oci::Digest) -> Result<ImageId> {
     format!("{}-{}", digest.algorithm(), digest.hex()).parse().map_err(Error::Manifest)
 }
 

@@ -100,6 +100,21 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The same, without the map of a sparse file.
+    pub(crate) fn but_for_content(&self) -> Entry {
+        Entry {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            kind: self.kind,
+            attributes: self.attributes.clone(),
+            size: 0,
+            link: self.link.clone(),
+            sparse: None,
+            acl: self.acl,
+            offset: self.offset,
+        }
+    }
+
     /// The error that says that this entry breaks `rule`.
     pub(crate) fn refuse(&self, rule: impl Into<String>) -> Error {
         Error::Archive { entry: printable(&self.name), offset: self.offset, rule: rule.into() }

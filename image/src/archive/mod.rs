@@ -15,7 +15,7 @@ mod encode;
 pub(crate) mod entry;
 mod fields;
 mod gzip;
-mod header;
+pub(crate) mod header;
 mod intake;
 mod options;
 mod pax;
@@ -23,6 +23,7 @@ mod pipeline;
 pub(crate) mod reader;
 mod record;
 mod sparse;
+pub(crate) mod stream;
 mod unpack;
 pub(crate) mod writer;
 
@@ -31,3 +32,8 @@ pub use compression::Compression;
 pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
 pub use unpack::{looks_like_aci, manifest, unpack};
 pub use writer::write;
+
+pub(crate) use digest::image_id;
+pub(crate) use encode::Finished;
+pub(crate) use record::Record;
+pub(crate) use stream::each_entry;

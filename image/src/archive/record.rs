@@ -1,22 +1,50 @@
 //! One entry on its way into an archive: its header, and an extended one for what does not fit.
 
-use super::entry::Attributes;
-use super::header::{self, Header};
+use super::entry::{Attributes, PATH_MAX};
+use super::header::{self, BLOCK, Header};
 use super::pax::{write_record, xattr_key};
+use super::reader::MAX_EXTENDED;
+use crate::tree::walk::shown;
+use crate::{Error, Result};
 
 /// What the header of an entry says.
-pub(super) struct Record<'r> {
+pub(crate) struct Record<'r> {
     /// Below the root file system, for messages.
-    pub(super) path: &'r [u8],
-    pub(super) name: &'r [u8],
-    pub(super) kind: u8,
-    pub(super) attributes: &'r Attributes,
-    pub(super) size: u64,
-    pub(super) link: &'r [u8],
-    pub(super) device: (u32, u32),
+    pub(crate) path: &'r [u8],
+    pub(crate) name: &'r [u8],
+    pub(crate) kind: u8,
+    pub(crate) attributes: &'r Attributes,
+    pub(crate) size: u64,
+    pub(crate) link: &'r [u8],
+    pub(crate) device: (u32, u32),
 }
 
 impl Record<'_> {
+    /// The header, with an extended one before it for what does not fit.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        if self.name.len() > PATH_MAX {
+            let rule = format!("its name in the archive would be longer than {PATH_MAX} bytes");
+            return Err(Error::Tree { path: shown(self.path), rule });
+        }
+        let (header, extended) = self.headers();
+        if extended.len() as u64 > MAX_EXTENDED {
+            let rule = format!("its extended attributes are longer than {MAX_EXTENDED} bytes together");
+            return Err(Error::Tree { path: shown(self.path), rule });
+        }
+        let mut bytes = Vec::with_capacity(BLOCK);
+        if !extended.is_empty() {
+            let mut before = Header::new(b'x');
+            before.put(header::NAME, &extended_name(self.name));
+            before.put_octal(header::MODE, 0o644);
+            before.put_octal(header::SIZE, extended.len() as u64);
+            bytes.extend_from_slice(&before.sealed());
+            bytes.extend_from_slice(&extended);
+            bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+        }
+        bytes.extend_from_slice(&header.sealed());
+        Ok(bytes)
+    }
+
     /// The header, and the records of what it cannot hold.
     pub(super) fn headers(&self) -> (Header, Vec<u8>) {
         let (mut header, mut extended) = (Header::new(self.kind), Vec::new());

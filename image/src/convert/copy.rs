@@ -1,0 +1,120 @@
+//! OCI images from one place to another, blob by blob.
+
+use std::collections::HashSet;
+
+use crate::oci::verified;
+use crate::oci::{
+    Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image, small,
+};
+use crate::{Error, Progress, Result};
+
+/// Copies the image for `platform`, or all that there are, from `source` to `sink`. Blobs that are there are not read.
+/// Returns what the sink was told is the image.
+///
+/// # Errors
+/// What the source or the sink refuse, and any blob that is not what it is said to be.
+pub fn copy(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    platform: Option<&Platform>,
+    progress: &dyn Progress,
+) -> Result<Descriptor> {
+    let mut copy = Copy { source, sink, done: HashSet::new(), progress };
+    let top = match platform {
+        Some(platform) => {
+            let image = read_image(source, platform)?;
+            copy.image(&image)?;
+            let mut top = image.manifest;
+            // An image that is in no index is taken whatever it runs on.
+            top.platform = top.platform.or_else(|| serde_json::from_slice(&image.config_bytes).ok());
+            top
+        }
+        None => {
+            let top = source.top()?;
+            copy.tree(&top, 0)?;
+            top
+        }
+    };
+    sink.finish(&top)?;
+    Ok(top)
+}
+
+/// Indexes in indexes, at most, as for reading them.
+const NESTING_MAX: usize = 4;
+
+struct Copy<'c> {
+    source: &'c dyn Source,
+    sink: &'c dyn Sink,
+    done: HashSet<Digest>,
+    progress: &'c dyn Progress,
+}
+
+impl Copy<'_> {
+    fn image(&mut self, image: &OciImage) -> Result<()> {
+        for layer in &image.layers {
+            self.blob(&layer.descriptor)?;
+        }
+        self.document(&image.config, &image.config_bytes)?;
+        self.document(&image.manifest, &image.manifest_bytes)
+    }
+
+    /// A manifest, or an index and everything in it, the lowest blobs first.
+    fn tree(&mut self, at: &Descriptor, depth: usize) -> Result<()> {
+        if self.done.contains(&at.digest) {
+            return Ok(());
+        }
+        if depth > NESTING_MAX {
+            let what = format!("index {} of {}", at.digest, self.source.describe());
+            return Err(Error::Oci { what, rule: format!("indexes are nested more than {NESTING_MAX} deep") });
+        }
+        let bytes = small(self.source, at)?;
+        let refuse = |e: serde_json::Error| Error::Oci {
+            what: format!("{} {} of {}", media_type::noun(&at.media_type), at.digest, self.source.describe()),
+            rule: crate::error::printable(e.to_string().as_bytes()),
+        };
+        let kind: serde_json::Value = serde_json::from_slice(&bytes).map_err(refuse)?;
+        if kind.get("manifests").is_some() {
+            let index: Index = serde_json::from_slice(&bytes).map_err(refuse)?;
+            for manifest in &index.manifests {
+                self.tree(manifest, depth + 1)?;
+            }
+        } else {
+            let manifest: Manifest = serde_json::from_slice(&bytes).map_err(refuse)?;
+            for layer in &manifest.layers {
+                self.blob(layer)?;
+            }
+            self.blob(&manifest.config)?;
+        }
+        self.document(at, &bytes)
+    }
+
+    fn blob(&mut self, descriptor: &Descriptor) -> Result<()> {
+        if !self.done.insert(descriptor.digest.clone()) || self.sink.has(descriptor)? {
+            return Ok(());
+        }
+        let content = self.source.open(descriptor)?;
+        let mut content = Counted { content: verified(content, descriptor), progress: self.progress };
+        self.sink.put(descriptor, &mut content)
+    }
+
+    fn document(&mut self, descriptor: &Descriptor, mut bytes: &[u8]) -> Result<()> {
+        if !self.done.insert(descriptor.digest.clone()) || self.sink.has(descriptor)? {
+            return Ok(());
+        }
+        self.sink.put(descriptor, &mut bytes)
+    }
+}
+
+/// Tells of what is read.
+struct Counted<'p, R> {
+    content: R,
+    progress: &'p dyn Progress,
+}
+
+impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let len = self.content.read(into)?;
+        self.progress.advance(len as u64);
+        Ok(len)
+    }
+}

@@ -1,0 +1,219 @@
+//! What is left of a stack of layers: which entry of which layer each path is.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+
+use crate::Result;
+use crate::archive::Kind;
+use crate::archive::entry::{Attributes, Entry, Type, cleaned};
+use crate::archive::reader::{Dialect, relative};
+use crate::extract::{Place, place};
+
+/// An entry: its layer and its place in it, both from 0.
+pub(super) type Id = (u32, u32);
+
+/// What is at a path.
+enum Node {
+    /// A directory. Its attributes are kept, because directories are written before everything else.
+    Directory { layer: u32, attributes: Attributes },
+    /// Anything else; several of one entry are hard links to each other.
+    Other(Id),
+}
+
+impl Node {
+    fn layer(&self) -> u32 {
+        match self {
+            Node::Directory { layer, .. } | Node::Other((layer, _)) => *layer,
+        }
+    }
+}
+
+/// The files of the layers read so far.
+#[derive(Default)]
+pub(super) struct Index {
+    /// By path without slashes at either end; the top itself is the empty path.
+    nodes: BTreeMap<Vec<u8>, Node>,
+    /// What the layer that is being read has hidden.
+    hidden: (u32, HashSet<(Vec<u8>, bool)>),
+}
+
+/// What an entry of a layer says.
+enum Says<'p> {
+    /// There is such a file.
+    File,
+    /// The file of this path in the layers below is gone.
+    Gone(Vec<u8>),
+    /// What the layers below have in this directory is gone.
+    Opaque(&'p [u8]),
+    /// Nothing to us: notes that a storage driver made for itself.
+    Nothing,
+}
+
+fn says<'p>(entry: &Entry, path: &'p [u8]) -> Result<Says<'p>> {
+    let (parent, name) = split(path);
+    if parent.split(|b| *b == b'/').any(|name| name.starts_with(b".wh.")) {
+        // Storage drivers keep notes in directories of such names.
+        let notes = parent.split(|b| *b == b'/').any(|name| name.starts_with(b".wh..wh."));
+        return if notes { Ok(Says::Nothing) } else { Err(entry.refuse("it lies in something that is deleted")) };
+    }
+    match name.strip_prefix(b".wh.") {
+        None => Ok(Says::File),
+        Some(b".wh..opq") => Ok(Says::Opaque(parent)),
+        Some(rest) if rest.starts_with(b".wh.") => Ok(Says::Nothing),
+        Some(b"" | b"." | b"..") => Err(entry.refuse("it deletes nothing that can be")),
+        Some(rest) => Ok(Says::Gone(join(parent, rest))),
+    }
+}
+
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
+fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
+    if parent.is_empty() { name.to_vec() } else { [parent, b"/", name].concat() }
+}
+
+impl Index {
+    /// Takes the next entry of the layer `id.0`.
+    pub(super) fn add(&mut self, entry: &Entry, id: Id) -> Result<()> {
+        let path = entry.path.as_slice();
+        let layer = id.0;
+        match says(entry, path)? {
+            Says::Nothing => {}
+            Says::Gone(path) => self.hide_once(&path, layer, true),
+            Says::Opaque(path) => self.hide_once(path, layer, false),
+            Says::File => {
+                self.make_parents(entry, path, layer)?;
+                let node = self.node(entry, id)?;
+                match (&node, self.nodes.get(path)) {
+                    // What is in it stays.
+                    (Node::Directory { .. }, None | Some(Node::Directory { .. })) => {}
+                    (_, Some(Node::Directory { layer: at, .. })) if *at == layer && !path.is_empty() => {
+                        return Err(entry.refuse("it replaces a directory of the same layer"));
+                    }
+                    // Nothing can lie below what is no directory.
+                    (Node::Other(_), Some(Node::Directory { .. })) => {
+                        self.hide(path, layer, true);
+                        if self.nodes.contains_key(path) {
+                            return Err(entry.refuse("it replaces a directory of the same layer"));
+                        }
+                    }
+                    _ => {}
+                }
+                self.nodes.insert(path.to_vec(), node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the next entry of the image archive `id.0`.
+    pub(super) fn add_archived(&mut self, entry: &Entry, id: Id) -> Result<()> {
+        let Place::Rootfs(path) = place(Kind::Aci, entry)? else { return Ok(()) };
+        let mut below = entry.but_for_content();
+        below.path = path.to_vec();
+        if let Some(target) = entry.link.strip_prefix(b"rootfs/").filter(|_| entry.kind == Type::HardLink) {
+            below.link = target.to_vec();
+        }
+        self.add(&below, id)
+    }
+
+    fn node(&self, entry: &Entry, id: Id) -> Result<Node> {
+        match entry.kind {
+            Type::Directory => Ok(Node::Directory { layer: id.0, attributes: entry.attributes.clone() }),
+            _ if entry.path.is_empty() => Err(entry.refuse("the top of a file system must be a directory")),
+            Type::HardLink => {
+                let target = cleaned(relative(Dialect::Layer, &entry.link));
+                let target = target.map_err(|rule| entry.refuse(format!("as a hard link's target, {rule}")))?;
+                match self.nodes.get(&target) {
+                    Some(Node::Other(first)) => Ok(Node::Other(*first)),
+                    Some(Node::Directory { .. }) => Err(entry.refuse("it is a hard link to a directory")),
+                    None => Err(entry.refuse("it is a hard link to a file that does not exist")),
+                }
+            }
+            _ => Ok(Node::Other(id)),
+        }
+    }
+
+    /// Makes the directories above `path` that no entry has made. What lies in their way in a layer below is replaced;
+    /// in the same layer it would be followed by some readers and not by others.
+    fn make_parents(&mut self, entry: &Entry, path: &[u8], layer: u32) -> Result<()> {
+        let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
+        for parent in std::iter::once(0).chain(ends).map(|end| &path[..end]).filter(|parent| parent != &path) {
+            match self.nodes.get(parent) {
+                Some(Node::Directory { .. }) => continue,
+                Some(Node::Other((at, _))) if *at == layer => {
+                    return Err(entry.refuse("something on the way to it is no directory"));
+                }
+                Some(Node::Other(_)) | None => {}
+            }
+            let attributes = Attributes { mode: 0o755, ..Attributes::default() };
+            self.nodes.insert(parent.to_vec(), Node::Directory { layer, attributes });
+        }
+        Ok(())
+    }
+
+    /// As [`Index::hide`]. A second time there is nothing more to hide, but, with enough files, much to look at.
+    fn hide_once(&mut self, path: &[u8], layer: u32, itself: bool) {
+        if self.hidden.0 != layer {
+            self.hidden = (layer, HashSet::new());
+        }
+        if self.hidden.1.insert((path.to_vec(), itself)) {
+            self.hide(path, layer, itself);
+        }
+    }
+
+    /// Removes what layers below `layer` have at `path`, or only below it.
+    fn hide(&mut self, path: &[u8], layer: u32, itself: bool) {
+        let from = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
+        let below = || {
+            let all = self.nodes.range((Bound::Included(from.clone()), Bound::Unbounded));
+            all.take_while(|(at, _)| at.starts_with(&from)).filter(|(at, _)| !at.is_empty())
+        };
+        // What this layer has put there stays, and so do the directories that lead to it.
+        let mut kept: HashSet<&[u8]> = HashSet::new();
+        for (at, _) in below().filter(|(_, node)| node.layer() == layer) {
+            kept.extend(at.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(end, _)| &at[..end]));
+        }
+        let gone = below().filter(|(at, node)| node.layer() < layer && !kept.contains(at.as_slice()));
+        let gone: Vec<Vec<u8>> = gone.map(|(at, _)| at.clone()).collect();
+        let leads_on = kept.contains(path);
+        for at in gone {
+            self.nodes.remove(&at);
+        }
+        if itself && !leads_on && self.nodes.get(path).is_some_and(|node| node.layer() < layer) {
+            self.nodes.remove(path);
+        }
+    }
+
+    /// Whether there is something at `path`.
+    pub(super) fn contains(&self, path: &[u8]) -> bool {
+        self.nodes.contains_key(path)
+    }
+
+    /// All paths but the top, each directory before what is in it.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.nodes.keys().map(Vec::as_slice).filter(|path| !path.is_empty())
+    }
+
+    /// The directories, each before what is in it.
+    pub(super) fn directories(&self) -> impl Iterator<Item = (&[u8], &Attributes)> {
+        self.nodes.iter().filter_map(|(path, node)| match node {
+            Node::Directory { attributes, .. } => Some((path.as_slice(), attributes)),
+            Node::Other(_) => None,
+        })
+    }
+
+    /// The paths of everything else, by entry.
+    pub(super) fn files(&self) -> HashMap<Id, Vec<&[u8]>> {
+        let mut files: HashMap<Id, Vec<&[u8]>> = HashMap::new();
+        for (path, node) in &self.nodes {
+            if let Node::Other(id) = node {
+                files.entry(*id).or_default().push(path);
+            }
+        }
+        files
+    }
+}

@@ -1,0 +1,64 @@
+//! Images of one format made images of another, and back without loss.
+//!
+//! | | how | and back |
+//! |---|---|---|
+//! | App Container → OCI | one layer from the archive, in its order; the manifest mapped by [`appc_spec::oci`] | the manifest is in an annotation, and so is a record of how the archive is made of the layer: the same image ID |
+//! | OCI → App Container | the layers squashed | the two documents are in the manifest, the layers behind the archive: the same manifest digest |
+//!
+//! What was edited in between is merged, the rest is kept.
+//!
+//! ```text
+//! archive ── layer::from_archive ──► layer + record ──► Sink        to_oci
+//! Source ──── squash::squash ──────► archive + tail                 to_aci
+//! Source ──── copy ────────────────► Sink
+//! ```
+
+mod copy;
+mod index;
+mod layer;
+mod record;
+mod squash;
+mod tail;
+mod to_aci;
+mod to_oci;
+mod whitelist;
+
+use std::path::PathBuf;
+
+use crate::archive::{Compression, WriteOptions};
+use crate::oci::{Platform, media_type};
+
+pub use copy::copy;
+pub use to_aci::to_aci;
+pub use to_oci::{Below, to_oci};
+
+/// How images are converted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How archives and layers that have to be written anew are compressed.
+    pub write: WriteOptions,
+    /// The image of an index that is converted into something that holds only one.
+    pub platform: Platform,
+    /// Whether an App Container image carries the layers it was made of.
+    pub originals: bool,
+    /// Where layers lie until they are whole.
+    pub temp_dir: PathBuf,
+}
+
+impl Options {
+    /// For this host, with everything kept.
+    pub fn new(temp_dir: impl Into<PathBuf>) -> Options {
+        let write = WriteOptions::default();
+        Options { write, platform: Platform::host(), originals: true, temp_dir: temp_dir.into() }
+    }
+}
+
+/// What a layer of this compression is called; none if OCI has no name for it.
+fn layer_type(compression: Compression) -> Option<&'static str> {
+    match compression {
+        Compression::None => Some(media_type::LAYER_TAR),
+        Compression::Gzip => Some(media_type::LAYER_GZIP),
+        Compression::Zstd => Some(media_type::LAYER_ZSTD),
+        Compression::Bzip2 | Compression::Xz => None,
+    }
+}

@@ -1,0 +1,129 @@
+//! An OCI image made an image archive.
+
+use std::fs::File;
+
+use appc_spec::ImageManifest;
+use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, MANIFEST_STASH, Origin, to_appc};
+
+use super::squash::squash;
+use super::to_oci::WHITELIST;
+use super::{Options, layer, tail};
+use crate::archive::{Compression, Finished, Written, image_id};
+use crate::oci::{Layer, Manifest, OciImage, Source, read_image, verified};
+use crate::{Error, Progress, Result};
+
+/// Writes the image of `source` for the platform of `options` as an image archive to `out`, an empty file.
+///
+/// # Errors
+/// What of the image is wrong, with its place. What `out` holds then is no archive.
+pub fn to_aci(
+    source: &dyn Source,
+    origin: &Origin,
+    out: &File,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let image = read_image(source, &options.platform)?;
+    let origin = Origin {
+        config_digest: image.config.digest.to_string(),
+        manifest_digest: image.manifest.digest.to_string(),
+        ..origin.clone()
+    };
+    let mut manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &origin).map_err(Error::Manifest)?;
+    let annotations: Manifest = serde_json::from_slice(&image.manifest_bytes).map_err(|e| Error::Oci {
+        what: format!("manifest {} of {}", image.manifest.digest, source.describe()),
+        rule: e.to_string(),
+    })?;
+    let carried = Carried::of(&annotations, &image, &manifest);
+    if let Some(carried) = &carried
+        && carried.unedited
+        && let Some(written) = carried.again(source, out, options, progress)?
+    {
+        return Ok(written);
+    }
+    // With its own layer alone it still depends on what lay below; with all of them it does not.
+    let layers: Vec<&Layer> = match &carried {
+        Some(carried) => vec![carried.layer],
+        None => {
+            manifest.dependencies.clear();
+            manifest.path_whitelist.clear();
+            image.layers.iter().collect()
+        }
+    };
+    let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, &options.write, progress)?;
+    written(&finished, manifest.annotations.get(MANIFEST_STASH).is_some(), source, &image, out, options)
+}
+
+fn clone(out: &File) -> Result<File> {
+    out.try_clone().map_err(Error::io("write the archive"))
+}
+
+/// Appends the original layers, if the archive is to carry them and can.
+fn written(
+    finished: &Finished,
+    foreign: bool,
+    source: &dyn Source,
+    image: &OciImage,
+    out: &File,
+    options: &Options,
+) -> Result<Written> {
+    let image_id = image_id(&finished.plain)?;
+    let mut size = finished.size;
+    if foreign && options.originals && options.write.compression == Compression::Gzip {
+        let mut tail = tail::Writer::new(clone(out)?)?;
+        for layer in &image.layers {
+            let descriptor = &layer.descriptor;
+            tail.put(descriptor, &mut verified(source.open(descriptor)?, descriptor))?;
+        }
+        size = tail.finish()?;
+    }
+    Ok(Written { image_id, size, sockets: Vec::new() })
+}
+
+/// What an image that was made of an archive carries of it.
+struct Carried<'i> {
+    /// The layer with the archive's own files.
+    layer: &'i Layer,
+    record: &'i str,
+    manifest: &'i str,
+    id: &'i str,
+    unedited: bool,
+}
+
+impl<'i> Carried<'i> {
+    fn of(document: &'i Manifest, image: &'i OciImage, now: &ImageManifest) -> Option<Carried<'i>> {
+        let get = |name| document.annotations.get(name).map(String::as_str);
+        let (manifest, id) = (get(MANIFEST)?, get(IMAGE_ID)?);
+        let (diff_id, record) = get(ARCHIVE_RECORD)?.split_once(',')?;
+        let layer = image.layers.iter().find(|layer| layer.diff_id.to_string() == diff_id)?;
+        // A layer that somebody put on top belongs to the image, too; the whitelist is in the manifest.
+        let mut own = image.layers.iter().filter(|layer| !layer.descriptor.annotations.contains_key(WHITELIST));
+        let top = own.next_back().is_some_and(|last| last.diff_id == layer.diff_id);
+        let then = ImageManifest::parse(manifest.as_bytes()).ok()?;
+        top.then(|| Carried { layer, record, manifest, id, unedited: then == *now })
+    }
+
+    /// Writes the very archive; none if what comes out is another one.
+    fn again(
+        &self,
+        source: &dyn Source,
+        out: &File,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Option<Written>> {
+        let descriptor = &self.layer.descriptor;
+        let content = verified(source.open(descriptor)?, descriptor);
+        let made =
+            layer::to_archive(content, self.record, self.manifest.as_bytes(), clone(out)?, &options.write, progress);
+        if let Ok(finished) = made {
+            let image_id = image_id(&finished.plain)?;
+            if image_id.as_str() == self.id {
+                return Ok(Some(Written { image_id, size: finished.size, sockets: Vec::new() }));
+            }
+        }
+        // Whatever was wrong: the image is still an image, and reading it again shows whether it can be had at all.
+        rustix::fs::ftruncate(out, 0).map_err(Error::io("write the archive"))?;
+        rustix::fs::seek(out, rustix::fs::SeekFrom::Start(0)).map_err(Error::io("write the archive"))?;
+        Ok(None)
+    }
+}

@@ -1,0 +1,256 @@
+//! An image archive made an OCI image.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+
+use appc_spec::oci::{ARCHIVE_RECORD, CONFIG_STASH, IMAGE_ID, MANIFEST, MANIFEST_STASH, OciParts, RESOLVED_USER};
+use appc_spec::{App, ImageManifest};
+use serde_json::{Value, json};
+
+use super::index::Index;
+use super::layer::{self, Made};
+use super::tail::Tail;
+use super::{Options, copy, layer_type, whitelist};
+use crate::archive::entry::Entry;
+use crate::archive::{self, Finished};
+use crate::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type};
+use crate::{Error, Progress, Result};
+
+/// Annotation of a layer that is nothing but a path whitelist.
+pub(super) const WHITELIST: &str = "io.appc.layer.path-whitelist";
+
+/// An image that another one lies on.
+pub struct Below {
+    /// Its archive.
+    pub archive: File,
+    /// Its name and labels, for whoever looks at the layer.
+    pub name: String,
+}
+
+/// Writes the image archive `aci` to `sink`, upon the archives of the images it depends on, lowest first.
+///
+/// # Errors
+/// [`Error::Archive`] for what cannot be in a layer, [`Error::Manifest`], and whatever the sink refuses.
+pub fn to_oci(
+    aci: &File,
+    below: &[Below],
+    sink: &dyn Sink,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Descriptor> {
+    if let Some(original) = Original::of(aci)? {
+        return copy(&original, sink, Some(&options.platform), progress);
+    }
+    let Some(layer_type) = layer_type(options.write.compression) else {
+        let compression = options.write.compression;
+        return Err(Error::Option(format!("layers cannot be compressed with {compression}: use gzip, zstd or none")));
+    };
+    let mut layers = Layers { sink, options, layer_type, descriptors: Vec::new(), diff_ids: Vec::new() };
+    for image in below {
+        let annotations = [("io.appc.layer.image-name".to_owned(), image.name.clone())];
+        layers.add(&image.archive, annotations.into(), progress)?;
+    }
+    let made = layers.add(aci, BTreeMap::new(), progress)?;
+    let manifest = ImageManifest::parse(&made.manifest).map_err(Error::Manifest)?;
+    if !manifest.dependencies.is_empty() && below.is_empty() {
+        let names: Vec<String> = manifest.dependencies.iter().map(|below| below.image_name.to_string()).collect();
+        let rule = format!("it depends on {}, which is not given", names.join(" and "));
+        return Err(Error::Oci { what: format!("image {}", manifest.name), rule });
+    }
+    if !manifest.path_whitelist.is_empty() {
+        layers.restrict(below, aci, &manifest.path_whitelist)?;
+    }
+    let mut parts = appc_spec::oci::to_oci(&manifest);
+    // The layers are not the ones that this speaks of.
+    if let Some(config) = parts.config.as_object_mut().filter(|_| manifest.annotations.get(CONFIG_STASH).is_some()) {
+        config.shift_remove("history");
+    }
+    annotate(&mut parts, &manifest, &made)?;
+    resolve_user(&mut parts, manifest.app.as_ref(), aci)?;
+    layers.finish(parts)
+}
+
+/// The layers written so far.
+struct Layers<'o> {
+    sink: &'o dyn Sink,
+    options: &'o Options,
+    layer_type: &'static str,
+    descriptors: Vec<Descriptor>,
+    diff_ids: Vec<Digest>,
+}
+
+impl Layers<'_> {
+    fn add(&mut self, archive: &File, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<Made> {
+        let (out, written) = self.temp()?;
+        let made = layer::from_archive(again(archive)?, written, &self.options.write, progress)?;
+        self.put(&made.layer, out, annotations)?;
+        Ok(made)
+    }
+
+    /// Adds the layer that a path whitelist is.
+    fn restrict(&mut self, below: &[Below], aci: &File, whitelist: &[String]) -> Result<()> {
+        let mut index = Index::default();
+        for (at, archive) in below.iter().map(|below| &below.archive).chain([aci]).enumerate() {
+            let (mut number, mut added) = (0, Ok(()));
+            archive::each_entry(again(archive)?, |entry| {
+                if added.is_ok() {
+                    added = index.add_archived(entry, (at as u32, number));
+                    number += 1;
+                }
+            })?;
+            added?;
+        }
+        let (out, written) = self.temp()?;
+        let layer = whitelist::write(&index, whitelist, written, &self.options.write)?;
+        self.put(&layer, out, [(WHITELIST.to_owned(), "true".to_owned())].into())
+    }
+
+    /// A file for a layer, and again to write to it.
+    fn temp(&self) -> Result<(File, File)> {
+        let dir = &self.options.temp_dir;
+        let make = || tempfile::tempfile_in(dir).and_then(|file| Ok((file.try_clone()?, file)));
+        make().map_err(Error::io(format!("make a file in {}", dir.display())))
+    }
+
+    fn put(&mut self, layer: &Finished, mut content: File, annotations: BTreeMap<String, String>) -> Result<()> {
+        let packed = layer.packed.clone().ok_or_else(super::record::broken)?;
+        let mut descriptor = Descriptor::new(self.layer_type, packed, layer.size);
+        if !self.sink.has(&descriptor)? {
+            content.seek(SeekFrom::Start(0)).map_err(Error::io("read a layer"))?;
+            self.sink.put(&descriptor, &mut content)?;
+        }
+        descriptor.annotations = annotations;
+        self.descriptors.push(descriptor);
+        self.diff_ids.push(layer.plain.clone());
+        Ok(())
+    }
+
+    fn finish(self, mut parts: OciParts) -> Result<Descriptor> {
+        parts.config["rootfs"] = json!({ "type": "layers", "diff_ids": self.diff_ids });
+        let config = parts.config.to_string().into_bytes();
+        let config_descriptor = Descriptor::of(media_type::CONFIG, &config);
+        self.sink.put(&config_descriptor, &mut &config[..])?;
+        let mut manifest = Manifest::new(config_descriptor, self.descriptors);
+        manifest.annotations = parts.annotations;
+        let manifest = serde_json::to_vec(&manifest).map_err(|e| Error::io("write the manifest")(e))?;
+        let mut top = Descriptor::of(media_type::MANIFEST, &manifest);
+        if top.size > crate::oci::DOCUMENT_MAX {
+            let rule = format!("its manifest would be {} bytes long, more than is allowed", top.size);
+            return Err(Error::Oci { what: "the image".into(), rule });
+        }
+        self.sink.put(&top, &mut &manifest[..])?;
+        top.platform = serde_json::from_value::<Platform>(parts.config).ok();
+        self.sink.finish(&top)?;
+        Ok(top)
+    }
+}
+
+/// The archive from its beginning.
+fn again(archive: &File) -> Result<File> {
+    let mut file = archive.try_clone().map_err(Error::io("read the archive"))?;
+    file.seek(SeekFrom::Start(0)).map_err(Error::io("read the archive"))?;
+    Ok(file)
+}
+
+/// What it takes to make the archive again: the image's ID, its manifest, and which layer is its own.
+fn annotate(parts: &mut OciParts, manifest: &ImageManifest, made: &Made) -> Result<()> {
+    // JSON cannot hold bytes that are no text; a manifest that has some is not the same when it comes back.
+    let verbatim = std::str::from_utf8(&made.manifest).ok();
+    let text = verbatim.map_or_else(|| manifest.to_json(), str::to_owned);
+    parts.annotations.insert(MANIFEST.to_owned(), text);
+    let id = format!("sha512-{}", made.archive.hex());
+    parts.annotations.insert(IMAGE_ID.to_owned(), id);
+    if let Some(record) = made.record.as_ref().filter(|_| verbatim.is_some()) {
+        parts.annotations.insert(ARCHIVE_RECORD.to_owned(), format!("{},{record}", made.layer.plain));
+    }
+    Ok(())
+}
+
+/// A user that is named by a file is the owner of that file, which only who has the file can tell.
+fn resolve_user(parts: &mut OciParts, app: Option<&App>, archive: &File) -> Result<()> {
+    let Some(app) = app.filter(|app| app.user.starts_with('/') || app.group.starts_with('/')) else { return Ok(()) };
+    let owner = |path: &str, id: fn(&Entry) -> u32| -> Result<String> {
+        if !path.starts_with('/') {
+            return Ok(path.to_owned());
+        }
+        let wanted = format!("rootfs/{}", path.trim_matches('/'));
+        let mut found = None;
+        archive::each_entry(again(archive)?, |entry| {
+            if entry.path == wanted.trim_end_matches('/').as_bytes() {
+                found = Some(id(entry).to_string());
+            }
+        })?;
+        found.ok_or_else(|| Error::Oci {
+            what: format!("user {path} of the app"),
+            rule: "it is meant to be the owner of that file, which is not in the image".into(),
+        })
+    };
+    let user = format!(
+        "{}:{}",
+        owner(&app.user, |entry| entry.attributes.uid)?,
+        owner(&app.group, |entry| entry.attributes.gid)?
+    );
+    if let Some(run) = parts.config.get_mut("config") {
+        run["User"] = Value::String(user.clone());
+    }
+    parts.annotations.insert(RESOLVED_USER.to_owned(), user);
+    Ok(())
+}
+
+/// The OCI image that an archive was made of, if all of it is still there and nothing was edited.
+struct Original {
+    tail: Tail,
+    manifest: Descriptor,
+    manifest_bytes: String,
+    config: Descriptor,
+    config_bytes: String,
+}
+
+impl Original {
+    fn of(aci: &File) -> Result<Option<Original>> {
+        let Some(tail) = Tail::of(aci) else { return Ok(None) };
+        // Who has a tail has been written here, with the manifest first: this is quick.
+        let manifest = ImageManifest::parse(&archive::manifest(again(aci)?)?).map_err(Error::Manifest)?;
+        let Some(original) = appc_spec::oci::to_oci(&manifest).original else { return Ok(None) };
+        debug_assert!(manifest.annotations.get(MANIFEST_STASH).is_some(), "that is where it comes from");
+        let Ok(parsed) = serde_json::from_str::<Manifest>(&original.manifest) else { return Ok(None) };
+        let media_type = parsed.media_type.unwrap_or_else(|| media_type::MANIFEST.to_owned());
+        let manifest = Descriptor::of(media_type, original.manifest.as_bytes());
+        let original = Original {
+            tail,
+            manifest,
+            manifest_bytes: original.manifest,
+            config: parsed.config,
+            config_bytes: original.config,
+        };
+        let whole = parsed.layers.iter().all(|layer| original.tail.open(layer).is_some());
+        Ok(Some(original).filter(|_| whole))
+    }
+}
+
+impl Source for Original {
+    fn top(&self) -> Result<Descriptor> {
+        Ok(self.manifest.clone())
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
+        if descriptor.digest == self.manifest.digest {
+            return Ok(Box::new(self.manifest_bytes.as_bytes()));
+        }
+        if descriptor.digest == self.config.digest {
+            return Ok(Box::new(self.config_bytes.as_bytes()));
+        }
+        match self.tail.open(descriptor) {
+            Some(content) => Ok(Box::new(content)),
+            None => {
+                let what = format!("blob {} of {}", descriptor.digest, self.describe());
+                Err(Error::Oci { what, rule: "it is not there".into() })
+            }
+        }
+    }
+
+    fn describe(&self) -> String {
+        "the image archive".into()
+    }
+}
