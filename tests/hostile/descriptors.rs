@@ -9,7 +9,7 @@ use crate::attack::Attack;
 
 #[test]
 fn item_18_descriptors_do_not_leak() {
-    needs!(root, "busybox");
+    needs!(root, "busybox", "bash");
     let attack = Attack::new("ls /proc/$$/fd; true");
     let line = attack.run().line();
     let many = (3..50).map(|n| format!("{n}</")).collect::<Vec<_>>().join(" ");
@@ -38,7 +38,7 @@ fn item_18_a_directory_of_the_host_is_not_passed_on() {
 
 #[test]
 fn item_18_standard_descriptors_that_are_closed() {
-    needs!(root, "busybox");
+    needs!(root, "busybox", "bash");
     let attack = Attack::new("ls -l /proc/$$/fd >/tmp/fds 2>&1; true");
     let mut attack = attack;
     attack.config["root"]["readonly"] = json!(false);
@@ -57,7 +57,7 @@ fn item_18_standard_descriptors_that_are_closed() {
 
 #[test]
 fn item_18_counts_of_descriptors_that_lie() {
-    needs!(root, "busybox");
+    needs!(root, "busybox", "bash");
     let attack = Attack::new("echo $LISTEN_FDS $LISTEN_PID; ls /proc/$$/fd | tr '\\n' ' '");
     let run = |variables: &str, redirections: &str| {
         let line = format!("{variables} exec {} {redirections}", attack.run().line());

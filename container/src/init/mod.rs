@@ -138,8 +138,8 @@ impl Init<'_> {
         let plan = &self.plan.root;
         let tree = plan.tree.get().context(|| "open the root")?;
         let root = rootfs::attach_root(tree)?;
-        let copies = |from| self.copies(from);
-        let view = rootfs::View { cgroup: self.cgroup, own_cgroups: self.plan.namespaces.cgroup, copies: &copies };
+        let copy = |at, first| self.copy(at, first);
+        let view = rootfs::View { cgroup: self.cgroup, own_cgroups: self.plan.namespaces.cgroup, copy: &copy };
         let filled = rootfs::mount_all(&root, &plan.mounts, view)?;
         if let Some(devices) = &plan.devices {
             rootfs::make_devices(&root, devices)?;
@@ -164,17 +164,17 @@ impl Init<'_> {
         self.plan.namespaces.callers_mounts.as_ref().map_or(Ok(root), rootfs::return_to)
     }
 
-    /// What the parent has found for this and the following mounts. It copies that only now, as mount tables have the
-    /// order in which mounts were made, and in its namespace, as the way there may be closed to the container's user.
-    fn copies(&self, from: usize) -> Result<Vec<OwnedFd>> {
-        self.tell(&Message::Sources(from))?;
-        let run = self.plan.root.mounts[from..].iter().take_while(|mount| mount.found_tree().is_some());
-        run.map(|_| match self.channel.receive().context(|| "listen to the parent")? {
+    /// What the parent has found for a mount. It copies that only now, as mount tables have the order in which mounts
+    /// were made, and in its namespace, as the way there may be closed to the container's user.
+    fn copy(&self, at: usize, first: bool) -> Result<OwnedFd> {
+        if first {
+            self.tell(&Message::Sources(at))?;
+        }
+        match self.channel.receive().context(|| "take over a mount")? {
             Some(Message::Copy(tree)) => Ok(tree),
             Some(other) => Err(Error::Other(format!("the parent says {other:?} out of turn"))),
             None => Err(Error::Other("the parent is gone".to_owned())),
-        })
-        .collect()
+        }
     }
 
     fn stdio(&self, root: &Root) -> Result<()> {

@@ -35,20 +35,19 @@ pub(crate) struct View<'a> {
     pub(crate) cgroup: Option<&'a Cgroup>,
     /// Whether it has a cgroup namespace of its own.
     pub(crate) own_cgroups: bool,
-    /// Gets copies of what the bind mounts from this one on take over.
-    pub(crate) copies: &'a dyn Fn(usize) -> Result<Vec<OwnedFd>>,
+    /// Gets a copy of what this bind mount takes over, and asks for those of all that follow if it is the first.
+    pub(crate) copy: &'a dyn Fn(usize, bool) -> Result<OwnedFd>,
 }
 
 /// Attaches everything in its order. What is returned is to be made read-only when nothing more is put into it.
 pub(crate) fn mount_all(root: &Root, mounts: &[MountPlan], view: View<'_>) -> Result<Vec<OwnedFd>> {
     let mut later = Vec::new();
-    let mut copies = Vec::new().into_iter();
+    let found = |mount: &MountPlan| mount.found_tree().is_some();
     for (i, mount) in mounts.iter().enumerate() {
         let (name, destination) = (describe(mount), mount.destination.display());
-        if mount.found_tree().is_some() && copies.len() == 0 {
-            copies = (view.copies)(i)?.into_iter();
-        }
-        let late = one(root, mount, view, || copies.next())
+        let first = i == 0 || !found(&mounts[i - 1]);
+        let copy = found(mount).then(|| (view.copy)(i, first)).transpose()?;
+        let late = one(root, mount, view, copy)
             .map_err(|why| Error::Other(format!("error mounting {name:?} to rootfs at \"{destination}\": {why}")))?;
         later.extend(late);
     }
@@ -65,16 +64,10 @@ fn describe(mount: &MountPlan) -> Cow<'_, str> {
     }
 }
 
-fn one(
-    root: &Root,
-    mount: &MountPlan,
-    view: View<'_>,
-    copy: impl FnOnce() -> Option<OwnedFd>,
-) -> Result<Option<OwnedFd>, String> {
+fn one(root: &Root, mount: &MountPlan, view: View<'_>, copy: Option<OwnedFd>) -> Result<Option<OwnedFd>, String> {
     let (options, late) = postpone_read_only(mount);
     let attached = match &mount.source {
         Source::Tree { tree, directory } => {
-            let copy = if tree.is_found() { copy() } else { None };
             let tree = match &copy {
                 Some(copy) => copy,
                 None => tree.get().map_err(|e| format!("open its source: {}", errno_text(&e)))?,
