@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{Options, copy, to_aci, to_oci};
+use appc_image::convert::{Below, Options, copy, to_aci, to_oci};
 use appc_image::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type, read_image, verified};
 use appc_image::{Error, Quiet, Result};
 use appc_rooted::Root;
@@ -336,6 +336,55 @@ fn layers_are_squashed_as_containers_see_them() {
     let root = Root::open(dir.path()).unwrap();
     let unpacked = archive::unpack(temp_again(&out), &root, &archive::UnpackOptions::default(), &Quiet).unwrap();
     assert_eq!(unpacked.image_id, written.image_id);
+}
+
+#[test]
+fn a_path_whitelist_deletes_the_rest() {
+    let listed =
+        "\"pathWhitelist\": [\"/etc/passwd\", \"/empty/\", \"/not-there/\", \"/nor-this\", \"/low\"], \"app\":";
+    let manifest = MANIFEST.replace("\"app\":", listed);
+    let aci = temp(&tar(&[
+        ("manifest", F, &manifest),
+        ("rootfs/", D, ""),
+        ("rootfs/etc/", D, ""),
+        ("rootfs/etc/passwd", F, "1"),
+        ("rootfs/etc/shadow", F, "1"),
+        ("rootfs/usr/", D, ""),
+        ("rootfs/usr/bin/", D, ""),
+        ("rootfs/usr/bin/app", F, "1"),
+        ("rootfs/empty/", D, ""),
+        ("rootfs/empty/full", F, "1"),
+    ]));
+    let low =
+        temp(&tar(&[("manifest", F, MANIFEST), ("rootfs/", D, ""), ("rootfs/low", F, "0"), ("rootfs/lower", F, "0")]));
+    let below = [Below { archive: low, name: "example.com/low".into() }];
+    let memory = Memory::default();
+    to_oci(&aci, &below, &memory, &options(), &Quiet).expect("it converts");
+    let image = read_image(&memory, &options().platform).expect("an image");
+    assert_eq!(image.layers.len(), 3);
+    // It is what it was.
+    let out = tempfile::tempfile().unwrap();
+    let written = to_aci(&memory, &Origin::default(), &out, &options(), &Quiet).expect("it converts back");
+    let top = memory.json(&memory.top().unwrap());
+    assert_eq!(top["annotations"]["io.appc.image.id"], json!(written.image_id.as_str()));
+    // To whoever knows nothing of whitelists the rest is gone.
+    let stranger = Memory::default();
+    for layer in image.layers.iter().map(|layer| &layer.descriptor).chain([&image.config]) {
+        stranger.put(layer, &mut memory.open(layer).unwrap()).unwrap();
+    }
+    let plain = Manifest::new(image.config.clone(), image.layers.iter().map(|layer| layer.descriptor.bare()).collect());
+    let plain = serde_json::to_vec(&plain).unwrap();
+    stranger.finish(&stranger.store(media_type::MANIFEST, &plain)).unwrap();
+    let mut out = tempfile::tempfile().unwrap();
+    to_aci(&stranger, &Origin::default(), &out, &options(), &Quiet).expect("it converts");
+    let expected = [
+        ("rootfs/empty", "d"),
+        ("rootfs/etc", "d"),
+        ("rootfs/etc/passwd", "f 1"),
+        ("rootfs/low", "f 0"),
+        ("rootfs/not-there", "d"),
+    ];
+    assert_eq!(listing(&mut out), expected.map(|(name, what)| (name.to_owned(), what.to_owned())).into());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use crate::oci::verified;
+use serde_json::{Map, Value};
+
 use crate::oci::{
     Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image, small,
 };
@@ -26,7 +27,8 @@ pub fn copy(
             copy.image(&image)?;
             let mut top = image.manifest;
             // An image that is in no index is taken whatever it runs on.
-            top.platform = top.platform.or_else(|| serde_json::from_slice(&image.config_bytes).ok());
+            let config = serde_json::from_slice(&image.config_bytes).unwrap_or_default();
+            top.platform = top.platform.or_else(|| platform_of(&config));
             top
         }
         None => {
@@ -37,6 +39,13 @@ pub fn copy(
     };
     sink.finish(&top)?;
     Ok(top)
+}
+
+/// The platform that a configuration speaks of, and nothing else of it.
+pub(super) fn platform_of(config: &Value) -> Option<Platform> {
+    let fields = ["os", "architecture", "variant"].into_iter();
+    let found: Map<String, Value> = fields.filter_map(|name| Some((name.into(), config.get(name)?.clone()))).collect();
+    serde_json::from_value(found.into()).ok()
 }
 
 /// Indexes in indexes, at most, as for reading them.
@@ -92,8 +101,8 @@ impl Copy<'_> {
         if !self.done.insert(descriptor.digest.clone()) || self.sink.has(descriptor)? {
             return Ok(());
         }
-        let content = self.source.open(descriptor)?;
-        let mut content = Counted { content: verified(content, descriptor), progress: self.progress };
+        // The sink refuses what does not match: once is enough.
+        let mut content = Counted { content: self.source.open(descriptor)?, progress: self.progress };
         self.sink.put(descriptor, &mut content)
     }
 

@@ -14,7 +14,7 @@ use super::tail::Tail;
 use super::{Options, copy, layer_type, whitelist};
 use crate::archive::entry::Entry;
 use crate::archive::{self, Finished};
-use crate::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type};
+use crate::oci::{Descriptor, Digest, Manifest, Sink, Source, media_type};
 use crate::{Error, Progress, Result};
 
 /// Annotation of a layer that is nothing but a path whitelist.
@@ -140,7 +140,7 @@ impl Layers<'_> {
             return Err(Error::Oci { what: "the image".into(), rule });
         }
         self.sink.put(&top, &mut &manifest[..])?;
-        top.platform = serde_json::from_value::<Platform>(parts.config).ok();
+        top.platform = super::copy::platform_of(&parts.config);
         self.sink.finish(&top)?;
         Ok(top)
     }
