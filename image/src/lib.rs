@@ -7,6 +7,7 @@ mod error;
 mod extract;
 pub mod fetch;
 pub mod layer;
+pub mod layout;
 pub mod oci;
 mod progress;
 pub mod reference;

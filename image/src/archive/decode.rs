@@ -57,6 +57,11 @@ impl<'r> Direct<'r> {
     }
 }
 
+/// The plain bytes of a tar that is compressed or not.
+pub(crate) fn plain<'r>(source: impl Read + 'r) -> Result<Box<dyn Read + 'r>> {
+    Direct::new(source).map(|direct| direct.decoder)
+}
+
 impl Source for Direct<'_> {
     fn fill(&mut self) -> Result<&[u8]> {
         if self.from == self.to {

@@ -24,6 +24,7 @@ pub(crate) mod reader;
 mod record;
 mod sparse;
 pub(crate) mod stream;
+pub(crate) mod tar_out;
 mod unpack;
 pub(crate) mod writer;
 

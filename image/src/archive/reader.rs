@@ -18,6 +18,13 @@ pub(crate) trait Source {
 
     /// Takes the first `len` of the bytes that [`Source::fill`] lent.
     fn consume(&mut self, len: usize);
+
+    /// Passes over up to `len` bytes that have not been read yet, and tells how many those were: none, unless the source can
+    /// jump.
+    fn skip(&mut self, len: u64) -> u64 {
+        let _ = len;
+        0
+    }
 }
 
 /// Extended headers larger than this are an attack: a name is at most 4 KiB, an attribute 64 KiB.
@@ -137,6 +144,9 @@ impl<S: Source> Reader<S> {
     fn skip_content(&mut self) -> Result<()> {
         self.left += std::mem::take(&mut self.padding);
         loop {
+            let skipped = self.source.skip(self.left);
+            self.left -= skipped;
+            self.offset += skipped;
             let len = self.content()?.len();
             if len == 0 {
                 return Ok(());
