@@ -73,6 +73,7 @@ commands! {
     Begin(begin::Begin),
     End(end::End),
     Write(write::Write),
+    Convert(convert::Convert),
     Copy(copy::Copy),
     CopyToDir(copy_to_dir::CopyToDir),
     SetName(set_name::SetName),

@@ -3,6 +3,7 @@
 pub(crate) mod annotation;
 pub(crate) mod begin;
 pub(crate) mod cat_manifest;
+pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod copy_to_dir;
 pub(crate) mod dependency;

@@ -64,7 +64,7 @@ fn check(manifest: &ImageManifest) -> Result<()> {
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
-fn source_date_epoch() -> Result<Option<i64>> {
+pub(super) fn source_date_epoch() -> Result<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else { return Ok(None) };
     let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
     let why = || {
@@ -75,6 +75,6 @@ fn source_date_epoch() -> Result<Option<i64>> {
     seconds.map(Some).ok_or_else(why)
 }
 
-fn parse_compression(text: &str) -> Result<Compression, String> {
+pub(super) fn parse_compression(text: &str) -> Result<Compression, String> {
     text.parse().map_err(|_| "it must be one of none, gzip, bzip2, xz, zstd".to_owned())
 }

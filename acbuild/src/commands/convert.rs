@@ -1,0 +1,254 @@
+//! `acbuild convert`
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use appc_image::archive::{self, Compression, WriteOptions};
+use appc_image::convert::{self, Below, Options};
+use appc_image::fetch::http;
+use appc_image::layout::{DockerArchive, LayoutArchive, LayoutDir, OciLayout};
+use appc_image::oci::{Descriptor, Platform, Sink, Source};
+use appc_image::reference::{DockerName, Reference};
+use appc_image::registry::{Access, Credentials, Registry, docker_config_path};
+use appc_image::render;
+use appc_image::store::{Query, Store};
+use appc_spec::oci::Origin;
+use appc_spec::{ImageId, ImageManifest, ImageName};
+use clap::Args;
+
+use super::write::{parse_compression, source_date_epoch};
+use crate::error::{Error, Result};
+use crate::outfile::OutFile;
+use crate::output;
+use crate::progress::Bar;
+use crate::session::Session;
+
+/// Convert an image between the formats of App Container, OCI and docker
+///
+/// SRC and DST are each an image archive (FILE.aci), oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME]
+/// or docker://[REGISTRY/]REPOSITORY[:TAG]; SRC may also be the name or ID of an image in the store. What one format
+/// cannot hold is kept for the way back: an image that was not edited comes back the same, bit by bit. Images that SRC
+/// depends on are taken from the store and become lower layers. Prints the image ID, or the digest of the manifest.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  acbuild convert app.aci oci:app:1.0
+  acbuild convert docker://registry.example.com/app:1.0 app.aci
+  acbuild convert app.aci docker-archive:app.tar:example/app:1.0")]
+pub(crate) struct Convert {
+    /// The image to convert
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// What to make of it
+    #[arg(value_name = "DST")]
+    target: PathBuf,
+    /// Of an image for several platforms, the one for OS/ARCHITECTURE[/VARIANT]; this host's without it
+    #[arg(long, value_name = "PLATFORM", conflicts_with = "all_platforms")]
+    platform: Option<Platform>,
+    /// All platforms of the image, from and to OCI and docker only
+    #[arg(long)]
+    all_platforms: bool,
+    /// Replace the file when it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// How to compress what is written anew: none, gzip or zstd; for image archives also bzip2 or xz
+    #[arg(long, value_name = "KIND", default_value = "gzip", value_parser = parse_compression)]
+    compression: Compression,
+    /// How hard to compress, in the numbers of that kind; its own default without it
+    #[arg(long, value_name = "N")]
+    level: Option<u32>,
+    /// Do not put the original layers behind an image archive: it is smaller, but no longer converts back to the same
+    #[arg(long)]
+    no_originals: bool,
+    /// Accept any certificate of a registry, and registries without TLS
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl Convert {
+    pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        let source = Reference::from_word(&self.source)?;
+        let target = Reference::from_word(&self.target).ok().filter(|target| !is_in_store(target));
+        let target = target.unwrap_or_else(|| Reference::File(self.target.clone()));
+        let mut options = Options::new(work_dir(&target));
+        let source_date_epoch = source_date_epoch()?;
+        options.write =
+            WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
+        options.originals = !self.no_originals;
+        if let Some(platform) = &self.platform {
+            options.platform = platform.clone();
+        }
+        match &source {
+            Reference::File(path) => {
+                let archive = File::open(path).map_err(Error::io("open", path))?;
+                self.convert_archive(&archive, &target, &options, session)
+            }
+            Reference::Id(_) | Reference::Name(_) => {
+                let store = Store::open_existing(session.store_dir())?;
+                let query: Query = source.to_string().parse()?;
+                let stored = store.resolve(&query)?;
+                self.convert_archive(&exported(&store, &stored.id, &options)?, &target, &options, session)
+            }
+            _ => self.convert_oci(&source, &target, &options),
+        }
+    }
+
+    fn convert_archive(&self, archive: &File, target: &Reference, options: &Options, session: &Session) -> Result<()> {
+        let manifest = archive::manifest(archive.try_clone().map_err(Error::io("read", &self.source))?)?;
+        let manifest = ImageManifest::parse(&manifest).map_err(Error::BadManifest)?;
+        let below = below(&manifest, options, session)?;
+        let tag = manifest.labels.get("version").filter(|version| !version.is_empty()).unwrap_or("latest");
+        let name = format!("{}:{tag}", manifest.name);
+        let sink = self.sink(target, tag, &name)?;
+        let made = convert::to_oci(archive, &below, &*sink, options, &Bar::new())?;
+        output::result(made.digest)
+    }
+
+    fn convert_oci(&self, source: &Reference, target: &Reference, options: &Options) -> Result<()> {
+        let from = self.source(source)?;
+        let origin = origin(source);
+        if let Reference::File(path) = target {
+            if self.all_platforms {
+                return Err(Error::refused("an image archive holds one platform: name it with --platform"));
+            }
+            let out = OutFile::create(path, self.overwrite)?;
+            let written = convert::to_aci(&*from, &origin, &out.file()?, options, &Bar::new())?;
+            out.publish()?;
+            return output::result(written.image_id);
+        }
+        let tag = if origin.tag.is_empty() { "latest" } else { &origin.tag };
+        let sink = self.sink(target, tag, &format!("{}:{tag}", origin.repository))?;
+        let platform = (!self.all_platforms).then_some(&options.platform);
+        let made: Descriptor = convert::copy(&*from, &*sink, platform, &Bar::new())?;
+        output::result(made.digest)
+    }
+
+    fn source(&self, reference: &Reference) -> Result<Box<dyn Source>> {
+        Ok(match reference {
+            Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
+            Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
+            Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+            Reference::Docker(name) => Box::new(self.registry(name, Access::Pull)?),
+            other => return Err(Error::Refused(format!("cannot convert {other}: fetch it with \"rkt fetch\" first"))),
+        })
+    }
+
+    /// Where an image goes, under this `tag` or `name` unless it was given one.
+    fn sink(&self, reference: &Reference, tag: &str, name: &str) -> Result<Box<dyn Sink>> {
+        let file = |path: &Path| match path.symlink_metadata() {
+            Ok(_) if !self.overwrite => {
+                Err(Error::Refused(format!("{} exists - use --overwrite to replace it", path.display())))
+            }
+            _ => Ok(()),
+        };
+        Ok(match reference {
+            Reference::OciLayout { dir, name } => {
+                Box::new(LayoutDir::create(dir, Some(name.as_deref().unwrap_or(tag)))?)
+            }
+            Reference::OciArchive { file: path, name } => {
+                file(path)?;
+                Box::new(LayoutArchive::create(path, Some(name.as_deref().unwrap_or(tag)))?)
+            }
+            Reference::DockerArchive { file: path, name: given } => {
+                file(path)?;
+                Box::new(LayoutArchive::create_docker(path, Some(given.as_deref().unwrap_or(name)))?)
+            }
+            Reference::Docker(name) => Box::new(self.registry(name, Access::Push)?),
+            Reference::File(_) => {
+                return Err(Error::refused("an image archive stays one: use \"acbuild begin\" and \"acbuild write\""));
+            }
+            other => return Err(Error::Refused(format!("cannot convert to {other}: see \"acbuild convert --help\""))),
+        })
+    }
+
+    fn registry(&self, name: &DockerName, access: Access) -> Result<Registry> {
+        let options = http::Options { insecure_tls: self.insecure, insecure_http: self.insecure, ..Default::default() };
+        let client = Arc::new(http::Client::new(options)?);
+        let configuration = ["/etc/rkt", "/usr/lib/rkt"];
+        let credentials = Credentials::read(&configuration, docker_config_path().as_deref())?;
+        Ok(Registry::new(client, name.clone(), access, Arc::new(credentials)))
+    }
+}
+
+/// A word that nothing else is meant by is the name of a file to write.
+fn is_in_store(target: &Reference) -> bool {
+    matches!(target, Reference::Id(_) | Reference::Name(_))
+}
+
+/// Where layers lie until they are whole: beside the image, where there should be room.
+fn work_dir(target: &Reference) -> PathBuf {
+    let path = match target {
+        Reference::OciLayout { dir: path, .. }
+        | Reference::OciArchive { file: path, .. }
+        | Reference::DockerArchive { file: path, .. } => path,
+        _ => return std::env::temp_dir(),
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    parent.to_owned()
+}
+
+/// What is known of the place that an image comes from.
+fn origin(reference: &Reference) -> Origin {
+    let file_name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let (registry, repository, tag) = match reference {
+        Reference::Docker(name) => {
+            (name.registry.clone(), name.repository.clone(), name.tag.clone().unwrap_or_default())
+        }
+        Reference::OciLayout { dir: path, name }
+        | Reference::OciArchive { file: path, name }
+        | Reference::DockerArchive { file: path, name } => match name.as_deref().map(|name| name.rsplit_once(':')) {
+            Some(Some((repository, tag))) => (String::new(), repository.to_owned(), tag.to_owned()),
+            _ => (String::new(), file_name(path), name.clone().unwrap_or_default()),
+        },
+        _ => Default::default(),
+    };
+    Origin { registry, repository, tag, original: reference.to_string(), ..Origin::default() }
+}
+
+/// A stored image as a file.
+fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
+    let mut file = tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
+    store.export(id, &mut file, &Bar::new())?;
+    std::io::Seek::rewind(&mut file).map_err(Error::io("read", &options.temp_dir))?;
+    Ok(file)
+}
+
+/// All images that one with this manifest lies on, lowest first.
+fn below(manifest: &ImageManifest, options: &Options, session: &Session) -> Result<Vec<Below>> {
+    if manifest.dependencies.is_empty() {
+        return Ok(Vec::new());
+    }
+    let store = Store::open_existing(session.store_dir())?;
+    let mut ids: Vec<ImageId> = Vec::new();
+    for dependency in &manifest.dependencies {
+        let stored = match &dependency.image_id {
+            Some(id) => store.get(id)?,
+            None => {
+                let name = ImageName { name: dependency.image_name.clone(), labels: dependency.labels.clone() };
+                store.resolve(&Query::Name(name))?
+            }
+        };
+        if !dependency.labels.match_image(&stored.manifest.labels) || dependency.size.is_some_and(|s| s != stored.size)
+        {
+            let text = format!("the image {} in the store is not the one that is depended on", stored.manifest.name);
+            return Err(Error::Refused(text));
+        }
+        ids.extend(render::layers(&store, &stored)?.images);
+    }
+    // Of an image that comes twice the topmost counts.
+    let mut seen = HashSet::new();
+    let mut kept: Vec<ImageId> = ids.into_iter().rev().filter(|id| seen.insert(id.clone())).collect();
+    kept.reverse();
+    let below = |id: ImageId| {
+        let stored = store.get(&id)?;
+        if !stored.manifest.path_whitelist.is_empty() {
+            let text = format!("{} has a path whitelist, which cannot be kept in a layer", stored.manifest.name);
+            return Err(Error::Refused(text));
+        }
+        let labels = stored.manifest.labels.clone();
+        let name = ImageName { name: stored.manifest.name.clone(), labels }.to_string();
+        Ok(Below { archive: exported(&store, &id, options)?, name })
+    };
+    kept.into_iter().map(below).collect()
+}

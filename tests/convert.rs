@@ -1,0 +1,142 @@
+//! `acbuild convert`, and what other programs make of what it writes and it of what they write.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use support::{Cmd, Scratch, busybox_image, needs};
+
+/// A tool by others, in the test's folder.
+fn tool(scratch: &Scratch, name: &str, args: &[&str]) -> Cmd {
+    Cmd::new(name).args(args).cwd(scratch.work())
+}
+
+fn convert(scratch: &Scratch, args: &[&str]) -> String {
+    scratch.acbuild(["convert"].iter().chain(args)).ok().text().to_owned()
+}
+
+fn id_of(scratch: &Scratch, aci: &str) -> String {
+    scratch.rkt(["fetch", "--full", aci]).ok().text().to_owned()
+}
+
+fn image(scratch: &Scratch) {
+    let commands = ["set-exec -- /bin/echo converted", "environment add A 1", "label add version 1.0"];
+    busybox_image(scratch, "app", "example.com/app", &commands);
+}
+
+#[test]
+fn an_image_comes_back_with_its_id_by_every_way() {
+    needs!("busybox");
+    let scratch = Scratch::new();
+    image(&scratch);
+    let id = id_of(&scratch, "./app.aci");
+    for way in ["oci:layout:1.0", "oci-archive:layout.tar:1.0", "docker-archive:docker.tar:example/app:1.0"] {
+        let digest = convert(&scratch, &["app.aci", way]);
+        assert!(digest.starts_with("sha256:"), "{digest}");
+        assert_eq!(convert(&scratch, &["--overwrite", way, "back.aci"]), id, "{way}");
+        assert_eq!(id_of(&scratch, "./back.aci"), id, "{way}");
+    }
+    // From the store, too, and nothing depends on the day.
+    let digest = convert(&scratch, &["example.com/app:1.0", "oci:again"]);
+    assert_eq!(digest, convert(&scratch, &["app.aci", "oci:again"]));
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    needs!("busybox");
+    let scratch = Scratch::new();
+    image(&scratch);
+    let refused = |args: &[&str], words: &[&str]| {
+        scratch.acbuild(["convert"].iter().chain(args)).refused(1, words);
+    };
+    refused(&["app.aci"], &["incorrect number of arguments"]);
+    refused(&["nothing.aci", "oci:x"], &["convert: ", "nothing.aci"]);
+    refused(&["oci:nothing", "x.aci"], &["convert: ", "nothing"]);
+    refused(&["app.aci", "other.aci"], &["an image archive stays one"]);
+    convert(&scratch, &["app.aci", "oci:layout"]);
+    refused(&["oci:layout", "app.aci"], &["--overwrite"]);
+    refused(&["--all-platforms", "oci:layout", "new.aci"], &["--platform"]);
+    refused(&["--compression=xz", "app.aci", "oci:other"], &["use gzip, zstd or none"]);
+}
+
+#[test]
+fn dependencies_become_lower_layers() {
+    let scratch = Scratch::new();
+    let acbuild = |line: &str| scratch.acbuild(line.split(' ')).ok();
+    scratch.file("base", "base");
+    scratch.file("top", "top");
+    for line in ["begin", "set-name example.com/base", "copy base /base", "copy base /both", "write base.aci", "end"] {
+        acbuild(line);
+    }
+    for line in ["begin", "set-name example.com/top", "copy top /both", "copy top /top"] {
+        acbuild(line);
+    }
+    acbuild("dependency add example.com/base");
+    acbuild("write top.aci");
+    scratch.acbuild(["convert", "top.aci", "oci:layout"]).refused(1, &["example.com/base"]);
+    id_of(&scratch, "./base.aci");
+    let digest = convert(&scratch, &["top.aci", "oci:layout"]);
+    let path = scratch.work().join("layout/blobs").join(digest.replace(':', "/"));
+    let manifest: Value = serde_json::from_slice(&fs::read(path).expect("the blob is there")).expect("it is JSON");
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(2));
+    let name = manifest["layers"][0]["annotations"]["io.appc.layer.image-name"].as_str().unwrap_or_default();
+    assert!(name.starts_with("example.com/base"), "{name}");
+    // It still is the image that depends on the other.
+    assert_eq!(convert(&scratch, &["oci:layout", "back.aci"]), id_of(&scratch, "./top.aci"));
+}
+
+#[test]
+fn skopeo_takes_it_and_gives_it_back() {
+    needs!("busybox", "skopeo");
+    let scratch = Scratch::new();
+    image(&scratch);
+    let id = id_of(&scratch, "./app.aci");
+    let digest = convert(&scratch, &["app.aci", "oci:layout:1.0"]);
+    let seen = tool(&scratch, "skopeo", &["inspect", "oci:layout:1.0"]).ok().json();
+    assert_eq!((&seen["Digest"], &seen["Os"]), (&json!(digest), &json!("linux")));
+    let config = tool(&scratch, "skopeo", &["inspect", "--config", "oci:layout:1.0"]).ok().json();
+    assert_eq!(config["config"]["Entrypoint"], json!(["/bin/echo", "converted"]));
+    let copy = |from: &str, to: &str| tool(&scratch, "skopeo", &["--insecure-policy", "copy", from, to]).ok();
+    // Its annotations survive, and with them the image's ID.
+    copy("oci:layout:1.0", "oci:copied:1.0");
+    assert_eq!(convert(&scratch, &["oci:copied:1.0", "copied.aci"]), id);
+    // Docker's format has no annotations: what comes back is an image of the same files.
+    convert(&scratch, &["app.aci", "docker-archive:docker.tar:example/app:1.0"]);
+    copy("docker-archive:docker.tar", "oci:from-docker:1.0");
+    convert(&scratch, &["oci:from-docker:1.0", "from-docker.aci"]);
+    let manifest = scratch.rkt(["image", "cat-manifest", &id_of(&scratch, "./from-docker.aci")]).ok().json();
+    assert_eq!(manifest["app"]["exec"], json!(["/bin/echo", "converted"]));
+    // And what skopeo wrote comes back to it as it was.
+    copy("oci:layout:1.0", "docker-archive:saved.tar:example/saved:1.0");
+    let digest = convert(&scratch, &["docker-archive:saved.tar", "oci:plain:1.0"]);
+    convert(&scratch, &["oci:plain:1.0", "plain.aci"]);
+    assert_eq!(convert(&scratch, &["plain.aci", "oci:plain-again:1.0"]), digest);
+}
+
+#[test]
+fn umoci_unpacks_it_and_runc_runs_it() {
+    needs!(root, "busybox", "umoci", "runc");
+    let scratch = Scratch::new();
+    image(&scratch);
+    convert(&scratch, &["app.aci", "oci:layout:1.0"]);
+    tool(&scratch, "umoci", &["unpack", "--image", "layout:1.0", "bundle"]).ok();
+    // There is no terminal to give it.
+    let config = scratch.work().join("bundle/config.json");
+    let mut spec: Value = serde_json::from_slice(&fs::read(&config).expect("it is there")).expect("it is JSON");
+    spec["process"]["terminal"] = json!(false);
+    fs::write(&config, spec.to_string()).expect("it can be written");
+    let name = format!("convert-{}", std::process::id());
+    let ran = tool(&scratch, "runc", &["run", "--no-pivot", "--bundle", "bundle", &name]).run();
+    ran.prints(&["converted"]);
+
+    // A layer by umoci, with a deletion, on top of ours.
+    let rootfs = scratch.work().join("bundle/rootfs");
+    fs::write(rootfs.join("added"), "by umoci").expect("a file can be written");
+    fs::remove_file(rootfs.join("bin/ls")).expect("a file can be removed");
+    tool(&scratch, "umoci", &["repack", "--image", "layout:2.0", "bundle"]).ok();
+    convert(&scratch, &["oci:layout:2.0", "second.aci"]);
+    let id = id_of(&scratch, "./second.aci");
+    scratch.rkt(["image", "extract", "--rootfs-only", &id, "out"]).ok();
+    let out = scratch.work().join("out");
+    assert_eq!(fs::read_to_string(out.join("added")).expect("it is there"), "by umoci");
+    assert!(fs::symlink_metadata(out.join("bin/ls")).is_err() && out.join("bin/echo").exists());
+}
