@@ -18,6 +18,19 @@ pub(crate) const NAMES: [&str; 41] = [
     "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// The sentence about names that mean nothing here, with the words that callers know from runc.
+pub fn ignored(unknown: impl IntoIterator<Item = String>) -> Option<String> {
+    let names: Vec<String> = unknown.into_iter().collect();
+    let names = names.join(" ");
+    (!names.is_empty())
+        .then(|| format!("process.capabilities: ignoring unknown or unavailable capabilities: [{names}]"))
+}
+
+/// Whether `name` is a capability, spelt as in a configuration.
+pub fn is_known(name: &str) -> bool {
+    NAMES.contains(&name)
+}
+
 /// The sets as bits, ready to be applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapabilityPlan {

@@ -3,25 +3,33 @@
 //! The types are oci-spec's. Where they take less than the specification has, or say less about a mistake than callers
 //! expect, a text that they refuse is looked at a second time; one that they take costs nothing more.
 
-use oci_spec::runtime::{LinuxResources, Process, Spec};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use std::collections::BTreeSet;
 
+use oci_spec::runtime::{LinuxMemory, LinuxResources, Process, Spec};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::capabilities;
 use crate::error::{Error, Result};
 
-/// Reads a container's configuration.
+/// Reads a container's configuration. What it asks for in vain is added to `warnings`.
 ///
 /// # Errors
 /// Says what is wrong and where, but not in which file.
-pub fn read_spec(text: &[u8]) -> Result<Spec> {
+pub fn read_spec(text: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
     let mut spec: Spec = read(text, |config| {
         if let Some(policy) = config.pointer("/linux/memoryPolicy") {
             check_memory_policy(policy)?;
         }
-        config.get_mut("process").map_or(Ok(()), mend_process)
+        config.get_mut("process").into_iter().for_each(|process| mend_process(process, warnings));
+        Ok(())
     })?;
     let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
-    if let Some(resources) = resources.filter(|r| says_no_processes(r)) {
+    let Some(resources) = resources else { return Ok(spec) };
+    if resources.memory().as_ref().and_then(LinuxMemory::kernel).is_some_and(|limit| limit > 0) {
+        warnings.push("linux.resources.memory.kernel: no kernel since 5.15 has such a limit: ignored".to_owned());
+    }
+    if says_no_processes(resources) {
         let limit = |config: Value| config.pointer("/linux/resources/pids/limit").is_some_and(Value::is_number);
         if !serde_json::from_slice(text).is_ok_and(limit) {
             resources.set_pids(None);
@@ -53,8 +61,15 @@ fn says_no_processes(resources: &LinuxResources) -> bool {
 ///
 /// # Errors
 /// As [`read_spec`].
-pub fn read_process(text: &[u8]) -> Result<Process> {
-    read(text, mend_process)
+pub fn read_process(text: &[u8], warnings: &mut Vec<String>) -> Result<Process> {
+    read(text, |process| {
+        mend_process(process, warnings);
+        Ok(())
+    })
+    .map_err(|e| match e {
+        Error::Refused { field, rule } => Error::refused(format!("process.{field}"), rule),
+        other => other,
+    })
 }
 
 fn read<T: DeserializeOwned>(text: &[u8], mend: impl FnOnce(&mut Value) -> Result<()>) -> Result<T> {
@@ -64,16 +79,19 @@ fn read<T: DeserializeOwned>(text: &[u8], mend: impl FnOnce(&mut Value) -> Resul
         object(&value)?;
     }
     let error = match serde_json::from_slice(text) {
-        Ok(read) => return Ok(read),
-        Err(e) => e,
+        Ok(read) if has_usual_capabilities(text) => return Ok(read),
+        Ok(_) => None,
+        Err(e) => Some(e),
     };
-    let Ok(mut value) = serde_json::from_slice(text) else { return Err(Error::Other(error.to_string())) };
-    let before: Value = Value::clone(&value);
+    let mut value = match (serde_json::from_slice(text), error) {
+        (Ok(value), _) => value,
+        (Err(_), Some(error)) | (Err(error), None) => return Err(Error::Other(error.to_string())),
+    };
     mend(&mut value)?;
-    match value == before {
-        true => Err(Error::Other(error.to_string())),
-        false => serde_json::from_value(value).map_err(|e| Error::Other(e.to_string())),
-    }
+    serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string() {
+        path if path == "." => Error::Other(e.into_inner().to_string()),
+        path => Error::refused(path, e.into_inner()),
+    })
 }
 
 /// The structures of oci-spec would be filled from a list, too.
@@ -88,7 +106,20 @@ fn object(value: &Value) -> Result<()> {
     Err(Error::Other(format!("it is {found}, not an object: it has to begin with {{")))
 }
 
-fn mend_process(process: &mut Value) -> Result<()> {
+/// Whether no name in `capabilities` needs a second look: oci-spec takes more spellings than the specification has.
+fn has_usual_capabilities(text: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"capabilities\"";
+    let usual = |name: &[u8]| {
+        name.starts_with(b"CAP_")
+            || matches!(name, b"bounding" | b"effective" | b"inheritable" | b"permitted" | b"ambient")
+    };
+    let starts = text.windows(KEY.len()).enumerate().filter(|(_, found)| *found == KEY).map(|(at, _)| at + KEY.len());
+    starts.map(|at| text[at..].split(|&byte| byte == b'}').next().unwrap_or_default()).all(|within| {
+        within.split(|&byte| byte == b'"').skip(1).step_by(2).all(|name| usual(name) && !name.starts_with(b"CAP_CAP_"))
+    })
+}
+
+fn mend_process(process: &mut Value, warnings: &mut Vec<String>) {
     // Names that oci-spec derives from its own spelling.
     if let Some(Value::Array(flags)) = process.pointer_mut("/scheduler/flags") {
         for flag in flags {
@@ -107,7 +138,26 @@ fn mend_process(process: &mut Value) -> Result<()> {
             *list = if parts.is_empty() { Value::Null } else { parts.join(",").into() };
         }
     }
-    Ok(())
+    // Without one it is user 0.
+    if let Some(process) = process.as_object_mut().filter(|p| p.get("user").is_none_or(Value::is_null)) {
+        process.insert("user".to_owned(), Value::Object(Map::new()));
+    }
+    if let Some(Value::Object(sets)) = process.get_mut("capabilities") {
+        drop_unknown_capabilities(sets, warnings);
+    }
+}
+
+/// The specification has runtimes go on without what the kernel may not even have yet, and say so.
+fn drop_unknown_capabilities(sets: &mut Map<String, Value>, warnings: &mut Vec<String>) {
+    let mut unknown = BTreeSet::new();
+    for names in sets.values_mut().filter_map(Value::as_array_mut) {
+        names.retain(|name| {
+            let lost = name.as_str().filter(|name| !capabilities::NAMES.contains(name));
+            unknown.extend(lost.map(str::to_owned));
+            lost.is_none()
+        });
+    }
+    warnings.extend(capabilities::ignored(unknown));
 }
 
 /// With the sentences that callers know from runc.
@@ -140,93 +190,5 @@ pub const MEMORY_POLICY_MODES: [&str; 7] = [
 pub const MEMORY_POLICY_FLAGS: [&str; 3] = ["MPOL_F_NUMA_BALANCING", "MPOL_F_RELATIVE_NODES", "MPOL_F_STATIC_NODES"];
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn process(extra: Value) -> Result<Process, String> {
-        let mut process = json!({"user": {"uid": 0, "gid": 0}, "cwd": "/"});
-        process.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        let alone = read_process(process.to_string().as_bytes()).map_err(|e| e.to_string())?;
-        let config = json!({"ociVersion": "1.3.0", "process": process});
-        let within = read_spec(config.to_string().as_bytes()).map_err(|e| e.to_string())?;
-        assert_eq!(within.process().as_ref(), Some(&alone));
-        Ok(alone)
-    }
-
-    #[test]
-    fn every_scheduler_flag_of_the_specification_is_known() {
-        let flags = ["RESET_ON_FORK", "RECLAIM", "DL_OVERRUN", "KEEP_POLICY", "KEEP_PARAMS", "UTIL_CLAMP_MIN"];
-        let flags: Vec<String> = flags.iter().map(|flag| format!("SCHED_FLAG_{flag}")).collect();
-        let read = process(json!({"scheduler": {"policy": "SCHED_OTHER", "flags": flags}})).unwrap();
-        assert_eq!(read.scheduler().as_ref().unwrap().flags().as_ref().unwrap().len(), flags.len());
-        let why = process(json!({"scheduler": {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_X"]}})).unwrap_err();
-        assert!(why.contains("SCHED_FLAG_X"), "{why}");
-    }
-
-    #[test]
-    fn lists_of_processors_may_have_spaces() {
-        let read = process(json!({"execCPUAffinity": {"initial": " 0-1, 2,", "final": ""}})).unwrap();
-        let affinity = read.exec_cpu_affinity().clone().unwrap();
-        assert_eq!((affinity.initial().as_deref(), affinity.cpu_affinity_final().as_deref()), (Some("0-1,2"), None));
-        assert!(process(json!({"execCPUAffinity": {"initial": "x"}})).is_err());
-    }
-
-    #[test]
-    fn memory_policies_are_refused_with_the_known_words() {
-        for (policy, words) in [
-            (json!({}), "invalid memory policy mode"),
-            (json!({"nodes": "0-7"}), "invalid memory policy mode"),
-            (json!({"mode": "INTERLEAVE", "nodes": "0"}), "invalid memory policy mode \"INTERLEAVE\""),
-            (json!({"mode": "MPOL_LOCAL", "flags": ["badflag"]}), "invalid memory policy flag \"badflag\""),
-        ] {
-            let config = json!({"ociVersion": "1.3.0", "linux": {"memoryPolicy": policy}});
-            let why = read_spec(config.to_string().as_bytes()).unwrap_err().to_string();
-            assert!(why.contains(words), "{why}");
-        }
-        for mode in MEMORY_POLICY_MODES {
-            let policy = json!({"mode": mode, "flags": MEMORY_POLICY_FLAGS});
-            read_spec(json!({"ociVersion": "1.3.0", "linux": {"memoryPolicy": policy}}).to_string().as_bytes())
-                .unwrap();
-        }
-    }
-
-    #[test]
-    fn what_is_no_object_is_said() {
-        for (text, found) in [("[]", "a list"), ("3", "a number"), ("\"{}\"", "a string"), ("null", "a single word")] {
-            let wanted = format!("it is {found}, not an object: it has to begin with {{");
-            assert_eq!(read_spec(text.as_bytes()).unwrap_err().to_string(), wanted);
-            assert_eq!(read_process(text.as_bytes()).unwrap_err().to_string(), wanted);
-            assert_eq!(read_resources(serde_json::from_str(text).unwrap()).unwrap_err().to_string(), wanted);
-        }
-    }
-
-    #[test]
-    fn no_limit_of_processes_is_not_zero() {
-        for (pids, limit) in [
-            (json!({"limit": 0}), Some(0)),
-            (json!({"limit": -1}), Some(-1)),
-            (json!({}), None),
-            (json!({"limit": null}), None),
-            (json!(null), None),
-        ] {
-            let resources = json!({"pids": pids});
-            let config = json!({"ociVersion": "1.3.0", "linux": {"resources": resources}}).to_string();
-            // A null where oci-spec wants a number is a mistake as before.
-            let Ok(spec) = read_spec(config.as_bytes()) else {
-                assert!(pids["limit"].is_null() && pids.is_object());
-                continue;
-            };
-            let read = |r: &LinuxResources| r.pids().map(|pids| pids.limit());
-            assert_eq!(spec.linux().as_ref().unwrap().resources().as_ref().and_then(read), limit);
-            assert_eq!(read(&read_resources(resources).unwrap()), limit);
-        }
-    }
-
-    #[test]
-    fn what_is_not_json_is_said_with_its_place() {
-        let why = read_spec(b"{\n  \"ociVersion\": }").unwrap_err().to_string();
-        assert!(why.contains("line 2"), "{why}");
-    }
-}
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! The parent's side of making a container: from a plan to a process.
 
 use std::cell::Cell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::LinuxNamespaceType;
@@ -10,7 +10,7 @@ use crate::cgroup::{Cgroup, CgroupPlan};
 use crate::console;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::fault;
-use crate::hooks::{HookState, Stage};
+use crate::hooks::{HookState, Stage, Surroundings};
 use crate::init::Init;
 use crate::network;
 use crate::plan::{MountPlan, Plan, Stdio};
@@ -18,7 +18,7 @@ use crate::process::Process;
 use crate::protocol::{Channel, Failure, Message};
 use crate::resctrl::ResctrlPlan;
 use crate::seccomp::announce;
-use crate::state::Record;
+use crate::state::{Creator, Record};
 use crate::sys::clone::Cloned;
 
 impl Plan {
@@ -84,6 +84,7 @@ impl Plan {
             id: self.id.clone(),
             pid: 0,
             start_time: 0,
+            creator: Creator::this(),
             bundle: self.bundle.clone(),
             rootfs: self.rootfs.clone(),
             created: jiff::Timestamp::now().to_string(),
@@ -149,6 +150,7 @@ impl Created {
     /// Completes the record of [`Plan::record`] with the process.
     pub fn complete(&self, record: &mut Record) {
         record.set_process(self.process.pid);
+        record.creator = None;
         if self.process.cgroup().is_none() {
             record.cgroup = None;
         }
@@ -168,7 +170,7 @@ impl Created {
         }
         if let Some(score) = self.plan.process.oom_score_adj {
             let path = format!("/proc/{pid}/oom_score_adj");
-            std::fs::write(&path, score.to_string()).context(|| format!("write {path}"))?;
+            std::fs::write(&path, score.to_string()).map_err(|e| refused_score(score, &e))?;
             fault::point("oom score set");
         }
         // Last: it is root from here on, and no file of its /proc may be written by an ordinary user any more.
@@ -185,8 +187,9 @@ impl Created {
                 Message::Sources(from) => self.hand_over(from)?,
                 Message::RootReady => {
                     // Of old these ran after `create`, and what is written for them may look for that.
-                    self.plan.hooks.run(Stage::Prestart, &self.plan.state("created", Some(pid)))?;
-                    self.plan.hooks.run(Stage::CreateRuntime, &self.plan.state("creating", Some(pid)))?;
+                    let with = Surroundings { environment: None, interrupt: self.plan.interrupt.as_ref() };
+                    self.plan.hooks.run_with(Stage::Prestart, &self.plan.state("created", Some(pid)), with)?;
+                    self.plan.hooks.run_with(Stage::CreateRuntime, &self.plan.state("creating", Some(pid)), with)?;
                     fault::point("hooks run");
                     self.tell(&Message::HooksDone)?;
                 }
@@ -251,6 +254,9 @@ impl Created {
     }
 
     fn listen(&mut self) -> Result<Message> {
+        if let Some(interrupt) = &self.plan.interrupt {
+            interrupt.wait_for(self.channel.as_fd(), None)?;
+        }
         match self.channel.receive().context(|| "listen to init")? {
             Some(Message::Failed(failure)) => Err(failure.into()),
             Some(message) => Ok(message),
@@ -268,6 +274,14 @@ impl Created {
         let _not_undone = self.process.destroy();
         why
     }
+}
+
+fn refused_score(score: i32, why: &std::io::Error) -> Error {
+    let mut rule = format!("cannot be set to {score}: {}", errno_text(why));
+    if why.kind() == std::io::ErrorKind::PermissionDenied {
+        rule += ": an ordinary user can only raise the score of the caller";
+    }
+    Error::refused("process.oomScoreAdj", rule)
 }
 
 impl From<Failure> for Error {

@@ -47,6 +47,9 @@ pub enum Error {
         /// What happened.
         why: String,
     },
+    /// A signal came while the container was being made.
+    #[error("stopped by {0} before the container was made")]
+    Interrupted(&'static str),
     /// A container's recorded state does not allow the operation.
     #[error("{0}")]
     State(String),

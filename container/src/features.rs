@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::cgroup::ANNOTATION_PREFIX;
 use crate::plan::MountOptions;
 use crate::{capabilities, config, seccomp};
 
@@ -46,5 +47,7 @@ pub fn features() -> Value {
         },
         // A name of runc's, which others may use as well: engines look for it.
         "annotations": {"org.opencontainers.runc.checkpoint.enabled": "true"},
+        // With --systemd-cgroup. Those of criu and of engines mean nothing here.
+        "potentiallyUnsafeConfigAnnotations": [ANNOTATION_PREFIX],
     })
 }

@@ -30,7 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
 
 /// `config.json`: planning ends, with a plan or a sentence.
 pub fn config(text: &[u8]) {
-    let Ok(spec) = config::read_spec(text) else { return };
+    let Ok(spec) = config::read_spec(text, &mut Vec::new()) else { return };
     let mut setup = Setup::new("fuzz", "/tmp");
     setup.root = Some(RootSource::Path(PathBuf::from("/tmp")));
     setup.cgroups = layout().cloned();
@@ -44,7 +44,7 @@ pub fn config(text: &[u8]) {
 
 /// `process.json`: no zero byte gets into what is given to the kernel, and no variable is there twice.
 pub fn process(text: &[u8]) {
-    let Ok(process) = config::read_process(text) else { return };
+    let Ok(process) = config::read_process(text, &mut Vec::new()) else { return };
     let Ok((plan, _warnings)) = ProcessPlan::new(&Spec::default(), &process, None) else { return };
     for (i, (name, value)) in plan.env.iter().enumerate() {
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));

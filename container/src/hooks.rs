@@ -7,10 +7,13 @@
 //! | startContainer | right before the program | container | container is not started |
 //! | poststart | after the program started | parent's namespaces | container is killed |
 //! | poststop | after the container is gone | parent's namespaces | warning |
+//!
+//! Those in the container's namespaces have its environment unless they name one, the others that of this program.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -22,6 +25,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, errno_text};
+use crate::interrupt::Interrupt;
+use crate::sys::signal;
 
 /// All hooks of a container, checked.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +70,15 @@ pub(crate) struct HookState<'a> {
     pub(crate) annotations: Option<&'a HashMap<String, String>>,
 }
 
+/// What a hook runs with besides what it names itself.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Surroundings<'a> {
+    /// The variables of those that name none; this program's if absent.
+    pub(crate) environment: Option<&'a [(String, String)]>,
+    /// What ends them.
+    pub(crate) interrupt: Option<&'a Interrupt>,
+}
+
 impl Hooks {
     /// Reads `hooks`.
     pub(crate) fn new(spec: Option<&oci_spec::runtime::Hooks>) -> Result<Hooks> {
@@ -86,13 +100,18 @@ impl Hooks {
 
     /// Runs the hooks of one moment in their order, stopping at the first failure.
     pub(crate) fn run(&self, stage: Stage, state: &HookState<'_>) -> Result<()> {
+        self.run_with(stage, state, Surroundings::default())
+    }
+
+    /// [`Hooks::run`] in other surroundings.
+    pub(crate) fn run_with(&self, stage: Stage, state: &HookState<'_>, with: Surroundings<'_>) -> Result<()> {
         let (name, hooks) = self.of(stage);
         if hooks.is_empty() {
             return Ok(());
         }
         let state = serde_json::to_vec(state).map_err(|e| Error::Other(format!("state for hooks: {e}")))?;
         for (index, hook) in hooks.iter().enumerate() {
-            run(hook, &state).map_err(|why| Error::Hook { name, index, why })?;
+            run(hook, &state, with).map_err(|why| Error::Hook { name, index, why })?;
         }
         Ok(())
     }
@@ -104,7 +123,10 @@ impl Hooks {
             Ok(state) => state,
             Err(e) => return vec![Error::Other(format!("state for hooks: {e}"))],
         };
-        let failures = hooks.iter().enumerate().filter_map(|(index, hook)| Some((index, run(hook, &state).err()?)));
+        let failures = hooks
+            .iter()
+            .enumerate()
+            .filter_map(|(index, hook)| Some((index, run(hook, &state, Surroundings::default()).err()?)));
         failures.map(|(index, why)| Error::Hook { name, index, why }).collect()
     }
 
@@ -132,16 +154,23 @@ fn checked(name: &str, hooks: &Option<Vec<Hook>>) -> Result<Vec<Hook>> {
     Ok(hooks.clone().unwrap_or_default())
 }
 
-fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
+fn run(hook: &Hook, state: &[u8], with: Surroundings<'_>) -> Result<(), String> {
     let mut command = Command::new(hook.path());
     // args[0] is the program's name for itself.
     if let Some((name, args)) = hook.args().as_ref().and_then(|args| args.split_first()) {
         command.arg0(name).args(args);
     }
-    command.env_clear();
-    for variable in hook.env().iter().flatten() {
-        let (name, value) = variable.split_once('=').unwrap_or((variable, ""));
-        command.env(name, value);
+    // Without a list of its own it has that of where it runs, as with every other runtime; an empty list means none.
+    match (hook.env(), with.environment) {
+        (Some(own), _) => {
+            command.env_clear();
+            command.envs(own.iter().map(|variable| variable.split_once('=').unwrap_or((variable, ""))));
+        }
+        (None, Some(containers)) => {
+            command.env_clear();
+            command.envs(containers.iter().map(|(name, value)| (name, value)));
+        }
+        (None, None) => {}
     }
     // A file in memory takes whatever the hook says, whether or not somebody holds it open afterwards.
     let flags = rustix::fs::MemfdFlags::CLOEXEC;
@@ -150,12 +179,13 @@ fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
     // Its own group, so that what it started is killed with it when it takes too long.
     command.process_group(0);
+    signal::reset_for(&mut command);
     let mut child = command.spawn().map_err(|e| format!("{}: {}", hook.path().display(), errno_text(&e)))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A hook need not read its input.
         let _unread = stdin.write_all(state);
     }
-    let status = wait(&mut child, hook)?;
+    let status = wait(&mut child, hook, with.interrupt)?;
     if status.success() {
         return Ok(());
     }
@@ -169,18 +199,32 @@ fn run(hook: &Hook, state: &[u8]) -> Result<(), String> {
     Err(format!("{how}, stderr: {}", words.trim_end()))
 }
 
-fn wait(child: &mut Child, hook: &Hook) -> Result<ExitStatus, String> {
-    if let Some(seconds) = hook.timeout() {
+fn wait(child: &mut Child, hook: &Hook, interrupt: Option<&Interrupt>) -> Result<ExitStatus, String> {
+    if hook.timeout().is_some() || interrupt.is_some() {
         let pid = Pid::from_child(child);
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| e.to_string())?;
-        let limit = Timespec { tv_sec: seconds, tv_nsec: 0 };
-        let ended = retry_on_intr(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)));
-        if ended.map_err(|e| e.to_string())? == 0 {
+        if let Err(why) = wait_in_time(pid, hook.timeout(), interrupt) {
             // Gone in this instant is as good.
             let _gone = rustix::process::kill_process_group(pid, Signal::KILL);
             let _reaped = child.wait();
-            return Err(format!("ran past its timeout of {seconds} s and was killed"));
+            return Err(why);
         }
     }
     child.wait().map_err(|e| errno_text(&e))
+}
+
+/// Says why it is to be killed.
+fn wait_in_time(pid: Pid, timeout: Option<i64>, interrupt: Option<&Interrupt>) -> Result<(), String> {
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(|e| e.to_string())?;
+    let limit = timeout.map(|seconds| Timespec { tv_sec: seconds, tv_nsec: 0 });
+    let ended = match interrupt {
+        Some(interrupt) => interrupt.wait_for(pidfd.as_fd(), limit.as_ref()).map_err(|e| e.to_string())?,
+        None => {
+            let found = retry_on_intr(|| poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], limit.as_ref()));
+            found.map_err(|e| e.to_string())? > 0
+        }
+    };
+    match (ended, timeout) {
+        (false, Some(seconds)) => Err(format!("ran past its timeout of {seconds} s and was killed")),
+        _ => Ok(()),
+    }
 }

@@ -6,7 +6,7 @@
 //!
 //! The root file system is hostile, the configuration is trusted.
 
-mod capabilities;
+pub mod capabilities;
 pub mod cgroup;
 pub mod checkpoint;
 pub mod config;
@@ -22,6 +22,7 @@ pub mod files;
 pub mod fuzzing;
 pub mod hooks;
 mod init;
+mod interrupt;
 pub mod manage;
 mod mappings;
 mod namespaces;
@@ -42,6 +43,7 @@ pub mod sys;
 pub use container::Created;
 pub use error::{Error, Result};
 pub use exec::{ExecPlan, ExecSetup};
+pub use interrupt::Interrupt;
 pub use plan::{Plan, RootSource, Setup, Stdio};
 pub use process::{Process, exit_code};
 pub use rootfs::overlay::{overlay, overlay_read_only, overlay_volatile};

@@ -4,11 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, Saved as SavedCgroup};
 use crate::error::{Context, Error, Result};
 use crate::fault;
 use crate::hooks::{HookState, Stage};
-use crate::state::{Directory, Record, Status};
+use crate::state::{Creator, Directory, Record, Status};
 use crate::sys::signal;
 
 /// How long a process that was killed may take to end, in seconds. As for runc.
@@ -20,7 +20,8 @@ const PATIENCE: i64 = 10;
 /// When the kernel cannot tell.
 pub fn status(directory: &Directory, record: &Record) -> Result<Status> {
     if record.process()?.is_none() {
-        return Ok(Status::Stopped);
+        let creator = record.creator.as_ref().map(Creator::process).transpose()?.flatten();
+        return Ok(if creator.is_some() { Status::Creating } else { Status::Stopped });
     }
     let frozen = cgroup(record)?.is_some_and(|cgroup| cgroup.is_frozen().unwrap_or(false));
     Ok(match frozen {
@@ -38,6 +39,9 @@ pub fn start(directory: &Directory) -> Result<()> {
     let record = directory.load()?;
     let process = match (status(directory, &record)?, record.process()?) {
         (Status::Created, Some(process)) => process,
+        (Status::Creating, _) => {
+            return Err(Error::State("cannot start a container that is still being created".to_owned()));
+        }
         (Status::Stopped, _) | (_, None) => {
             return Err(Error::State("cannot start a container that has stopped".to_owned()));
         }
@@ -62,6 +66,9 @@ pub fn start(directory: &Directory) -> Result<()> {
 pub fn kill(directory: &Directory, signal: i32) -> Result<()> {
     let record = directory.load()?;
     let Some(process) = record.process()? else {
+        if status(directory, &record)? == Status::Creating {
+            return Err(Error::NotRunning);
+        }
         // Where processes can outlive the first, they are killed all the same.
         match cgroup(&record)? {
             Some(cgroup) if signal == libc::SIGKILL && !record.own_pid_namespace => cgroup.kill_all()?,
@@ -72,30 +79,32 @@ pub fn kill(directory: &Directory, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL { kill_everything(&record, &process) } else { send(&record, &process, signal) }
 }
 
-/// Removes the container. Returns what its poststop hooks failed with.
+/// Removes the container. Returns what the caller should know: what its poststop hooks failed with, and what could not
+/// be found. `lost` tells where the cgroup is of a container whose record is damaged, by its configuration.
 ///
 /// # Errors
 /// When it runs and `force` is not given, or does not die.
-pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
+pub fn delete(
+    directory: Directory,
+    force: bool,
+    lost: impl FnOnce(&Directory) -> Result<Option<SavedCgroup>>,
+) -> Result<Vec<Error>> {
     let record = match directory.load() {
-        // What a killed `create` left; without `force` it is said, too.
-        Err(e) if force || matches!(e, Error::NoContainer) => {
-            directory.remove()?;
-            return if force { Ok(Vec::new()) } else { Err(e) };
-        }
-        // Whatever it is, something may still run.
-        Err(e) => return Err(e),
         Ok(record) => record,
+        Err(e) => return delete_lost(directory, force, e, lost),
     };
-    if let Some(process) = record.process()? {
-        let status = status(&directory, &record)?;
-        if !force && status != Status::Created {
-            let (id, status) = (&record.id, status.as_str());
-            return Err(Error::State(format!("cannot delete container {id} that is not stopped: {status}")));
+    match (status(&directory, &record)?, record.process()?) {
+        (Status::Creating, _) if force => stop_creator(&record)?,
+        (Status::Creating, _) => return Err(not_stopped(&record.id, "creating")),
+        (status, Some(_)) if !force && status != Status::Created => {
+            return Err(not_stopped(&record.id, status.as_str()));
         }
-        kill_everything(&record, &process)?;
-        wait(&process)?;
-        fault::point("killed");
+        (_, Some(process)) => {
+            kill_everything(&record, &process)?;
+            wait(&process)?;
+            fault::point("killed");
+        }
+        (_, None) => {}
     }
     if let Some(cgroup) = cgroup(&record)? {
         cgroup.destroy()?;
@@ -107,6 +116,65 @@ pub fn delete(directory: Directory, force: bool) -> Result<Vec<Error>> {
     directory.remove()?;
     fault::point("directory removed");
     Ok(record.hooks.run_all(Stage::Poststop, &record.state("stopped")))
+}
+
+fn not_stopped(id: &str, status: &str) -> Error {
+    Error::State(format!("cannot delete container {id} that is not stopped: {status}"))
+}
+
+/// Has whoever makes the container undo what there is of it.
+fn stop_creator(record: &Record) -> Result<()> {
+    let Some(creator) = record.creator.as_ref().map(Creator::process).transpose()?.flatten() else { return Ok(()) };
+    for signal in [libc::SIGTERM, libc::SIGKILL] {
+        match signal::send(creator.as_fd(), signal) {
+            Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
+            sent => sent.context(|| format!("stop the creation of container {}", record.id))?,
+        }
+        if wait(&creator).is_ok() {
+            return Ok(());
+        }
+    }
+    Err(Error::State(format!("the creation of container {} does not stop", record.id)))
+}
+
+/// Removes a container by its configuration, as its record says nothing any more.
+fn delete_lost(
+    directory: Directory,
+    force: bool,
+    why: Error,
+    find: impl FnOnce(&Directory) -> Result<Option<SavedCgroup>>,
+) -> Result<Vec<Error>> {
+    // A `create` that was killed in its first moments left no record, and nothing to find.
+    let early = matches!(why, Error::NoContainer);
+    let id = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let found = find(&directory).and_then(|saved| saved.as_ref().map(Cgroup::reopen).transpose().map_err(Error::from));
+    let unknown = |why: String| {
+        let what = format!("container {id:?}: {why}; only its directory was removed");
+        vec![Error::State(format!("{what}: look for processes of it yourself"))]
+    };
+    let said = match found {
+        Ok(Some(cgroup)) if cgroup.exists() => {
+            let pids = cgroup.pids()?;
+            if !force && (!early || !pids.is_empty()) {
+                let count = pids.len();
+                return Err(Error::State(format!("{why}: {count} processes are in its cgroup; use --force")));
+            }
+            if pids.contains(&std::process::id().cast_signed()) {
+                return Err(Error::State(format!("{why}, and this process is in its cgroup: run this from elsewhere")));
+            }
+            cgroup.destroy()?;
+            Vec::new()
+        }
+        _ if !force && !early => return Err(why),
+        Ok(Some(cgroup)) => {
+            let places: Vec<_> = cgroup.directories().take(1).map(|(_, path)| path.display().to_string()).collect();
+            unknown(format!("its record is lost, and there is no cgroup {}", places.concat()))
+        }
+        Ok(None) => unknown("its record is lost, and it had no cgroup".to_owned()),
+        Err(e) => unknown(format!("its record is lost, and so is where it ran ({e})")),
+    };
+    directory.remove()?;
+    if force { Ok(said) } else { Err(why) }
 }
 
 fn kill_everything(record: &Record, process: &OwnedFd) -> Result<()> {

@@ -52,6 +52,9 @@ pub struct Record {
     pub pid: i32,
     /// When it started, in ticks since boot.
     pub start_time: u64,
+    /// Who makes the container, until it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creator: Option<Creator>,
     /// The bundle.
     pub bundle: PathBuf,
     /// The root file system's directory.
@@ -74,9 +77,32 @@ pub struct Record {
     pub hooks: Hooks,
 }
 
+/// The process that makes a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Creator {
+    pid: i32,
+    start_time: u64,
+}
+
+impl Creator {
+    /// The calling process.
+    pub(crate) fn this() -> Option<Creator> {
+        let pid = std::process::id().cast_signed();
+        alive_since(pid).map(|start_time| Creator { pid, start_time })
+    }
+
+    /// It, if it still lives.
+    pub(crate) fn process(&self) -> Result<Option<OwnedFd>> {
+        still(self.pid, self.start_time)
+    }
+}
+
 /// What a container is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// It is being made.
+    Creating,
     /// It waits to be started.
     Created,
     /// Its program runs.
@@ -91,6 +117,7 @@ impl Status {
     /// The word for it in the runtime specification.
     pub fn as_str(self) -> &'static str {
         match self {
+            Status::Creating => "creating",
             Status::Created => "created",
             Status::Running => "running",
             Status::Paused => "paused",
@@ -130,11 +157,32 @@ impl Directory {
     /// Finds a container.
     ///
     /// # Errors
-    /// [`Error::NoContainer`] when there is none.
+    /// [`Error::NoContainer`] when there is none, [`Error::State`] when it belongs to somebody else.
     pub fn open(root: &Path, id: &str) -> Result<Directory> {
+        let directory = Directory::look(root, id)?;
+        let (owner, own) = (directory.owner(), rustix::process::geteuid().as_raw());
+        // What it says is acted on: processes are killed, cgroups removed.
+        if owner != own && owner != 0 {
+            let path = directory.path.display();
+            let why =
+                format!("{path} belongs to user {owner}, who may have written anything there: run this as that user");
+            return Err(Error::State(why));
+        }
+        Ok(directory)
+    }
+
+    /// Finds a container only to show it, whoever it belongs to.
+    ///
+    /// # Errors
+    /// [`Error::NoContainer`] when there is none.
+    pub fn look(root: &Path, id: &str) -> Result<Directory> {
         check_id(id)?;
         let path = root.join(id);
-        if path.is_dir() { Ok(Directory { path }) } else { Err(Error::NoContainer) }
+        // No link, which could lead to the directory of another.
+        match std::fs::symlink_metadata(&path) {
+            Ok(found) if found.is_dir() => Ok(Directory { path }),
+            _ => Err(Error::NoContainer),
+        }
     }
 
     /// All names below `root`, sorted.
@@ -253,14 +301,19 @@ impl Record {
     /// # Errors
     /// When the kernel cannot tell.
     pub fn process(&self) -> Result<Option<OwnedFd>> {
-        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 0) else { return Ok(None) };
-        let pidfd = match pidfd_open(pid, PidfdFlags::empty()) {
-            Err(rustix::io::Errno::SRCH) => return Ok(None),
-            opened => opened.context(|| format!("open process {}", self.pid))?,
-        };
-        // Looked at after it was opened: if this is the process now, it is the one the descriptor stands for.
-        Ok(alive_since(self.pid).filter(|&time| time == self.start_time).map(|_| pidfd))
+        still(self.pid, self.start_time)
     }
+}
+
+/// The process `pid` that started at `start_time`, if it is still that process.
+fn still(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
+    let Some(number) = Pid::from_raw(pid).filter(|_| pid > 0) else { return Ok(None) };
+    let pidfd = match pidfd_open(number, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(None),
+        opened => opened.context(|| format!("open process {pid}"))?,
+    };
+    // Looked at after it was opened: if this is the process now, it is the one the descriptor stands for.
+    Ok(alive_since(pid).filter(|&time| time == start_time).map(|_| pidfd))
 }
 
 /// When a living process started; none when it has ended, waited for or not.

@@ -1,5 +1,6 @@
 //! Pausing and limiting a container that runs, and seeing what it does.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ pub fn pause(directory: &Directory) -> Result<()> {
     let record = directory.load()?;
     match manage::status(directory, &record)? {
         Status::Running | Status::Created => Ok(cgroup(&record, "pause")?.freeze()?),
-        Status::Paused | Status::Stopped => Err(Error::NotRunning),
+        Status::Creating | Status::Paused | Status::Stopped => Err(Error::NotRunning),
     }
 }
 
@@ -42,7 +43,33 @@ pub fn resume(directory: &Directory) -> Result<()> {
 /// When the cgroup cannot be read.
 pub fn processes(directory: &Directory) -> Result<Vec<i32>> {
     let record = directory.load()?;
-    Ok(cgroup(&record, "list the processes of")?.pids()?)
+    match manage::cgroup(&record)? {
+        Some(cgroup) => Ok(cgroup.pids()?),
+        None if record.process()?.is_none() => Ok(Vec::new()),
+        None => family(record.pid),
+    }
+}
+
+/// A container without a cgroup: what is in the pid namespace of its first process, and what that and those have
+/// started. Without a pid namespace of its own only the latter.
+fn family(first: i32) -> Result<Vec<i32>> {
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let (own, shared) = (namespace(first), namespace(std::process::id().cast_signed()));
+    let own = own.filter(|own| Some(own) != shared.as_ref());
+    let entries = std::fs::read_dir("/proc").context(|| "read /proc")?;
+    let all: Vec<i32> = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse().ok()).collect();
+    let parents: HashMap<i32, i32> = all.iter().filter_map(|&pid| Some((pid, parent(pid)?))).collect();
+    let inside = |pid: i32| pid == first || own.is_some() && namespace(pid) == own;
+    let ancestors = |pid: i32| std::iter::successors(Some(pid), |pid| parents.get(pid).copied().filter(|&p| p > 1));
+    let mut found: Vec<i32> = all.iter().copied().filter(|&pid| ancestors(pid).take(all.len()).any(inside)).collect();
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; after it come the state and the parent.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// Sets the limits that `resources` names; the others stay.
@@ -52,7 +79,7 @@ pub fn processes(directory: &Directory) -> Result<Vec<i32>> {
 pub fn update(directory: &Directory, resources: &LinuxResources) -> Result<()> {
     let record = directory.load()?;
     match manage::status(directory, &record)? {
-        Status::Stopped => Err(Error::NotRunning),
+        Status::Creating | Status::Stopped => Err(Error::NotRunning),
         _ => Ok(cgroup(&record, "update")?.update(resources)?),
     }
 }

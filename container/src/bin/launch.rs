@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use appc_container::cgroup::Layout;
+use appc_container::cgroup::{Layout, Saved};
 use appc_container::checkpoint::Options;
+use appc_container::config::read_spec;
 use appc_container::files::read_regular;
+use appc_container::plan::find_cgroup;
 use appc_container::seccomp::Cache;
 use appc_container::state::{CONFIG_MAX, Directory, Record, check_id, replace_file};
-use appc_container::{Created, Error, Plan, Process, Setup, Stdio, notify};
+use appc_container::{Created, Error, Interrupt, Plan, Process, Setup, Stdio, notify};
 use clap::Args;
 use oci_spec::runtime::Spec;
 
@@ -101,19 +103,13 @@ impl Launch {
         check_id(&self.id)?;
         let bundle = std::fs::canonicalize(&self.bundle)
             .map_err(|e| wrong(format!("--bundle {}: {e}", self.bundle.display())))?;
-        let (spec, text) = load(&bundle.join("config.json"))?;
+        let (spec, text) = load(&bundle.join("config.json"), log)?;
         let stdio = self.stdio(&spec, detach)?;
         let mut setup = Setup::new(&self.id, bundle);
         setup.stdio = stdio;
         setup.preserve_fds = self.preserve_fds;
         setup.listen_fds = listen_fds();
-        setup.rootless_cgroups = globals.rootless_cgroups();
-        setup.systemd_cgroup = globals.systemd_cgroup;
-        setup.cgroup_path = Some(cgroup_path(&root, &self.id));
-        setup.cgroups = match Layout::detect(Path::new("/sys/fs/cgroup")) {
-            Err(_) if setup.rootless_cgroups => None,
-            layout => Some(layout?),
-        };
+        place(&mut setup, globals, &root)?;
         setup.no_pivot = self.no_pivot;
         setup.filters = Some(Cache::below(&root));
         setup.session_keyring = !self.no_new_keyring;
@@ -140,8 +136,13 @@ impl Launch {
         Ok(record)
     }
 
-    fn create(&self, plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
-        let created = match plan.create() {
+    fn create(&self, mut plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
+        // From here on there is something to undo.
+        let interrupt = Interrupt::new().map_err(|e| wrong(format!("take over signals: {e}")));
+        let created = match interrupt.and_then(|interrupt| {
+            plan.stop_at(interrupt);
+            plan.create()
+        }) {
             Ok(created) => created,
             Err(e) => return Err(undo(directory, e)),
         };
@@ -205,14 +206,35 @@ fn cgroup_path(root: &Path, id: &str) -> PathBuf {
     format!("{id}-{hash:08x}").into()
 }
 
-fn load(path: &Path) -> Result<(Spec, Vec<u8>), Error> {
+/// What decides about the cgroup besides the configuration.
+fn place(setup: &mut Setup, globals: &Globals, root: &Path) -> Result<(), Error> {
+    setup.rootless_cgroups = globals.rootless_cgroups();
+    setup.systemd_cgroup = globals.systemd_cgroup;
+    setup.cgroup_path = Some(cgroup_path(root, &setup.id));
+    setup.cgroups = match Layout::detect(Path::new("/sys/fs/cgroup")) {
+        Err(_) if setup.rootless_cgroups => None,
+        layout => Some(layout?),
+    };
+    Ok(())
+}
+
+/// Where the cgroup of a container is, without its record.
+pub(crate) fn lost_cgroup(globals: &Globals, id: &str, directory: &Directory) -> Result<Option<Saved>, Error> {
+    let mut setup = Setup::new(id, "/");
+    place(&mut setup, globals, &globals.containers().map_err(wrong)?)?;
+    find_cgroup(&directory.config()?, &setup)
+}
+
+fn load(path: &Path, log: &Log) -> Result<(Spec, Vec<u8>), Error> {
     let text = read_regular(path, CONFIG_MAX).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => {
             wrong(format!("JSON specification file {} not found: make one with `rkt-oci spec`", path.display()))
         }
         _ => wrong(format!("read {}: {e}", path.display())),
     })?;
-    let spec = appc_container::config::read_spec(&text).map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+    let mut warnings = Vec::new();
+    let spec = read_spec(&text, &mut warnings).map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+    warnings.iter().for_each(|warning| log.say(warning));
     Ok((spec, text))
 }
 

@@ -47,7 +47,7 @@ fn add_group(cgroup: &mut Cgroup, group: &Group, rootless: bool) -> Result<()> {
 
     let cpuset = group.controllers.iter().any(|c| c == "cpuset");
     let (dir, made) = Dir::make(&place.root, &group.mount, &group.path, |step| match step {
-        Step::Above(dir, made) if group.is_unified() => enable_controllers(dir, made, group),
+        Step::Above(dir) if group.is_unified() => enable_controllers(dir, group),
         Step::Entered { parent, child } if cpuset => inherit_cpuset(parent, child),
         _ => Ok(()),
     })?;
@@ -71,8 +71,8 @@ fn add_group(cgroup: &mut Cgroup, group: &Group, rootless: bool) -> Result<()> {
 }
 
 /// Version 2: a controller works in a cgroup when all above it have it in `cgroup.subtree_control`.
-fn enable_controllers(dir: &Dir, made: bool, group: &Group) -> Result<()> {
-    if group.enable.is_empty() && !made {
+fn enable_controllers(dir: &Dir, group: &Group) -> Result<()> {
+    if group.offered.is_empty() && group.enable.is_empty() {
         return Ok(());
     }
     let read = |file| dir.read(file).map_err(|e| Error::io("read", dir.path.join(file), e));
@@ -91,12 +91,11 @@ fn enable_controllers(dir: &Dir, made: bool, group: &Group) -> Result<()> {
             _ => Error::io("enable controllers in", &dir.path, e),
         })?;
     }
-    if made {
-        // Ours: pass on all there is, so that usage can be read where nothing is limited. Whether each can be
-        // passed on is no part of the configuration, so a refusal is none of its business either.
-        for controller in read("cgroup.controllers")?.split_whitespace().filter(|c| !has(c)) {
-            let _ = dir.write("cgroup.subtree_control", &format!("+{controller}"));
-        }
+    let needed = |name: &String| group.enable.iter().any(|(c, _)| c == name);
+    for controller in group.offered.iter().filter(|c| !has(c) && !needed(c)) {
+        // Whether each can be enabled is no part of the configuration (a cgroup with processes of its own, or of
+        // another user), so a refusal is none of its business either.
+        let _ = dir.write("cgroup.subtree_control", &format!("+{controller}"));
     }
     Ok(())
 }

@@ -164,6 +164,11 @@ impl Cgroup {
         self.places.iter().map(|p| (p.controllers.as_slice(), p.full()))
     }
 
+    /// Whether any of them is there.
+    pub fn exists(&self) -> bool {
+        self.places.iter().any(|place| place.dir().is_ok())
+    }
+
     /// Opens the way in.
     ///
     /// # Errors

@@ -37,5 +37,6 @@ pub use live::{Cgroup, Entry, Saved};
 pub use oom::OomWatch;
 pub use plan::CgroupPlan;
 pub use stats::Stats;
+pub(crate) use systemd::ANNOTATION_PREFIX;
 
 type Result<T, E = Error> = std::result::Result<T, E>;

@@ -66,7 +66,10 @@ pub(super) struct Group {
     pub mount: PathBuf,
     /// Below `mount`, clean and relative.
     pub path: PathBuf,
-    /// Controllers of the unified hierarchy that must be enabled on the way down, with the field that needs them.
+    /// Controllers of the unified hierarchy that are enabled on the way down as far as that is possible: usage can be
+    /// read and limits be set later.
+    pub offered: Vec<String>,
+    /// Those of them that must be enabled on the way down, with the field that needs them.
     pub enable: Vec<(String, String)>,
     pub writes: Vec<Write>,
     pub program: Option<Program>,
@@ -240,8 +243,9 @@ impl Planner<'_> {
             None => {
                 let controllers = if unified { Vec::new() } else { hierarchy.controllers.clone() };
                 let (mount, path) = (hierarchy.mount.clone(), self.place(hierarchy, unified));
+                let offered = if unified { hierarchy.controllers.clone() } else { Vec::new() };
                 let (enable, writes, program) = (Vec::new(), Vec::new(), None);
-                self.groups.push(Group { controllers, mount, path, enable, writes, program });
+                self.groups.push(Group { controllers, mount, path, offered, enable, writes, program });
                 self.groups.len() - 1
             }
         };

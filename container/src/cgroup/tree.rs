@@ -69,7 +69,7 @@ impl Dir {
         let mut made = false;
         let mut names = path.iter().peekable();
         while let Some(name) = names.next() {
-            visit(Step::Above(&dir, made))?;
+            visit(Step::Above(&dir))?;
             let mode = if names.peek().is_some() { ON_THE_WAY } else { LAST };
             let below = dir.path.join(name);
             let (child, new) = dir.make_child(name, mode, &below).map_err(|e| Error::io("create cgroup", below, e))?;
@@ -156,8 +156,8 @@ impl AsFd for Dir {
 
 /// What [`Dir::make`] shows on its way down.
 pub(super) enum Step<'a> {
-    /// A child of this one comes next; whether it was made just now.
-    Above(&'a Dir, bool),
+    /// A child of this one comes next.
+    Above(&'a Dir),
     /// `child` is there, made or found.
     Entered { parent: &'a Dir, child: &'a Dir },
 }

@@ -21,7 +21,7 @@ impl Cgroup {
         let mut resources = resources.clone();
         self.complete(&mut resources)?;
         let mut planner = Planner { layout: &layout, inner: Path::new(""), absolute: true, groups: Vec::new() };
-        planner.controllers(&resources)?;
+        planner.controllers(&resources).map_err(|e| self.why_without(e))?;
         planner.unified(&resources)?;
         if let Some(unit) = &self.unit {
             unit.set_limits(&planner.groups)?;
@@ -40,6 +40,19 @@ impl Cgroup {
             }
         }
         Ok(())
+    }
+
+    /// Version 2: whether a controller is here is up to the cgroups above.
+    fn why_without(&self, error: Error) -> Error {
+        match (error, self.places.iter().find(|p| p.is_unified())) {
+            (Error::NoController { field, controller }, Some(place)) => {
+                let name = if controller == "blkio" { "io" } else { controller };
+                let path = place.full();
+                let rule = format!("the {name} controller is not enabled for {}: enable it above", path.display());
+                Error::invalid(field, rule)
+            }
+            (other, _) => other,
+        }
     }
 
     /// The hierarchies it is in, with the controllers that it has itself.

@@ -100,7 +100,7 @@ pub enum CgroupMode {
 /// When it does not run, the folder cannot be trusted, or criu says no.
 pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Options) -> Result<()> {
     let status = manage::status(directory, record)?;
-    if matches!(status, Status::Created | Status::Stopped) {
+    if matches!(status, Status::Creating | Status::Created | Status::Stopped) {
         return Err(Error::State(format!("container cannot be checkpointed in {} state", status.as_str())));
     }
     let images = Images::make(options)?;

@@ -21,7 +21,7 @@ use rustix::process::DumpableBehavior;
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Error, Result};
 use crate::fifo::Starter;
-use crate::hooks::{HookState, Stage};
+use crate::hooks::{HookState, Stage, Surroundings};
 use crate::mappings::groups_are_fixed;
 use crate::plan::{Plan, Stdio};
 use crate::protocol::{Channel, Failure, Message};
@@ -150,7 +150,7 @@ impl Init<'_> {
             self.tell(&Message::RootReady)?;
             self.expect(|m| matches!(m, Message::HooksDone))?;
         }
-        hooks.run(Stage::CreateContainer, &self.state("creating"))?;
+        self.run_hooks(Stage::CreateContainer, "creating", None)?;
         rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::enter(&root, plan.no_pivot)?;
         fault::point("init: root entered");
@@ -200,7 +200,7 @@ impl Init<'_> {
         let prepare = || -> Result<()> {
             fault::point("init: started");
             self.load_filter(filter::Moment::Hooks)?;
-            self.plan.hooks.run(Stage::StartContainer, &self.state("created"))?;
+            self.run_hooks(Stage::StartContainer, "created", Some(program.home()))?;
             sys::exec::close_on_exec_from(self.plan.kept_fds.saturating_add(3))
                 .context(|| "close what was inherited")?;
             self.load_filter(filter::Moment::Program)
@@ -208,6 +208,17 @@ impl Init<'_> {
         prepare().map_err(|e| Failure::SetUp(e.to_string()))?;
         fault::point("init: before execve");
         Err(Failure::Exec(program.execute()))
+    }
+
+    /// With the environment that the program will have, unless they name their own.
+    fn run_hooks(&self, stage: Stage, status: &'static str, home: Option<(String, String)>) -> Result<()> {
+        if !self.plan.hooks.any(stage) {
+            return Ok(());
+        }
+        let mut environment = self.plan.process.env.clone();
+        environment.extend(home);
+        let with = Surroundings { environment: Some(&environment), interrupt: None };
+        self.plan.hooks.run_with(stage, &self.state(status), with)
     }
 
     fn load_filter(&self, now: filter::Moment) -> Result<()> {

@@ -18,6 +18,7 @@ pub(super) struct Program {
     path: CString,
     args: Vec<CString>,
     env: Vec<CString>,
+    home: String,
 }
 
 /// Looks for `args[0]` as the process's user would; the error is the whole sentence.
@@ -46,7 +47,7 @@ pub(super) fn find(root: &Root, process: &ProcessPlan, home: String) -> Result<P
     }
     // Zero bytes were refused when the plan was made.
     let env = env.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect();
-    Ok(Program { path, args: process.args.clone(), env })
+    Ok(Program { path, args: process.args.clone(), env, home })
 }
 
 /// Goes along `PATH`. Like the shell, something found but not allowed counts only when nothing else is found.
@@ -82,6 +83,11 @@ fn errno(error: std::io::Error) -> Errno {
 }
 
 impl Program {
+    /// The variable that it may have beyond what the configuration says.
+    pub(super) fn home(&self) -> (String, String) {
+        ("HOME".to_owned(), self.home.clone())
+    }
+
     /// Executes it. Returns only to say why that failed.
     pub(super) fn execute(self) -> String {
         let error = execve(&self.path, &self.args, &self.env);

@@ -21,8 +21,8 @@ const PASSWD_MAX: u64 = 1 << 20;
 ///
 /// [`groups_are_fixed`]: crate::mappings::groups_are_fixed
 pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool) -> Result<()> {
-    for (resource, limit) in &process.rlimits {
-        setrlimit(*resource, *limit).context(|| format!("set the limit {resource:?}"))?;
+    for (i, (resource, limit)) in process.rlimits.iter().enumerate() {
+        setrlimit(*resource, *limit).context(|| format!("process.rlimits[{i}]: set the limit {resource:?}"))?;
     }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;

@@ -46,14 +46,15 @@ pub(crate) fn plan(
 /// The devices in the order of their names.
 fn read(devices: &HashMap<String, LinuxNetDevice>) -> Result<Vec<NetDevice>> {
     let mut planned = Vec::with_capacity(devices.len());
-    for (name, device) in devices {
-        let inside = device.name().clone().filter(|n| !n.is_empty()).unwrap_or_else(|| name.clone());
-        for name in [name, &inside] {
+    for (key, device) in devices {
+        let inside = device.name().clone().filter(|n| !n.is_empty()).unwrap_or_else(|| key.clone());
+        for name in [key, &inside] {
             if !is_name(name) {
-                return Err(Error::refused("linux.netDevices", format!("invalid network device name {name:?}")));
+                let field = format!("linux.netDevices[{key:?}]");
+                return Err(Error::refused(field, format!("invalid network device name {name:?}")));
             }
         }
-        planned.push(NetDevice { name: name.clone(), inside });
+        planned.push(NetDevice { name: key.clone(), inside });
     }
     planned.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(planned)
@@ -71,21 +72,25 @@ fn is_name(name: &str) -> bool {
 pub(crate) fn move_all(devices: &[NetDevice], namespace: &OwnedFd) -> Result<()> {
     let here = Netlink::open().context(|| "open a netlink socket")?;
     let there = inside(namespace)?;
-    for device in devices {
-        let NetDevice { name, inside } = device;
-        let index = here.index(name).context(|| format!("find the network device {name:?}"))?;
-        // First: with the device off those of IPv6 are gone.
-        let addresses = here.addresses(index).context(|| format!("read the addresses of {name:?}"))?;
-        here.set_up(index, false).context(|| format!("switch the network device {name:?} off"))?;
-        here.give_away(index, inside, namespace.as_fd())
-            .context(|| format!("move the network device {name:?} into the container as {inside:?}"))?;
-        let index = there.index(inside).context(|| format!("find the network device {inside:?} in the container"))?;
-        for address in &addresses {
-            there.add(index, address).context(|| format!("give {inside:?} the addresses of {name:?}"))?;
-        }
-        there.set_up(index, true).context(|| format!("switch the network device {inside:?} on"))?;
+    devices.iter().try_for_each(|device| {
+        move_one(device, &here, &there, namespace)
+            .map_err(|e| Error::refused(format!("linux.netDevices[{:?}]", device.name), e))
+    })
+}
+
+fn move_one(device: &NetDevice, here: &Netlink, there: &Netlink, namespace: &OwnedFd) -> Result<()> {
+    let NetDevice { name, inside } = device;
+    let index = here.index(name).context(|| format!("find the network device {name:?}"))?;
+    // First: with the device off those of IPv6 are gone.
+    let addresses = here.addresses(index).context(|| format!("read the addresses of {name:?}"))?;
+    here.set_up(index, false).context(|| format!("switch the network device {name:?} off"))?;
+    here.give_away(index, inside, namespace.as_fd())
+        .context(|| format!("move the network device {name:?} into the container as {inside:?}"))?;
+    let index = there.index(inside).context(|| format!("find the network device {inside:?} in the container"))?;
+    for address in &addresses {
+        there.add(index, address).context(|| format!("give {inside:?} the addresses of {name:?}"))?;
     }
-    Ok(())
+    there.set_up(index, true).context(|| format!("switch the network device {inside:?} on"))
 }
 
 /// A socket of another network namespace.

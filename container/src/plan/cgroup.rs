@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use oci_spec::runtime::Linux;
 
 use super::Setup;
-use crate::cgroup::{Cgroup, CgroupPlan};
+use crate::cgroup::{Cgroup, CgroupPlan, Saved};
+use crate::config::read_spec;
 use crate::error::{Error, Result};
 
 /// How callers tell this case from others.
@@ -79,6 +80,18 @@ pub(super) fn plan(
     };
     plan.rootless = setup.rootless_cgroups;
     Ok(Some(plan))
+}
+
+/// Where the cgroup is of a container with the configuration `config`, if it has one.
+///
+/// # Errors
+/// When the configuration does not say it.
+pub fn find_cgroup(config: &[u8], setup: &Setup) -> Result<Option<Saved>> {
+    // What it warns of was said when the container was made.
+    let spec = read_spec(config, &mut Vec::new())?;
+    let mut linux: Linux = serde_json::from_str("{}").map_err(|e| Error::Other(e.to_string()))?;
+    linux.set_cgroups_path(spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()));
+    Ok(plan(setup, &linux, None)?.map(|plan| plan.saved()))
 }
 
 /// Refuses what cannot be had without cgroups.

@@ -25,6 +25,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 pub(crate) use attributes::Attributes;
 pub(crate) use cgroup::CgroupNeed;
+pub use cgroup::find_cgroup;
 pub(crate) use devices::DevicePlan;
 pub(crate) use labels::Labels;
 pub(crate) use mounts::{MountPlan, Source};
@@ -37,6 +38,7 @@ pub(crate) use tree::HostTree;
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
+use crate::interrupt::Interrupt;
 use crate::namespaces::NamespacePlan;
 use crate::network::{self, NetDevice};
 use crate::resctrl::ResctrlPlan;
@@ -148,6 +150,7 @@ pub struct Plan {
     pub(crate) kept_fds: u32,
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) session_keyring: bool,
+    pub(crate) interrupt: Option<Interrupt>,
     warnings: Vec<String>,
 }
 
@@ -158,7 +161,15 @@ impl Plan {
     /// [`Error::Refused`] with the field's name for what is wrong or not supported.
     pub fn new(spec: &Spec, setup: Setup) -> Result<Plan> {
         refuse::unsupported(spec)?;
-        let linux = spec.linux().as_ref().ok_or_else(|| Error::refused("linux", "is missing"))?;
+        let empty;
+        let linux = match spec.linux() {
+            Some(linux) => linux,
+            // Every field of it is optional, and so is it. (The default of the type is what the template has.)
+            None => {
+                empty = serde_json::from_str("{}").map_err(|e| Error::refused("linux", e))?;
+                &empty
+            }
+        };
         let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let namespaces = NamespacePlan::new(linux)?;
         let (mut process, mut warnings) = ProcessPlan::new(spec, process, setup.filters.as_ref())?;
@@ -194,8 +205,14 @@ impl Plan {
             kept_fds: setup.listen_fds.saturating_add(setup.preserve_fds),
             fifo: setup.fifo,
             session_keyring: setup.session_keyring,
+            interrupt: None,
             warnings,
         })
+    }
+
+    /// Has signals end the making of the container.
+    pub fn stop_at(&mut self, interrupt: Interrupt) {
+        self.interrupt = Some(interrupt);
     }
 
     /// The cgroup that will be made.

@@ -161,9 +161,11 @@ impl Reader<'_> {
 
     fn bind(&mut self, i: usize, mount: &Mount, options: &MountOptions) -> Result<Source> {
         let field = format!("mounts[{i}].source");
-        // As every runtime but the latest takes it: callers hand on what their users wrote.
-        let vain = options.data.iter().map(|(key, _)| key.as_str()).chain(options.flags.iter().copied());
-        for option in vain {
+        if let Some((key, _)) = options.data.first() {
+            let why = format!("{key:?}: bind mounts cannot have any filesystem-specific options applied");
+            return Err(Error::refused(format!("mounts[{i}].options"), why));
+        }
+        for option in &options.flags {
             self.warnings.push(format!("mounts[{i}].options: {option:?} has no effect on a bind mount"));
         }
         let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());

@@ -48,9 +48,6 @@ impl ProcessPlan {
     pub(crate) fn new(spec: &Spec, process: &Process, filters: Option<&Cache>) -> Result<(ProcessPlan, Vec<String>)> {
         super::refuse::unsupported_process(process)?;
         let user = process.user();
-        if user.username().as_ref().is_some_and(|name| !name.is_empty()) {
-            return Err(Error::refused("process.user.username", "is for another platform: use uid and gid"));
-        }
         for (field, id) in [("process.user.uid", user.uid()), ("process.user.gid", user.gid())] {
             if id == NO_ID {
                 return Err(Error::refused(field, "4294967295 is not a number a user or group can have"));

@@ -31,6 +31,9 @@ pub(super) fn plan(
         if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
             return Err(Error::refused(field, "is not the name of a setting"));
         }
+        if dotted == "kernel.hostname" {
+            return Err(Error::refused(field, "conflicts with the hostname of the configuration: use that"));
+        }
         let needs = owner(&dotted).ok_or_else(|| Error::refused(&field, "is not in a separate kernel namespace"))?;
         if !namespaces.has(needs) {
             return Err(Error::refused(field, format!("needs a separate {needs} namespace")));
@@ -66,7 +69,6 @@ fn owner(key: &str) -> Option<LinuxNamespaceType> {
     } else if key == "kernel.domainname" {
         Some(LinuxNamespaceType::Uts)
     } else {
-        // kernel.hostname too: it is `hostname`, which would be overwritten.
         None
     }
 }

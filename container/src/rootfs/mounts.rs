@@ -47,8 +47,9 @@ pub(crate) fn mount_all(root: &Root, mounts: &[MountPlan], view: View<'_>) -> Re
         let (name, destination) = (describe(mount), mount.destination.display());
         let first = i == 0 || !found(&mounts[i - 1]);
         let copy = found(mount).then(|| (view.copy)(i, first)).transpose()?;
-        let late = one(root, mount, view, copy)
-            .map_err(|why| Error::Other(format!("error mounting {name:?} to rootfs at \"{destination}\": {why}")))?;
+        let late = one(root, mount, view, copy).map_err(|why| {
+            Error::Other(format!("error mounting {name:?} to rootfs at \"{destination}\": {why} (mounts[{i}])"))
+        })?;
         later.extend(late);
     }
     Ok(later)
@@ -147,6 +148,9 @@ fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<Target, Str
     let existed = found.is_ok();
     let place = match found {
         Ok(found) if directory && !is_directory(&found) => Err(Errno::NOTDIR.into()),
+        Ok(found) if !directory && is_directory(&found) => {
+            return Err("its destination is a directory, and its source is not".to_owned());
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => match directory {
             true => new_directory(root, path),
             false => new_file(root, path),

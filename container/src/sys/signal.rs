@@ -134,6 +134,25 @@ pub fn reset() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Has a program of this host's administrator start as [`reset`] has a container's.
+pub(crate) fn reset_for(command: &mut std::process::Command) {
+    let reset = || {
+        reset();
+        Ok(())
+    };
+    // SAFETY: it calls nothing that is forbidden after a fork.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) };
+}
+
+/// Whether this process has been told to take no notice of a signal, as nohup(1) does.
+pub(crate) fn is_ignored(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: nothing is changed, and what there is is written to a place for it.
+    let told = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: the kernel has filled it if it says so.
+    told == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
 /// Sends any signal, real-time ones too, to the process behind a pidfd. Signal 0 only checks.
 pub fn send(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();

@@ -138,7 +138,9 @@ impl Checkpoint {
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         let directory = Directory::open(&globals.containers().map_err(wrong)?, &self.id)?;
         let record = directory.load()?;
-        let spec = appc_container::config::read_spec(&directory.config()?).map_err(|e| wrong(e.to_string()))?;
+        // What it warns of was said when the container was made.
+        let spec = appc_container::config::read_spec(&directory.config()?, &mut Vec::new());
+        let spec = spec.map_err(|e| wrong(e.to_string()))?;
         let options = Options {
             parent: self.parent_path.clone(),
             leave_running: self.leave_running,
@@ -151,7 +153,7 @@ impl Checkpoint {
         };
         checkpoint::dump(&directory, &record, &spec, &options)?;
         if !self.leave_running && !self.pre_dump {
-            for failure in manage::delete(directory, true)? {
+            for failure in manage::delete(directory, true, |_| Ok(None))? {
                 log.say(&failure.to_string());
             }
         }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::{Outcome, wrong};
 use crate::globals::Globals;
+use crate::launch::lost_cgroup;
 use crate::log::Log;
 
 /// Remove a container that has ended or was never started
@@ -32,7 +33,8 @@ impl Delete {
             Err(Error::NoContainer) if self.force => return Ok(ExitCode::SUCCESS),
             found => found?,
         };
-        for failure in manage::delete(directory, self.force)? {
+        let lost = |directory: &Directory| lost_cgroup(globals, &self.id, directory);
+        for failure in manage::delete(directory, self.force, lost)? {
             log.say(&failure.to_string());
         }
         Ok(ExitCode::SUCCESS)

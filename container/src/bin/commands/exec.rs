@@ -7,7 +7,7 @@ use appc_container::config::{read_process, read_spec};
 use appc_container::files::read_regular;
 use appc_container::seccomp::Cache;
 use appc_container::state::{CONFIG_MAX, Directory, replace_file};
-use appc_container::{Error, ExecPlan, ExecSetup, Stdio, exit_code, manage};
+use appc_container::{Error, ExecPlan, ExecSetup, Stdio, capabilities, exit_code, manage};
 use clap::Args;
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 
@@ -107,8 +107,11 @@ impl Exec {
         let record = directory.load()?;
         let status = manage::status(&directory, &record)?;
         let text = directory.config()?;
-        let spec = read_spec(&text).map_err(|e| wrong(format!("configuration of {id}: {e}")))?;
-        let process = self.process(&spec, command)?;
+        // What it warns of was said when the container was made.
+        let spec = read_spec(&text, &mut Vec::new()).map_err(|e| wrong(format!("configuration of {id}: {e}")))?;
+        let mut warnings = Vec::new();
+        let process = self.process(&spec, command, &mut warnings)?;
+        warnings.iter().for_each(|warning| log.say(warning));
         let setup = ExecSetup {
             stdio: self.stdio(process.terminal().unwrap_or(false))?,
             preserve_fds: self.preserve_fds,
@@ -148,11 +151,11 @@ impl Exec {
     }
 
     /// What is to run: a file's content, or the container's own process with changes.
-    fn process(&self, spec: &Spec, command: &[String]) -> Result<Process, Error> {
+    fn process(&self, spec: &Spec, command: &[String], warnings: &mut Vec<String>) -> Result<Process, Error> {
         if let Some(path) = &self.process {
             let shown = path.display();
             let text = read_regular(path, CONFIG_MAX).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
-            return read_process(&text).map_err(|e| wrong(format!("--process {shown}: {e}")));
+            return read_process(&text, warnings).map_err(|e| wrong(format!("--process {shown}: {e}")));
         }
         if command.is_empty() {
             return Err(wrong("process args cannot be empty: name a program after the container, or a --process file"));
@@ -174,7 +177,7 @@ impl Exec {
         }
         process.env_mut().get_or_insert_default().extend(self.env.iter().cloned());
         self.change_user(&mut process)?;
-        self.add_capabilities(&mut process)?;
+        self.add_capabilities(&mut process, warnings);
         Ok(process)
     }
 
@@ -199,21 +202,20 @@ impl Exec {
     }
 
     /// Not to the inheritable and ambient ones: what the program executes is not to have them by itself.
-    fn add_capabilities(&self, process: &mut Process) -> Result<(), Error> {
+    fn add_capabilities(&self, process: &mut Process, warnings: &mut Vec<String>) {
         if self.cap.is_empty() {
-            return Ok(());
+            return;
         }
-        let parse = |name: &String| {
-            serde_json::from_value::<Capability>(name.to_uppercase().into())
-                .map_err(|_| wrong(format!("--cap {name}: there is no such capability")))
-        };
-        let more = self.cap.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.cap.iter().cloned().partition(|name| capabilities::is_known(name));
+        warnings.extend(capabilities::ignored(unknown));
+        let more: Vec<Capability> =
+            known.into_iter().filter_map(|name| serde_json::from_value(name.into()).ok()).collect();
         let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&more).copied().collect());
         let mut all = process.capabilities().clone().unwrap_or_else(no_capabilities);
         let (bounding, effective, permitted) = (with(all.bounding()), with(all.effective()), with(all.permitted()));
         all.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
         process.set_capabilities(Some(all));
-        Ok(())
     }
 }
 

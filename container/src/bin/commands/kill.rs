@@ -11,7 +11,7 @@ use crate::globals::Globals;
 
 /// Send a signal to a container's first process
 ///
-/// By name or number, TERM by default. When the container shares its pid namespace, KILL goes to all of its processes.
+/// By name or number, TERM by default; 0 sends nothing and only finds out whether that process lives. When the container shares its pid namespace, KILL goes to all of its processes.
 ///
 ///   rkt-oci kill mycontainer HUP
 #[derive(Debug, Args)]
@@ -46,12 +46,12 @@ const NAMES: [&str; 31] = [
     "PWR", "SYS",
 ];
 
-/// `15`, `TERM`, `sigterm`, `RTMIN+3`.
+/// `15`, `TERM`, `sigterm`, `RTMIN+3`; `0`, which only asks.
 fn parse(text: &str) -> Option<i32> {
     const RTMIN: i32 = 34;
     const RTMAX: i32 = 64;
     if let Ok(number) = text.parse::<i32>() {
-        return Some(number).filter(|n| (1..=RTMAX).contains(n));
+        return Some(number).filter(|n| (0..=RTMAX).contains(n));
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -88,7 +88,7 @@ mod tests {
             ("RTMIN+3", Some(37)),
             ("RTMAX-1", Some(63)),
             ("RTMIN+40", None),
-            ("0", None),
+            ("0", Some(0)),
             ("65", None),
             ("-9", None),
             ("", None),

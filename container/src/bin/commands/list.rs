@@ -13,7 +13,7 @@ use crate::log::Log;
 
 /// List containers
 ///
-/// Those below --root, whatever they do: created, running, paused or stopped. Stopped ones wait for `rkt-oci delete`.
+/// Those below --root, whatever they do: creating, created, running, paused or stopped. Stopped ones wait for `rkt-oci delete`.
 ///
 ///   rkt-oci list --quiet
 #[derive(Debug, Args)]
@@ -57,7 +57,7 @@ impl List {
 }
 
 fn show(root: &std::path::Path, id: &str) -> Result<Shown, Error> {
-    let directory = Directory::open(root, id)?;
+    let directory = Directory::look(root, id)?;
     let record = directory.load()?;
     let status = manage::status(&directory, &record)?;
     Ok(Shown::new(record, status, user_name(directory.owner())))

@@ -47,7 +47,7 @@ impl Shown {
         Shown {
             oci_version: record.oci_version,
             id: record.id,
-            pid: if status == Status::Stopped { 0 } else { record.pid },
+            pid: if matches!(status, Status::Stopped | Status::Creating) { 0 } else { record.pid },
             status: status.as_str(),
             bundle: record.bundle,
             rootfs: record.rootfs,

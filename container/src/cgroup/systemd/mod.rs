@@ -13,6 +13,8 @@ mod properties;
 mod text;
 mod wire;
 
+pub(crate) use text::PREFIX as ANNOTATION_PREFIX;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 

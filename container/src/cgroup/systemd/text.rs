@@ -6,7 +6,7 @@ use super::Property;
 use super::wire::Value;
 use crate::cgroup::{Error, Result};
 
-const PREFIX: &str = "org.systemd.property.";
+pub(crate) const PREFIX: &str = "org.systemd.property.";
 
 /// The properties that annotations ask for, in the order of their names.
 pub(super) fn properties(annotations: Option<&HashMap<String, String>>) -> Result<Vec<Property>> {

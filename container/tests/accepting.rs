@@ -1,0 +1,119 @@
+//! Configurations that others take are taken, and what is not is named.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by it")]
+
+mod common;
+
+use std::fs;
+
+use common::Bundle;
+use serde_json::{Value, json};
+use support::{HostState, needs};
+
+#[test]
+fn unknown_capabilities_are_left_away() {
+    needs!(root, "busybox");
+    let mut bundle = Bundle::new("grep CapEff /proc/self/status; sleep 1000");
+    for set in ["bounding", "effective", "permitted"] {
+        bundle.config["process"]["capabilities"][set] = json!(["CAP_KILL", "CAP_FOO", "cap_chown"]);
+    }
+    let warning = "ignoring unknown or unavailable capabilities: [CAP_FOO cap_chown]";
+    bundle.config["process"]["args"] = json!(["grep", "CapEff", "/proc/self/status"]);
+    let outcome = bundle.run().ok();
+    assert_eq!(outcome.text(), "CapEff:\t0000000000000020");
+    outcome.says(&[warning]);
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.command(["run", "--detach", "test"]).ok();
+    let added = ["exec", "-c", "CAP_FOO", "-c", "CAP_CHOWN", "test", "grep", "CapEff", "/proc/self/status"];
+    let outcome = bundle.command(added).ok();
+    assert_eq!(outcome.text(), "CapEff:\t0000000000000021");
+    outcome.says(&["ignoring unknown or unavailable capabilities: [CAP_FOO]"]);
+    bundle.command(["delete", "--force", "test"]).ok();
+    bundle.nothing_left();
+}
+
+#[test]
+fn what_may_be_absent_may_be_absent() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = Bundle::new("id -u");
+    bundle.config["process"].as_object_mut().unwrap().remove("user");
+    assert_eq!(bundle.run().ok().text(), "0");
+    bundle.config["process"]["user"] = json!({"username": "somebody"});
+    assert_eq!(bundle.run().ok().text(), "0");
+    bundle.config["process"]["args"] = json!(["sleep", "1000"]);
+    bundle.command(["run", "--detach", "test"]).ok();
+    let file = bundle.scratch.file("process.json", r#"{"cwd": "/", "args": ["/bin/busybox", "id", "-u"]}"#);
+    assert_eq!(bundle.command(["exec", "--process", file.to_str().unwrap(), "test"]).ok().text(), "0");
+    bundle.command(["delete", "--force", "test"]).ok();
+    bundle.config = json!({"ociVersion": "1.2.0", "root": {"path": "rootfs"},
+        "process": {"cwd": "/", "args": ["/bin/busybox", "echo", "here"]}});
+    assert_eq!(bundle.run().ok().text(), "here");
+    bundle.nothing_left();
+    host.check();
+}
+
+#[test]
+fn hooks_have_the_environment_of_where_they_run() {
+    needs!(root, "busybox");
+    let mut bundle = Bundle::new("true");
+    bundle.config["process"]["env"] = json!(["PATH=/bin", "WHOSE=containers"]);
+    let log = bundle.scratch.path().join("log");
+    let stages = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    for stage in stages {
+        let hook = |what: &str| json!(["sh", "-c", format!("echo {stage} {what} ${{WHOSE-}} >>{}", log.display())]);
+        bundle.config["hooks"][stage] =
+            json!([{"path": "/bin/sh", "args": hook("own")}, {"path": "/bin/sh", "args": hook("none"), "env": []}]);
+    }
+    let script = "echo $WHOSE $HOME; [ $WHOSE = containers ] && [ $HOME = / ]";
+    bundle.config["hooks"]["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    bundle.config["process"]["env"].as_array_mut().unwrap().push(json!("HOME=/"));
+    bundle.run().env("WHOSE", "runtimes").ok();
+    let seen = fs::read_to_string(&log).unwrap();
+    for stage in stages {
+        let whose = if stage == "createContainer" { "containers" } else { "runtimes" };
+        assert!(seen.contains(&format!("{stage} own {whose}\n{stage} none\n")), "{seen}");
+    }
+    bundle.nothing_left();
+}
+
+#[test]
+fn what_is_refused_is_named() {
+    needs!(root, "busybox");
+    let refused = |change: fn(&mut Value), words: &[&str]| {
+        let mut bundle = Bundle::new("true");
+        bundle.config["process"]["rlimits"] = json!([]);
+        change(&mut bundle.config);
+        bundle.run().refused(1, words);
+        bundle.nothing_left();
+    };
+    refused(
+        |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_FOO", "soft": 1, "hard": 1}]),
+        &["process.rlimits[0].type: unknown variant `RLIMIT_FOO`"],
+    );
+    refused(
+        |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1u64 << 60, "hard": 1u64 << 60}]),
+        &["process.rlimits[0]"],
+    );
+    refused(
+        |c| c["linux"]["sysctl"] = json!({"kernel.hostname": "x"}),
+        &["linux.sysctl[\"kernel.hostname\"]", "use that"],
+    );
+    refused(|c| c["linux"]["netDevices"] = json!({"nonesuch7": {}}), &["linux.netDevices[\"nonesuch7\"]: find"]);
+    refused(
+        |c| {
+            c["mounts"] = json!([{"destination": "/etc", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}])
+        },
+        &["(mounts[0])", "its destination is a directory"],
+    );
+    refused(
+        |c| {
+            c["mounts"] =
+                json!([{"destination": "/mnt", "type": "bind", "source": "/etc", "options": ["bind", "foo=bar"]}])
+        },
+        &["mounts[0].options: \"foo\": bind mounts cannot have any filesystem-specific options applied"],
+    );
+    let mut bundle = Bundle::new("true");
+    bundle.config["linux"]["resources"]["memory"] = json!({"kernel": 1 << 30});
+    bundle.run().ok().says(&["linux.resources.memory.kernel"]);
+}
