@@ -16,6 +16,7 @@ fn features_are_those_of_the_specification() {
         list.as_array().expect("a list").iter().map(|v| v.as_str().expect("text").to_owned()).collect()
     };
     assert_eq!(list("/hooks").len(), 6);
+    assert_eq!(list("/potentiallyUnsafeConfigAnnotations"), ["org.systemd.property."]);
     for pointer in ["/mountOptions", "/linux/namespaces"] {
         assert!(list(pointer).is_sorted(), "{pointer} is in order");
     }
@@ -24,6 +25,30 @@ fn features_are_those_of_the_specification() {
     // Engines read it into a typed structure that is not ours.
     let typed: oci_spec::runtime::Features = serde_json::from_str(&outcome.stdout).expect("the structure is right");
     assert!(typed.linux().is_some());
+}
+
+#[test]
+fn what_is_wrong_with_a_command_line_is_in_the_log_too() {
+    let scratch = Scratch::new();
+    let log = scratch.path().join("log");
+    let log = log.to_str().expect("a name");
+    let rkt_oci = |args: &[&str]| scratch.rkt_oci(["--log", log, "--log-format=json"]).args(args);
+    rkt_oci(&["state", "--bad", "x"]).refused(1, &["'--bad'", "see `rkt-oci state --help`"]);
+    rkt_oci(&["nonesuch"]).refused(1, &["No help topic for 'nonesuch': see `rkt-oci --help`"]);
+    rkt_oci(&["--root", "", "state", "x"]).refused(1, &["--root is given nothing", "see `rkt-oci state --help`"]);
+    let lines = std::fs::read_to_string(log).expect("it was written");
+    let said: Vec<serde_json::Value> = lines.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+    assert_eq!(said.len(), 3, "{lines}");
+    assert!(said[0]["msg"].as_str().is_some_and(|text| text.contains("'--bad'")), "{lines}");
+    assert_eq!(said[0]["level"], "error");
+}
+
+#[test]
+fn help_is_wrapped_once() {
+    let help = rkt_oci(&["create", "--help"]).ok();
+    // Where the source ends a line within a sentence.
+    assert!(!help.stdout.contains(" and for\nwhoever"), "{}", help.stdout);
+    assert!(rkt_oci(&["--help"]).ok().stdout.contains("rkt-oci manual DIR"));
 }
 
 #[test]

@@ -156,3 +156,17 @@ fn what_is_refused_changes_nothing() {
     }
     limited.bundle.command(["update", "--pids-limit", "5", "one"]).refused(1, &["container not running"]);
 }
+
+#[test]
+fn a_container_without_limits_can_be_given_some() {
+    needs!(root, "busybox");
+    let mut bundle = Bundle::new("sleep 1000");
+    bundle.config["linux"]["resources"] = json!({});
+    bundle.command(["run", "--detach", "one"]).ok();
+    let all = ["update", "--memory", "52428800", "--pids-limit", "50", "--cpu-quota", "50000", "one"];
+    bundle.command(all).ok();
+    let stats = bundle.command(["events", "--stats", "one"]).ok().json();
+    assert_eq!(stats["data"]["memory"]["usage"]["limit"], 52_428_800, "{stats}");
+    bundle.command(["delete", "--force", "one"]).ok();
+    bundle.nothing_left();
+}

@@ -1,5 +1,6 @@
 //! What comes before the command's name.
 
+use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
@@ -45,6 +46,48 @@ pub(crate) enum LogFormat {
     Text,
     /// One object a line.
     Json,
+}
+
+/// What can be said of a command line that is not understood.
+pub(crate) struct Attempt {
+    /// `--log`.
+    pub(crate) log: Option<PathBuf>,
+    /// `--log-format json`.
+    pub(crate) json: bool,
+    /// The command.
+    pub(crate) command: Option<String>,
+    /// Whether one of the options before the command is given an empty value.
+    pub(crate) empty: Option<String>,
+}
+
+impl Attempt {
+    /// Looks at the words up to the name of a command of `program`.
+    pub(crate) fn new(typed: &[OsString], program: &clap::Command) -> Attempt {
+        let mut attempt = Attempt { log: None, json: false, command: None, empty: None };
+        let mut words = typed.iter().skip(1).map(|word| word.to_string_lossy().into_owned());
+        while let Some(word) = words.next() {
+            let Some(option) = word.strip_prefix("--") else {
+                attempt.command = program.find_subcommand(&word).map(|found| found.get_name().to_owned());
+                break;
+            };
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (option.to_owned(), None),
+            };
+            let known = program.get_arguments().find(|a| a.get_long() == Some(&name));
+            if !known.is_some_and(|argument| argument.get_action().takes_values()) {
+                continue;
+            }
+            let value = value.or_else(|| words.next());
+            match (name.as_str(), value) {
+                (_, Some(empty)) if empty.is_empty() && name != "log-format" => attempt.empty = Some(name),
+                ("log", Some(path)) => attempt.log = Some(path.into()),
+                ("log-format", Some(format)) => attempt.json = format == "json",
+                _ => {}
+            }
+        }
+        attempt
+    }
 }
 
 fn log_format(text: &str) -> Result<LogFormat, String> {

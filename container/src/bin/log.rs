@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
-use crate::globals::{Globals, LogFormat};
+use crate::globals::{Attempt, Globals, LogFormat};
 
 /// Where messages go.
 pub(crate) struct Log {
@@ -17,10 +18,13 @@ pub(crate) struct Log {
     debug: bool,
 }
 
+fn open(path: &Path) -> io::Result<File> {
+    File::options().append(true).create(true).mode(0o644).open(path)
+}
+
 impl Log {
     /// Opens the log file.
     pub(crate) fn new(globals: &Globals) -> Result<Log, String> {
-        let open = |path| File::options().append(true).create(true).mode(0o644).open(path);
         let file = match &globals.log {
             Some(path) => Some(open(path).map_err(|e| format!("{}: {e}", path.display()))?),
             None => None,
@@ -78,15 +82,32 @@ fn one_line(message: &str) -> String {
     message.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
-/// The answer to a command line that cannot be understood, or that asks for help.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let asks_for_help = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if asks_for_help || !error.use_stderr() {
-        // Nowhere to say that nothing can be said.
-        let _unsaid = error.print();
-        return ExitCode::SUCCESS;
-    }
-    say(format!("rkt-oci: {}: see `rkt-oci --help`", one_line(&mistake(error))));
+/// Whether a command line that is not one of a command asks for help, or for the version.
+pub(crate) fn asks_for_help(error: &clap::Error) -> bool {
+    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr()
+}
+
+/// Prints it.
+pub(crate) fn help(error: &clap::Error) -> ExitCode {
+    // Nowhere to say that nothing can be said.
+    let _unsaid = error.print();
+    ExitCode::SUCCESS
+}
+
+/// The answer to a command line that cannot be understood, here and in the log that it names: engines read only that.
+pub(crate) fn usage(error: &clap::Error, attempt: &Attempt) -> ExitCode {
+    let help = match &attempt.command {
+        Some(command) => format!("rkt-oci {command} --help"),
+        None => "rkt-oci --help".to_owned(),
+    };
+    let why = match &attempt.empty {
+        Some(option) => format!("--{option} is given nothing: leave the option away, or name something"),
+        None => mistake(error),
+    };
+    let message = format!("rkt-oci: {}: see `{help}`", one_line(&why));
+    let file = attempt.log.as_ref().and_then(|path| open(path).ok());
+    let format = if attempt.json { LogFormat::Json } else { LogFormat::Text };
+    Log { file, format, debug: false }.error(&message);
     ExitCode::FAILURE
 }
 

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use crate::commands::Command;
-use crate::globals::Globals;
+use crate::globals::{Attempt, Globals};
 
 /// `name version`, `commit:` and `spec:` on three lines: callers parse them.
 const VERSION: &str =
@@ -30,6 +30,8 @@ const VERSION: &str =
 ///   (put a root file system into rootfs)
 ///   rkt-oci spec
 ///   rkt-oci run mycontainer
+///
+/// `rkt-oci manual DIR` writes manual pages and shell completions below DIR.
 #[derive(Debug, Parser)]
 #[command(
     name = "rkt-oci",
@@ -63,9 +65,9 @@ fn main() -> ExitCode {
     if let Some(folder) = appc_manual::asked_for(&typed) {
         return manual(folder);
     }
-    let arguments = match Arguments::try_parse_from(typed) {
+    let arguments = match Arguments::try_parse_from(&typed) {
         Ok(arguments) => arguments,
-        Err(e) => return log::usage(&e),
+        Err(e) => return misunderstood(&typed, &e),
     };
     let inherited = arguments.command.check_inherited();
     let log = match log::Log::new(&arguments.globals) {
@@ -81,6 +83,45 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says what is wrong with the command line, or prints the help that it asks for.
+fn misunderstood(typed: &[OsString], error: &clap::Error) -> ExitCode {
+    if log::asks_for_help(error) {
+        // Again, as most commands never need their paragraphs in one piece.
+        let again = paragraphs(Arguments::command()).try_get_matches_from(typed);
+        return log::help(again.as_ref().err().unwrap_or(error));
+    }
+    let attempt = Attempt::new(typed, &Arguments::command());
+    log::usage(error, &attempt)
+}
+
+/// Joins the lines of each paragraph, so that a terminal's width alone decides where they end.
+fn paragraphs(command: clap::Command) -> clap::Command {
+    let about = command.get_long_about().map(|about| unwrapped(&about.to_string()));
+    let command = command.mut_subcommands(paragraphs);
+    match about {
+        Some(about) => command.long_about(about),
+        None => command,
+    }
+}
+
+/// Examples are indented, and stay.
+fn unwrapped(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for line in text.lines() {
+        let plain = !line.is_empty() && !line.starts_with(' ');
+        match lines.last_mut() {
+            Some(last) if goes_on && plain => {
+                last.push(' ');
+                last.push_str(line);
+            }
+            _ => lines.push(line.to_owned()),
+        }
+        goes_on = plain;
+    }
+    lines.join("\n")
+}
+
 /// Old engines write this one flag with a single dash, as Go's programs allow.
 fn as_meant(argument: OsString) -> OsString {
     if argument == "-no-subreaper" { "--no-subreaper".into() } else { argument }
@@ -88,7 +129,7 @@ fn as_meant(argument: OsString) -> OsString {
 
 /// Manual pages and completions, without the program starting differently for those who never ask.
 fn manual(folder: &Path) -> ExitCode {
-    let program = Arguments::command().version(env!("CARGO_PKG_VERSION"));
+    let program = paragraphs(Arguments::command()).version(env!("CARGO_PKG_VERSION"));
     match appc_manual::write(program, folder) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => log::failed("manual", &format!("write below {}: {e}", folder.display())),
@@ -102,6 +143,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn paragraphs_are_lines() {
+        let text = "Do it\n\nOne\ntwo\nthree:\n\n  example one\n  example two\n\nFour";
+        assert_eq!(super::unwrapped(text), "Do it\n\nOne two three:\n\n  example one\n  example two\n\nFour");
     }
 
     #[test]

@@ -86,7 +86,7 @@ fn wrong_values_are_refused_with_their_place() {
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "mount"}]), "linux.namespaces[1]"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/ns/net"}]), "linux.namespaces[0].path"),
         ("/linux/namespaces", json!([{"type": "mount", "path": "/proc/self/stat"}]), "linux.namespaces[0].path"),
-        ("/linux/netDevices", json!({"eth0": {"name": "a/b"}}), "linux.netDevices"),
+        ("/linux/netDevices", json!({"eth0": {"name": "a/b"}}), "linux.netDevices[\"eth0\"]"),
         ("/linux/timeOffsets", json!({"boottime": {"secs": 1, "nanosecs": 0}}), "linux.timeOffsets"),
         ("/linux/namespaces", json!([{"type": "mount"}, {"type": "user"}]), "linux.uidMappings"),
         ("/linux/namespaces", json!([{"type": "mount"}]), "hostname"),
