@@ -36,6 +36,7 @@ pub fn write(mut program: Command, folder: &Path) -> io::Result<()> {
     let pages = folder.join("man/man1");
     fs::create_dir_all(&pages)?;
     clap_mangen::generate_to(program.clone(), &pages)?;
+    name_values(&program, &name, &pages)?;
     let completions = [
         (Shell::Bash, "bash-completion/completions", name.clone()),
         (Shell::Zsh, "zsh/site-functions", format!("_{name}")),
@@ -48,6 +49,29 @@ pub fn write(mut program: Command, folder: &Path) -> io::Result<()> {
         fs::write(folder.join(place).join(file), text)?;
     }
     Ok(())
+}
+
+/// Puts the names of options' values into the synopses below `pages`, which come without.
+fn name_values(command: &Command, name: &str, pages: &Path) -> io::Result<()> {
+    let page = pages.join(format!("{name}.1"));
+    // Hidden commands have none.
+    if let Ok(text) = fs::read_to_string(&page) {
+        let (before, after) = text.split_once(".SH DESCRIPTION").unwrap_or((&text, ""));
+        let mut before = before.to_owned();
+        for option in command.get_arguments().filter(|a| a.get_action().takes_values()) {
+            let (Some(long), Some(values)) = (option.get_long(), option.get_value_names()) else { continue };
+            let values: Vec<String> = values.iter().map(|value| format!("\\fI{}\\fR", escaped(value))).collect();
+            let long = format!("\\-\\-{}\\fR", escaped(long));
+            before = before.replace(&format!("{long}]"), &format!("{long} {}]", values.join(" ")));
+        }
+        fs::write(page, if after.is_empty() { before } else { before + ".SH DESCRIPTION" + after })?;
+    }
+    command.get_subcommands().try_for_each(|sub| name_values(sub, &format!("{name}-{}", sub.get_name()), pages))
+}
+
+/// A hyphen that is one, for troff.
+fn escaped(text: &str) -> String {
+    text.replace('-', "\\-")
 }
 
 #[cfg(test)]
@@ -77,5 +101,18 @@ mod tests {
             let text = fs::read_to_string(folder.path().join(file)).expect(file);
             assert!(text.contains("run"), "{file}");
         }
+    }
+
+    #[test]
+    fn the_synopsis_names_the_values_of_options() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let option = clap::Arg::new("pid-file").long("pid-file").short('p').value_name("FILE").help("Where");
+        let flag = clap::Arg::new("keep").long("keep").action(clap::ArgAction::SetTrue).help("Whether");
+        let run = Command::new("run").about("Runs").arg(option).arg(flag);
+        write(Command::new("prog").about("Does things").subcommand(run), folder.path()).expect("it can be written");
+        let page = fs::read_to_string(folder.path().join("man/man1/prog-run.1")).expect("a page");
+        let synopsis = page.split(".SH DESCRIPTION").next().expect("a first part");
+        assert!(synopsis.contains(r"\-\-pid\-file\fR \fIFILE\fR]"), "{synopsis}");
+        assert!(synopsis.contains(r"\-\-keep\fR]"), "{synopsis}");
     }
 }
