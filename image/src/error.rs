@@ -119,6 +119,15 @@ pub enum Error {
         rule: String,
     },
 
+    /// No page and no server knows an image of that name.
+    #[error("image {name} was not found: {}", faults.join("; "))]
+    NotFound {
+        /// What was asked for.
+        name: String,
+        /// What each address that was asked said.
+        faults: Vec<String>,
+    },
+
     /// Something could not be had from, or given to, another host.
     #[error("{url}: {why}")]
     Fetch {

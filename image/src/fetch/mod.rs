@@ -1,3 +1,198 @@
-//! Getting images from elsewhere.
+//! Getting images from elsewhere, with everything that they depend on.
+//!
+//! ```text
+//! Reference ─┬─ File ──────────────────────────────────────────────► signature, if there is one ─► store
+//!            ├─ Id ────────────────────────────────────────────────► store
+//!            ├─ Name ─► store (policy) ─► discovery ─► addresses ─┐
+//!            └─ Url ──► store (policy) ───────────────────────────┴► archive ─► signature ─► store
+//! ```
+//!
+//! | who | what |
+//! |---|---|
+//! | [`Fetcher`] | which of these ways, and then the dependencies |
+//! | `discovery` | pages and their meta tags |
+//! | `archive` | an App Container image from an address or a file: its signature, its name, the cache |
+//! | `download`, `partial`, `cache` | one file: resumed, hashed, remembered |
+//! | [`http`] | one request, with limits |
 
+mod archive;
+mod auth;
+mod cache;
+mod dependencies;
+mod discovery;
+mod download;
 pub mod http;
+mod keys;
+mod partial;
+mod policy;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use appc_spec::ImageName;
+
+use archive::Origin;
+pub use auth::Authorizations;
+pub use partial::remove_partial;
+pub use policy::{Insecure, PullPolicy};
+
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::store::{Query, Store, StoredImage};
+use crate::trust::Keystore;
+
+/// How images are fetched.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Whether the store is asked first.
+    pub policy: PullPolicy,
+    /// What is not checked.
+    pub insecure: Insecure,
+    /// Trusts the keys that the host of an image announces over `https`, where there are none for it yet.
+    pub trust_keys_from_https: bool,
+    /// Directories with `auth.d` and `trustedkeys`, of which later ones win.
+    pub config_dirs: Vec<PathBuf>,
+    /// How long other hosts are waited for, and through whom they are reached.
+    pub http: http::Options,
+}
+
+/// Is told what goes on. Every method may be called from any thread.
+pub trait Reporter: Sync {
+    /// Shows how far one download or import is.
+    fn bar(&self) -> Box<dyn Progress + '_>;
+
+    /// Something that users want to know.
+    fn note(&self, text: &str) {
+        let _ = text;
+    }
+
+    /// Something for those who look for a mistake.
+    fn debug(&self, text: &str) {
+        let _ = text;
+    }
+}
+
+/// Fetches images into a store.
+pub struct Fetcher<'s> {
+    store: &'s Store,
+    options: Options,
+    reporter: &'s dyn Reporter,
+    authorizations: Authorizations,
+    keystore: Keystore,
+    /// Made when it is needed: reading the certificates of all authorities takes time.
+    client: Mutex<Option<Arc<http::Client>>>,
+}
+
+impl<'s> Fetcher<'s> {
+    /// A fetcher into `store`. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// When a file in `auth.d` breaks a rule.
+    pub fn new(store: &'s Store, options: Options, reporter: &'s dyn Reporter) -> Result<Fetcher<'s>> {
+        let authorizations = Authorizations::read(&options.config_dirs)?;
+        let keystore = Keystore::open(&options.config_dirs);
+        Ok(Fetcher { store, options, reporter, authorizations, keystore, client: Mutex::new(None) })
+    }
+
+    /// The image that `reference` means, in the store, with everything that it depends on. `signature` is a file with the
+    /// detached signature of the image, for one that does not lie beside it.
+    ///
+    /// # Errors
+    /// Why the image or one of its dependencies cannot be had, or is not what it should be.
+    pub fn fetch(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
+        let image = self.fetch_alone(reference, signature)?;
+        self.fetch_dependencies(reference, &image)?;
+        Ok(image)
+    }
+
+    /// The image that `reference` means, in the store, whether its dependencies are there or not.
+    ///
+    /// # Errors
+    /// Why the image cannot be had, or is not what it should be.
+    pub fn fetch_alone(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
+        match reference {
+            Reference::File(path) => self.take_file(path, signature),
+            Reference::Id(prefix) => self.store.resolve(&Query::Id(prefix.clone())),
+            Reference::Name(name) => self.by_name(name, self.options.policy, signature),
+            Reference::Url(url) => self.by_url(url, signature),
+            other => Err(Error::Reference {
+                word: other.to_string(),
+                rule: "images of this kind are not fetched: convert it with other tools, and give the file".into(),
+            }),
+        }
+    }
+
+    fn by_name(&self, name: &ImageName, policy: PullPolicy, signature: Option<&Path>) -> Result<StoredImage> {
+        if let Some(image) = already(policy, self.store.resolve(&Query::Name(name.clone())))? {
+            self.reporter.debug(&format!("using image from local store for image name {name}"));
+            return Ok(image);
+        }
+        self.discover(name, signature)
+    }
+
+    /// The image `name` from where pages say it is.
+    fn discover(&self, name: &ImageName, signature: Option<&Path>) -> Result<StoredImage> {
+        self.reporter.debug(&format!("searching for app image {name}"));
+        let client = self.client()?;
+        let reporter = self.reporter;
+        let discovery = discovery::Discovery { client: &client, authorizations: &self.authorizations, reporter };
+        let mut faults = Vec::new();
+        let endpoints = discovery.endpoints(name, &mut faults);
+        if signature.is_none()
+            && !endpoints.is_empty()
+            && let Err(error) = self.trust_announced_keys(&name.name)
+        {
+            faults.push(error.to_string());
+        }
+        for endpoint in endpoints {
+            let origin =
+                Origin { url: &endpoint.image, signature_url: &endpoint.signature, name: Some(name), signature };
+            match self.take_url(&client, &origin) {
+                Ok(image) => return Ok(image),
+                // What is wrong with this machine is so for every address.
+                Err(error @ Error::Io { .. }) => return Err(error),
+                Err(error) => faults.push(error.to_string()),
+            }
+        }
+        Err(Error::NotFound { name: name.to_string(), faults })
+    }
+
+    fn by_url(&self, url: &str, signature: Option<&Path>) -> Result<StoredImage> {
+        if let Some(image) = already(self.options.policy, self.known_from(url))? {
+            self.reporter.debug(&format!("using image from local store for url {}", Reference::Url(url.into())));
+            return Ok(image);
+        }
+        let signature_url = signature_of(url);
+        let origin = Origin { url, signature_url: &signature_url, name: None, signature };
+        self.take_url(&*self.client()?, &origin)
+    }
+
+    /// What to make requests with.
+    fn client(&self) -> Result<Arc<http::Client>> {
+        let mut client = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = &*client {
+            return Ok(Arc::clone(client));
+        }
+        let Insecure { tls, http, .. } = self.options.insecure;
+        let mut options = self.options.http.clone();
+        options.insecure_tls |= tls;
+        options.insecure_http |= http;
+        Ok(Arc::clone(client.insert(Arc::new(http::Client::new(options)?))))
+    }
+}
+
+/// Where the signature of the image at `url` lies: beside it.
+fn signature_of(url: &str) -> String {
+    let (path, query) = url.split_at(url.find(['?', '#']).unwrap_or(url.len()));
+    format!("{path}.asc{query}")
+}
+
+/// What the policy says of an image that may be in the store: take it, go on without it, or give up.
+fn already(policy: PullPolicy, stored: Result<StoredImage>) -> Result<Option<StoredImage>> {
+    match (policy, stored) {
+        (PullPolicy::Update, _) => Ok(None),
+        (PullPolicy::New, Err(Error::NotStored(_))) => Ok(None),
+        (_, stored) => stored.map(Some),
+    }
+}

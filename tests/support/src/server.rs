@@ -213,8 +213,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
-        // So that it notices.
-        let _ = TcpStream::connect(self.address);
+        // So that it notices, however long it takes.
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            let _ = TcpStream::connect(self.address);
+            thread::sleep(Duration::from_millis(2));
+        }
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,0 +1,264 @@
+//! App Container images from addresses and files: into the store, if they are what they should be.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use appc_spec::{ImageManifest, ImageName};
+
+use super::cache::{Cache, Known, now};
+use super::download::{Outcome, Place, Small, download, small};
+use super::partial::Partial;
+use super::{Fetcher, http};
+use crate::archive;
+use crate::error::{Error, Result};
+use crate::reference::without_user;
+use crate::store::StoredImage;
+use crate::trust::Verifier;
+
+/// No image is longer.
+const LONGEST_IMAGE: u64 = 64 << 30;
+/// No signature is longer.
+const LONGEST_SIGNATURE: u64 = 1 << 20;
+
+/// Where an image comes from, and what it must be.
+pub(super) struct Origin<'a> {
+    pub(super) url: &'a str,
+    pub(super) signature_url: &'a str,
+    /// What was asked for, when that was a name. Then a page has named the addresses.
+    pub(super) name: Option<&'a ImageName>,
+    /// A file with the signature.
+    pub(super) signature: Option<&'a Path>,
+}
+
+/// What the signature is checked with while the image comes: nothing, when it is not to be checked.
+struct Hash(Option<Verifier>);
+
+impl Write for Hash {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.as_mut().map_or(Ok(bytes.len()), |verifier| verifier.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Fetcher<'_> {
+    /// The image in a file of this host. A signature is checked when there is one.
+    pub(super) fn take_file(&self, path: &Path, signature: Option<&Path>) -> Result<StoredImage> {
+        let shown = path.display();
+        self.reporter.debug(&format!("using image from file {shown}"));
+        let open = || File::open(path).map_err(Error::io(format!("opening {shown}")));
+        let file = open()?;
+        let beside = beside(path);
+        let signature = signature.or_else(|| Some(beside.as_path()).filter(|beside| beside.exists()));
+        if let Some(signature) = signature.filter(|_| !self.options.insecure.image) {
+            let signature = read_signature(signature)?;
+            let mut verifier = Verifier::expecting(&signature)?;
+            io::copy(&mut &file, &mut verifier).map_err(Error::io(format!("reading {shown}")))?;
+            self.check_signature(verifier, &signature, &manifest_of(open()?)?)?;
+        }
+        let path = std::path::absolute(path).map_err(Error::io(format!("opening {shown}")))?;
+        self.import(open()?, &format!("file://{}", path.display()), &shown.to_string())
+    }
+
+    /// The image in the store that came from `url`.
+    pub(super) fn known_from(&self, url: &str) -> Result<StoredImage> {
+        let known = Cache::of(self.store).get(url).and_then(|known| known.id());
+        if let Some(image) = known.and_then(|id| self.store.get(&id).ok()) {
+            return Ok(image);
+        }
+        let source = without_user(url);
+        let found = self.store.list()?.into_iter().filter(|image| image.source == source).max_by_key(|i| i.imported);
+        self.store.get(&found.ok_or(Error::NotStored(source))?.id)
+    }
+
+    /// The image at an address, or what is in the store from there, when that is the same.
+    pub(super) fn take_url(&self, client: &http::Client, origin: &Origin) -> Result<StoredImage> {
+        let cache = Cache::of(self.store);
+        let shown = without_user(origin.url);
+        // From here on nobody else fetches it.
+        let mut partial = Partial::open(cache.partial(origin.url)?)?;
+        let known = self.known(&cache, origin.url);
+        if let Some((image, _)) = known.as_ref().filter(|(_, known)| known.is_fresh()) {
+            self.reporter.debug(&format!("image for {shown} isn't expired, not fetching."));
+            check_name(origin, &image.manifest)?;
+            partial.remove()?;
+            self.store.pin([&image.id])?.mark_used();
+            return Ok(image.clone());
+        }
+        self.reporter.debug(&format!("remote fetching from URL \"{shown}\""));
+        let signature = if self.options.insecure.image { None } else { Some(self.signature(client, origin)?) };
+        let hasher = || {
+            Ok(Hash(match &signature {
+                None => None,
+                Some(Small::Content(signature)) => Some(Verifier::expecting(signature)?),
+                Some(Small::Deferred) => Some(Verifier::new()),
+            }))
+        };
+        let place = self.place(client, origin.url, origin.name.is_some());
+        let validators = known.as_ref().map(|(_, known)| &known.validators);
+        let bar = self.reporter.bar();
+        let came = download(&place, &mut partial, validators, LONGEST_IMAGE, hasher, &*bar)?;
+        drop(bar);
+        let verified = signature.is_some();
+        let (image, known) = match (came, known) {
+            (Outcome::NotModified(max_age), Some((image, known))) => {
+                check_name(origin, &image.manifest)?;
+                self.store.pin([&image.id])?.mark_used();
+                (image, Known { fetched: now(), max_age, verified: verified || known.verified, ..known })
+            }
+            (Outcome::NotModified(_), None) => {
+                return Err(fault(origin.url, "the server says that nothing has changed"));
+            }
+            (Outcome::Complete { hasher, max_age }, _) => {
+                match self.accept(client, origin, &partial, hasher.0, signature) {
+                    Ok(image) => {
+                        let validators = partial.validators().clone();
+                        (
+                            image.clone(),
+                            Known { image: image.id.to_string(), verified, validators, fetched: now(), max_age },
+                        )
+                    }
+                    // Only the signature did not come: the image is as good as it was.
+                    Err(error @ Error::Fetch { again: Some(_), .. }) => return Err(error),
+                    Err(error) => {
+                        partial.remove()?;
+                        return Err(error);
+                    }
+                }
+            }
+        };
+        cache.put(origin.url, &known)?;
+        partial.remove()?;
+        Ok(image)
+    }
+
+    /// What is in the store from there, and may be used without another look at its signature.
+    fn known(&self, cache: &Cache, url: &str) -> Option<(StoredImage, Known)> {
+        let known = cache.get(url).filter(|known| known.verified || self.options.insecure.image)?;
+        let image = self.store.get(&known.id()?).ok()?;
+        self.store.blob(&image.id).is_file().then_some((image, known))
+    }
+
+    /// Takes what was downloaded into the store, if it is what it should be.
+    fn accept(
+        &self,
+        client: &http::Client,
+        origin: &Origin,
+        partial: &Partial,
+        verifier: Option<Verifier>,
+        signature: Option<Small>,
+    ) -> Result<StoredImage> {
+        let manifest = manifest_of(partial.reopened()?)?;
+        check_name(origin, &manifest)?;
+        let signature = match signature {
+            Some(Small::Deferred) => match self.signature(client, origin)? {
+                Small::Content(signature) => Some(signature),
+                Small::Deferred => return Err(fault(origin.signature_url, "the server defers the signature for ever")),
+            },
+            Some(Small::Content(signature)) => Some(signature),
+            None => None,
+        };
+        if let (Some(verifier), Some(signature)) = (verifier, signature) {
+            self.check_signature(verifier, &signature, &manifest)?;
+        }
+        let shown = without_user(origin.url);
+        self.import(partial.reopened()?, &shown, &shown)
+    }
+
+    fn signature(&self, client: &http::Client, origin: &Origin) -> Result<Small> {
+        if let Some(path) = origin.signature {
+            return Ok(Small::Content(read_signature(path)?));
+        }
+        let shown = without_user(origin.signature_url);
+        self.reporter.debug(&format!("downloading signature from {shown}"));
+        let place = self.place(client, origin.signature_url, origin.name.is_some());
+        match small(&place, LONGEST_SIGNATURE) {
+            Ok(Small::Deferred) => {
+                self.reporter.debug("server requested deferring the signature download");
+                Ok(Small::Deferred)
+            }
+            Err(Error::Fetch { url, why, again: None }) => {
+                let why = format!("{why}: without a signature it is taken only with --insecure-options=image");
+                Err(Error::Fetch { url, why, again: None })
+            }
+            other => other,
+        }
+    }
+
+    fn check_signature(&self, verifier: Verifier, signature: &[u8], manifest: &ImageManifest) -> Result<()> {
+        let signer = verifier.finish(signature, &self.keystore.keyring(&manifest.name)?)?;
+        self.reporter.note(&format!("signature verified: {}", signer.identity));
+        Ok(())
+    }
+
+    fn import(&self, file: File, origin: &str, shown: &str) -> Result<StoredImage> {
+        let bar = self.reporter.bar();
+        let image = self.store.import(file, origin, &*bar)?;
+        if let Some((omitted, what)) = image.omitted.first() {
+            let others = match image.omitted.len() {
+                1 => String::new(),
+                all => format!(" and {} more", all - 1),
+            };
+            let text = format!("{shown}: only root can make all of it, left out: {omitted} ({what}){others}");
+            self.reporter.note(&text);
+        }
+        Ok(image)
+    }
+
+    fn place<'a>(&'a self, client: &'a http::Client, url: &'a str, foreign: bool) -> Place<'a> {
+        Place { client, authorizations: &self.authorizations, url, foreign }
+    }
+}
+
+/// Whether the image is the one that was asked for.
+fn check_name(origin: &Origin, manifest: &ImageManifest) -> Result<()> {
+    let Some(wanted) = origin.name else { return Ok(()) };
+    if wanted.name != manifest.name {
+        let why = format!(
+            "error when reading the app name: {:?} expected but {:?} found",
+            wanted.name.as_str(),
+            manifest.name.as_str()
+        );
+        return Err(fault(origin.url, &why));
+    }
+    for label in wanted.labels.iter() {
+        let found = manifest.labels.get(label.name.as_str());
+        if found != Some(label.value.as_str()) {
+            let (label, wanted) = (&label.name, &label.value);
+            let why = match found {
+                Some(found) => {
+                    format!("requested value for label {label}: {wanted:?} differs from {found:?} of the image")
+                }
+                None => format!("requested value for label {label}: {wanted:?}, the image has no such label"),
+            };
+            return Err(fault(origin.url, &why));
+        }
+    }
+    Ok(())
+}
+
+fn manifest_of(file: File) -> Result<ImageManifest> {
+    ImageManifest::parse(&archive::manifest(file)?).map_err(Error::Manifest)
+}
+
+fn read_signature(path: &Path) -> Result<Vec<u8>> {
+    let mut signature = Vec::new();
+    let what = || format!("error opening signature file {}", path.display());
+    let file = File::open(path).map_err(Error::io(what()))?;
+    file.take(LONGEST_SIGNATURE).read_to_end(&mut signature).map_err(Error::io(what()))?;
+    Ok(signature)
+}
+
+/// Where the signature of a file lies.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".asc");
+    name.into()
+}
+
+fn fault(url: &str, why: &str) -> Error {
+    Error::Fetch { url: without_user(url), why: why.into(), again: None }
+}
