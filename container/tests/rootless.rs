@@ -163,6 +163,25 @@ fn from_create_to_delete() {
 }
 
 #[test]
+fn processes_are_found_without_a_cgroup() {
+    needs!(root, "busybox");
+    let user = User::rootless("sleep 1000 & sleep 1000; true");
+    user.with_config(&["run", "--detach", "one"]).ok();
+    let processes = || user.command(&["ps", "--format", "json", "one"]).ok().json().as_array().unwrap().len();
+    // The shell may not have started the others yet.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while processes() < 3 && std::time::Instant::now() < end {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(processes(), 3);
+    user.command(&["exec", "--detach", "one", "sleep", "1000"]).ok();
+    assert_eq!(processes(), 4);
+    user.command(&["ps", "one", "-e", "-o", "pid,args"]).ok().prints(&["sleep 1000"]);
+    user.command(&["delete", "--force", "one"]).ok();
+    user.nothing_left();
+}
+
+#[test]
 fn what_an_ordinary_user_cannot_have_is_said() {
     needs!(root, "busybox", "setpriv");
     let needs_none = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
