@@ -80,13 +80,16 @@ pub const POINTS: &[&str] = &[
 /// Dies here if that was asked for.
 #[cfg(feature = "fault-injection")]
 pub(crate) fn point(name: &str) {
+    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     static PASSED: AtomicU32 = AtomicU32::new(0);
+    // The children that are looked into have no environment.
+    static WANTED: OnceLock<String> = OnceLock::new();
     debug_assert!(POINTS.contains(&name), "{name:?} is not in the list of points");
-    let wanted = std::env::var("RKT_OCI_FAULT").unwrap_or_default();
+    let wanted = WANTED.get_or_init(|| std::env::var("RKT_OCI_FAULT").unwrap_or_default());
     let (wanted, time) = match wanted.rsplit_once(':').and_then(|(name, n)| Some((name, n.parse().ok()?))) {
-        Some((name, time)) => (name.to_owned(), time),
-        None => (wanted, 1),
+        Some((name, time)) => (name, time),
+        None => (wanted.as_str(), 1),
     };
     if wanted != name || PASSED.fetch_add(1, Ordering::Relaxed) + 1 != time {
         return;

@@ -357,3 +357,71 @@ fn sources_are_found_once() {
     bundle.mount(json!({"destination": "/other", "source": work.join("none"), "options": ["bind"]}));
     bundle.run().refused(1, &["].source", "none: no such file or directory"]);
 }
+
+#[test]
+fn links_of_the_image_take_no_protection_away() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = bundle("echo x >>/etc/passwd; touch /etc/new; cat /hidden; ls /secret");
+    fs::create_dir_all(bundle.rootfs("etc/inner")).unwrap();
+    fs::write(bundle.rootfs("etc/passwd"), "root\n").unwrap();
+    fs::write(bundle.rootfs("etc/inner/file"), "").unwrap();
+    fs::write(bundle.rootfs("hidden"), "visible\n").unwrap();
+    for (target, link) in [("etc", "m/etc"), ("../etc/inner", "m/inner"), ("../hidden", "m/hidden")] {
+        symlink(target, bundle.rootfs(link)).unwrap();
+    }
+    fs::remove_file(bundle.rootfs("m/etc")).unwrap();
+    symlink("/etc", bundle.rootfs("m/etc")).unwrap();
+    symlink("etc/inner", bundle.rootfs("secret")).unwrap();
+    bundle.config["linux"]["readonlyPaths"] = json!(["/m/etc"]);
+    bundle.config["linux"]["maskedPaths"] = json!(["/m/hidden", "/m/inner"]);
+    let outcome = bundle.run().run();
+    outcome.says(&["/etc/passwd: Read-only file system", "/etc/new: Read-only file system"]);
+    outcome.require(outcome.stdout.is_empty(), "what is masked to stay hidden");
+    host.check();
+}
+
+#[test]
+fn what_links_lead_to_is_made_to_mount_on() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = bundle("cat /var/run/secrets/token/file; echo new >/run/lock/file; cat /var/lock/file");
+    let source = bundle.scratch.work().join("token");
+    fs::create_dir(&source).unwrap();
+    fs::write(source.join("file"), "secret\n").unwrap();
+    fs::create_dir_all(bundle.rootfs("var")).unwrap();
+    symlink("/run", bundle.rootfs("var/run")).unwrap();
+    symlink("../run/lock", bundle.rootfs("var/lock")).unwrap();
+    bundle.mount(
+        json!({"destination": "/var/run/secrets/token", "type": "bind", "source": source, "options": ["rbind", "ro"]}),
+    );
+    bundle.mount(json!({"destination": "/var/lock", "type": "tmpfs"}));
+    bundle.run().ok().prints(&["secret\nnew\n"]);
+    assert!(bundle.rootfs("run/secrets/token").is_dir());
+    // In circles they lead nowhere.
+    symlink("two", bundle.rootfs("one")).unwrap();
+    symlink("one/x", bundle.rootfs("two")).unwrap();
+    bundle.mount(json!({"destination": "/one/y", "type": "tmpfs"}));
+    bundle.run().refused(1, &["at \"/one/y\"", "symbolic links"]);
+    bundle.nothing_left();
+    host.check();
+}
+
+#[test]
+fn there_may_be_more_mounts_than_the_process_may_have_descriptors() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let mut bundle = bundle("ulimit -n; ls /m | wc -l");
+    let file = bundle.scratch.file("file", "");
+    for i in 0..100 {
+        bundle.mount(json!({"destination": format!("/m/{i}"), "type": "bind", "source": file, "options": ["bind"]}));
+    }
+    for limit in [8, 24, 64] {
+        bundle.config["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": limit, "hard": limit}]);
+        bundle.run().ok().prints(&[&format!("{limit}\n100\n")]);
+        bundle.command(["create", "one"]).ok();
+        bundle.command(["start", "one"]).ok();
+        bundle.command(["delete", "--force", "one"]).ok();
+    }
+    host.check();
+}

@@ -27,6 +27,9 @@ use rustix::fs::{AtFlags, ResolveFlags, Stat};
 pub use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+/// As many links as the kernel follows in one path, `MAXSYMLINKS`.
+const LINKS_MAX: u32 = 40;
+
 /// A directory that paths are resolved below, held open by descriptor.
 #[derive(Debug)]
 pub struct Root {
@@ -81,6 +84,41 @@ impl Root {
             Err(e) => return Err(e.into()),
         }
         // O_NOFOLLOW: what stands here now may have been put there by somebody else.
+        let flags = directory | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
+    }
+
+    /// Like [`Root::mkdir_all`], but where a link on the way leads to nothing, what it leads to is made: below
+    /// `/var/run/lock`, say, of an image whose `/var/run` is a link to a `/run` that is not there.
+    ///
+    /// # Errors
+    /// `ENOTDIR` when something else is in the way, `ELOOP` for a loop of links.
+    pub fn make_way(&self, path: impl AsRef<Path>, mode: Mode) -> io::Result<OwnedFd> {
+        self.make_way_within(path.as_ref(), mode, LINKS_MAX)
+    }
+
+    fn make_way_within(&self, path: &Path, mode: Mode, links: u32) -> io::Result<OwnedFd> {
+        let directory = OFlags::PATH | OFlags::DIRECTORY;
+        match self.open2(path, directory, Mode::empty()) {
+            Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
+            done => return done,
+        }
+        let (above, name) = split(path)?;
+        let parent = self.make_way_within(above, mode, links)?;
+        match rustix::fs::mkdirat(&parent, name, mode) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+                Ok(_) if links == 0 => return Err(Errno::LOOP.into()),
+                Ok(target) => {
+                    let target = above.join(OsStr::from_bytes(target.to_bytes()));
+                    return self.make_way_within(&target, mode, links - 1);
+                }
+                // Somebody else has made it.
+                Err(Errno::INVAL) => {}
+                Err(e) => return Err(e.into()),
+            },
+            Err(e) => return Err(e.into()),
+        }
         let flags = directory | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
     }

@@ -113,6 +113,26 @@ fn item_20_the_runtime_is_not_looked_into() {
 }
 
 #[test]
+fn item_20_the_callers_environment_is_not_there_to_be_read() {
+    needs!(root, "busybox");
+    // Nothing keeps these from reading the memory of what comes in.
+    let watch =
+        "echo ready; while :; do cat /proc/[0-9]*/environ 2>/dev/null; done | grep -aq tripwire=secret && echo found";
+    let mut first = Attack::new(watch);
+    for set in ["bounding", "effective", "permitted"] {
+        first.config["process"]["capabilities"][set].as_array_mut().unwrap().push(json!("CAP_SYS_PTRACE"));
+    }
+    let log = first.scratch.path().join("out");
+    let line = format!("exec {} >{} 2>&1 </dev/null", first.command(["run", "-d", "first"]).line(), log.display());
+    support::Cmd::new("bash").args(["-c", &line]).cwd(first.scratch.work()).ok();
+    for _ in 0..40 {
+        first.command(["exec", "first", "/bin/true"]).env("tripwire", "secret").run();
+    }
+    first.command(["delete", "-f", "first"]).ok();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "ready\n");
+}
+
+#[test]
 fn item_20_the_container_changes_under_exec() {
     needs!(root, "busybox");
     let mut attack = Attack::new(

@@ -48,6 +48,7 @@ impl Join<'_> {
     }
 
     fn join(&self) -> Result<()> {
+        sys::environment::forget();
         sys::signal::reset();
         forbid_tracing()?;
         attributes::apply_initial_affinity(&self.plan.process.attributes)?;

@@ -12,7 +12,7 @@ mod program;
 mod user;
 
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use appc_rooted::Root;
 use rustix::fs::Mode;
@@ -64,6 +64,7 @@ impl Init<'_> {
             let root = self.build_root()?;
             // Before nothing may be gained any more: AppArmor takes no other profile then.
             labels::apply_on_exec(&self.plan.process.labels)?;
+            self.close_the_rest(&root)?;
             Ok((fixed_groups, root))
         };
         let (fixed_groups, root) = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
@@ -76,8 +77,16 @@ impl Init<'_> {
         Ok(program)
     }
 
+    /// Sources of mounts and what else is not needed any more: there may be more of it than the process's limit allows.
+    fn close_the_rest(&self, root: &Root) -> Result<()> {
+        let mut keep = vec![self.channel.as_fd(), root.as_fd()];
+        keep.extend(self.plan.fifo.as_ref().map(OwnedFd::as_fd));
+        sys::exec::close_all_but(self.plan.kept_fds.saturating_add(3), &keep).context(|| "close what was inherited")
+    }
+
     fn detach_from_caller(&self) -> Result<()> {
         fault::point("init: begun");
+        sys::environment::forget();
         sys::signal::reset();
         self.plan.namespaces.enter_time_namespace()?;
         // The files in /proc of what cannot be traced are root's, and only their owner may write the mappings.

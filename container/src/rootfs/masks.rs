@@ -33,9 +33,9 @@ pub(crate) fn cover(root: &Root, masked: &[PathBuf], read_only: &[PathBuf], labe
     Ok(())
 }
 
-/// The thing itself, not what a link in its place says.
+/// What the path leads to inside the root: a link that the image put there must not take the protection away.
 fn open(root: &Root, path: &Path) -> std::io::Result<Option<OwnedFd>> {
-    match root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW) {
+    match root.open_at(path, OFlags::PATH) {
         Ok(target) => Ok(Some(target)),
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
         Err(e) => Err(e),
@@ -58,7 +58,6 @@ impl Masks<'_> {
         let status = fstat(target).context(|| format!("mask path {shown}"))?;
         match FileType::from_raw_mode(status.st_mode) {
             FileType::Directory => cover(&mut self.directory, || empty_directory(label), target),
-            FileType::Symlink => Err(Error::Other(format!("{shown} is a symbolic link"))),
             _ => cover(&mut self.file, || null(root), target),
         }
         .map_err(|e| Error::Other(format!("can't mask path \"{shown}\": {e}")))?;

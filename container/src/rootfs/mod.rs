@@ -73,6 +73,6 @@ fn clone_at(from: impl AsFd, recursive: bool) -> rustix::io::Result<OwnedFd> {
 fn parent_made<'p>(root: &Root, path: &'p Path) -> std::io::Result<(OwnedFd, &'p OsStr)> {
     let invalid = || std::io::Error::from(rustix::io::Errno::INVAL);
     let name = path.file_name().ok_or_else(invalid)?;
-    let parent = root.mkdir_all(path.parent().ok_or_else(invalid)?, Mode::from(0o755))?;
+    let parent = root.make_way(path.parent().ok_or_else(invalid)?, Mode::from(0o755))?;
     Ok((parent, name))
 }

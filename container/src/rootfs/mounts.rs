@@ -152,7 +152,7 @@ fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<Target, Str
             return Err("its destination is a directory, and its source is not".to_owned());
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => match directory {
-            true => new_directory(root, path),
+            true => root.make_way(path, Mode::from(0o755)),
             false => new_file(root, path),
         },
         found => found,
@@ -168,17 +168,6 @@ fn new_file(root: &Root, path: &Path) -> std::io::Result<OwnedFd> {
     let (parent, name) = parent_made(root, path)?;
     make_file(&parent, name)?;
     Ok(rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
-}
-
-fn new_directory(root: &Root, path: &Path) -> std::io::Result<OwnedFd> {
-    let (parent, name) = parent_made(root, path)?;
-    match rustix::fs::mkdirat(&parent, name, Mode::from(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(e) => return Err(e.into()),
-    }
-    // What stands here now may have been put there by somebody else.
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?)
 }
 
 /// Makes an empty file unless something has that name; never opens what is there.

@@ -3,6 +3,7 @@
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+pub(crate) mod environment;
 pub mod exec;
 pub mod keyring;
 pub mod mount;
