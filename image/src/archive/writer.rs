@@ -200,7 +200,8 @@ impl Writer<'_, '_> {
         let mut attributes = self.attributes(&stat);
         if self.layer && overlay::is_whiteout_file(&stat) {
             let slash = path.iter().rposition(|b| *b == b'/');
-            return self.whiteout(&path[..slash.unwrap_or(0)], name, attributes.mtime);
+            // When it was unpacked says nothing about the layer.
+            return self.whiteout(&path[..slash.unwrap_or(0)], name, Time::default());
         }
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());

@@ -45,12 +45,7 @@ impl Tar {
         let regular = file.metadata().map_err(Error::io(opened()))?.is_file();
         let len = read_some(&mut file, &mut start)?;
         if !regular || Compression::detect(&start[..len]) != Some(Compression::None) {
-            if regular {
-                file.rewind().map_err(Error::io(opened()))?;
-                file = spool(file)?;
-            } else {
-                file = spool(File::open(path).map_err(Error::io(opened()))?)?;
-            }
+            file = spool(start[..len].chain(file))?;
         }
         let end = file.metadata().map_err(Error::io(opened()))?.len();
         let entries = list(&file, end)?;
@@ -84,7 +79,7 @@ fn read_some(file: &mut File, into: &mut [u8]) -> Result<usize> {
 }
 
 /// The plain tar in a file without a name.
-fn spool(source: File) -> Result<File> {
+fn spool(source: impl Read) -> Result<File> {
     let mut copy = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
     let mut source = plain(source)?;
     let unpacked = io::copy(&mut source, &mut copy);
