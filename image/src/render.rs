@@ -81,7 +81,10 @@ impl Renderer<'_> {
         }
         self.chain.pop();
         node.images.push(image.id.clone());
-        node.layers.push(image.id.to_string());
+        match &image.oci {
+            Some(parts) => node.layers.extend_from_slice(&parts.trees),
+            None => node.layers.push(image.id.to_string()),
+        }
         node.images = keep_last(node.images);
         node.layers = keep_last(node.layers);
         if !image.manifest.path_whitelist.is_empty() {

@@ -129,15 +129,20 @@ fn make_directories(
 }
 
 fn link(layer: &Root, path: &Path, out: &Root) -> Result<()> {
+    link_as(layer, path, out, path)
+}
+
+/// Makes `path` below `layer` be `new` below `out`, too.
+pub(crate) fn link_as(layer: &Root, path: &Path, out: &Root, new: &Path) -> Result<()> {
     let linked = open_parent(layer, path).and_then(|(from, name)| {
-        let (to, _) = open_parent(out, path)?;
-        rustix::fs::linkat(&from, name, &to, name, AtFlags::empty())
+        let (to, new) = open_parent(out, new)?;
+        rustix::fs::linkat(&from, name, &to, new, AtFlags::empty())
     });
     match linked {
         // Too many links to one file, or a file system (or its rules) without them.
         Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => {
             let options = CopyOptions { ownership: Ownership::of_this_process(), ..CopyOptions::default() };
-            copy_tree(layer, path, out, path, &options).map(drop)
+            copy_tree(layer, path, out, new, &options).map(drop)
         }
         linked => linked.map_err(Error::io(format!("cannot render /{}", path.display()))),
     }
@@ -147,7 +152,7 @@ fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
-fn open_parent<'p>(root: &Root, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
+pub(crate) fn open_parent<'p>(root: &Root, path: &'p Path) -> Result<(OwnedFd, &'p OsStr), Errno> {
     let name = path.file_name().ok_or(Errno::INVAL)?;
     Ok((open(root, parent(path), OFlags::PATH | OFlags::DIRECTORY)?, name))
 }

@@ -6,6 +6,7 @@ use std::fs;
 use appc_spec::ImageId;
 
 use super::lookup::entries;
+use super::oci::is_shared_tree;
 use super::{IoContext, Store, remove_tree, sync_dir, work};
 use crate::error::{Error, Result};
 
@@ -40,6 +41,7 @@ impl Store {
             return Err(missing());
         }
         let _unused = self.lock_unused(id)?.ok_or_else(|| Error::InUse(id.clone()))?;
+        let has_archive = self.blob(id).exists();
         let metadata = image.join("metadata");
         work::found(fs::remove_file(&metadata)).on("remove", &metadata)?.ok_or_else(missing)?;
         sync_dir(&image)?;
@@ -51,6 +53,9 @@ impl Store {
         }
         self.remove_path("store/trees", &id.to_string())?;
         self.remove_path("store/blobs/sha512", id.hex())?;
+        if !has_archive {
+            self.remove_unshared()?;
+        }
         self.remove_path("store/images", &id.to_string())
     }
 
@@ -70,12 +75,14 @@ impl Store {
                 report.rendered += 1;
             }
         }
+        report.leftovers += self.remove_unshared()?;
         let names: BTreeSet<String> = images.iter().map(ImageId::to_string).collect();
         let digests: BTreeSet<&str> = images.iter().map(ImageId::hex).collect();
         for (folder, owned) in [
             (
                 "store/trees",
-                &(|name: &str| name.starts_with(RENDERED) || names.contains(name)) as &dyn Fn(&str) -> bool,
+                &(|name: &str| name.starts_with(RENDERED) || is_shared_tree(name) || names.contains(name))
+                    as &dyn Fn(&str) -> bool,
             ),
             ("store/blobs/sha512", &|name| digests.contains(name)),
             ("store/images", &|name| names.contains(name)),
@@ -108,7 +115,7 @@ impl Store {
         Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
     }
 
-    fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
+    pub(super) fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
         let path = self.dir.join(folder).join(name);
         remove_tree::remove(&path).on("remove", &path)
     }

@@ -134,7 +134,7 @@ impl Parts<'_> {
 }
 
 /// Places all parts, or none.
-fn place_all(parts: &[(PathBuf, PathBuf)]) -> Result<()> {
+pub(super) fn place_all(parts: &[(PathBuf, PathBuf)]) -> Result<()> {
     for (done, (from, to)) in parts.iter().enumerate() {
         if let Err(e) = place(from, to) {
             // Back to where the work directory's end is theirs too.
@@ -171,7 +171,7 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked
     archive::unpack(source, &root, &options, progress)
 }
 
-fn write_image(work: &Path, manifest: &[u8], metadata: &Metadata) -> Result<()> {
+pub(super) fn write_image(work: &Path, manifest: &[u8], metadata: &Metadata) -> Result<()> {
     let image = work.join("image");
     fs::create_dir(&image).on("create", &image)?;
     fs::write(image.join("manifest"), manifest).on("write", image.join("manifest"))?;

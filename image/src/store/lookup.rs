@@ -9,7 +9,7 @@ use std::str::FromStr;
 use appc_spec::{ImageId, ImageIdPrefix, ImageManifest, ImageName, Labels, host_arch};
 
 use super::metadata::{Summary, damaged};
-use super::{IoContext, Store, work};
+use super::{IoContext, OciParts, Store, work};
 use crate::error::{Error, Result};
 
 /// An image in the store.
@@ -31,6 +31,8 @@ pub struct StoredImage {
     pub tree_size: u64,
     /// What could not be extracted by the user who imported it: a path and what it is.
     pub omitted: Vec<(String, String)>,
+    /// What it consists of, when it is an OCI image.
+    pub oci: Option<OciParts>,
 }
 
 /// How somebody names an image in the store.
@@ -111,10 +113,10 @@ impl Store {
     }
 
     fn load(&self, summary: Summary) -> Result<StoredImage> {
-        let Summary { id, source, imported, last_used, size, tree_size, omitted, .. } = summary;
+        let Summary { id, source, imported, last_used, size, tree_size, omitted, oci, .. } = summary;
         let manifest = self.manifest_bytes(&id)?;
         let manifest = ImageManifest::parse(&manifest).map_err(|e| damaged(&id, format!("manifest: {e}")))?;
-        Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted })
+        Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted, oci })
     }
 
     /// The names in `images/`, of which some may be left over.

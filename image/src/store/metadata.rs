@@ -10,7 +10,7 @@ use appc_spec::{AcIdentifier, ImageId, ImageManifest, Label, Labels};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{IoContext, Store, work};
+use super::{IoContext, OciParts, Store, work};
 use crate::error::{Error, Result};
 
 /// What is known about a stored image without its manifest.
@@ -34,6 +34,8 @@ pub struct Summary {
     pub tree_size: u64,
     /// What could not be extracted by the user who imported it: a path and what it is.
     pub omitted: Vec<(String, String)>,
+    /// What it consists of, when it is an OCI image.
+    pub oci: Option<OciParts>,
 }
 
 /// The file. Fields are only ever added, each with a default.
@@ -50,6 +52,8 @@ pub(super) struct Metadata {
     pub(super) omitted: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<Fingerprint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) oci: Option<OciParts>,
 }
 
 /// A file that is still what it was when it was imported need not be read again. The inode's change time cannot be set
@@ -92,6 +96,7 @@ impl Metadata {
             tree_size: 0,
             omitted: Vec::new(),
             file: None,
+            oci: None,
         }
     }
 
@@ -114,6 +119,7 @@ impl Metadata {
             size: self.size,
             tree_size: self.tree_size,
             omitted: self.omitted,
+            oci: self.oci,
         })
     }
 }

@@ -8,6 +8,7 @@
 //! <dir>/store/trees/rendered-<hex>/images     the IDs of the images that it was made from, one a line, itself last
 //! <dir>/store/images/<image ID>/manifest      the image manifest, byte for byte
 //! <dir>/store/images/<image ID>/metadata      JSON: name, labels, where it came from, when, sizes (`metadata.rs`)
+//! <dir>/store/blobs/sha256/, trees/layer-…/       parts of OCI images, which these share (`oci.rs`)
 //! <dir>/tmp/store-<random>/                   an import or rendering on its way, or what a killed one left
 //! <dir>/locks/store                           held while names in `store/` change
 //! ```
@@ -30,6 +31,7 @@ mod gc;
 mod import;
 mod lookup;
 mod metadata;
+mod oci;
 mod pin;
 pub(crate) mod remove_tree;
 mod work;
@@ -48,6 +50,7 @@ pub use gc::Report;
 pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
 pub use metadata::Summary;
+pub use oci::{OciParts, StoredLayer, StoredOci};
 pub use pin::Pin;
 pub use remove_tree::remove as remove_tree;
 pub(crate) use work::WorkDir;

@@ -172,6 +172,7 @@ mod tests {
             size,
             tree_size: 1024,
             omitted: vec![],
+            oci: None,
         }
     }
 

@@ -1,0 +1,208 @@
+//! What a layer needs of those below it.
+//!
+//! A layer is extracted alone, so that all images can share it. Two things need the layers below: a directory that no entry
+//! describes has to be like the one below it, and a hard link may lead to a file there. Either is made in a small tree
+//! of its own that lies right above the layer; its name tells all layers below, since it is good for those only.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use appc_rooted::{OFlags, Root};
+use rustix::fs::{FileType, Mode};
+
+use super::jobs::Gathered;
+use super::{Info, layer_key};
+use crate::error::{Error, Result};
+use crate::oci::{Digest, OciImage};
+use crate::render::merge::{Found, like, link_as, look_up, open_parent};
+use crate::store::{IoContext, work};
+use crate::tree::overlay;
+
+impl Gathered<'_> {
+    /// What is known of a layer; nothing when it is not there any more.
+    pub(super) fn info(&self, key: &str) -> Result<Option<Info>> {
+        let path = self.tree_at(key).join("layer");
+        let Some(text) = work::found(fs::read(&path)).on("read", &path)? else { return Ok(None) };
+        serde_json::from_slice(&text).map(Some).map_err(std::io::Error::from).on("read", &path)
+    }
+
+    /// The trees of the image's root file system, the lowest first, and whether one was made. Nothing when a layer is
+    /// not there any more.
+    pub(super) fn trees(&self, image: &OciImage) -> Result<Option<(Vec<String>, bool)>> {
+        let (mut trees, mut made) = (Vec::new(), false);
+        for layer in &image.layers {
+            let key = layer_key(&layer.diff_id);
+            let Some(info) = self.info(&key)? else { return Ok(None) };
+            let Some(root) = self.root(&key)? else { return Ok(None) };
+            // The kernel does not look at this attribute of the root.
+            let dir = root.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).on("open", self.tree_at(&key))?;
+            if overlay::is_opaque(dir.as_fd()).map_err(Error::io("look at a layer"))? {
+                trees.clear();
+            }
+            let fix = self.fix(&trees, &key, &root, &info)?;
+            trees.push(key);
+            match fix {
+                Fix::Vanished => return Ok(None),
+                Fix::None => {}
+                Fix::There(fix) => trees.push(fix),
+                Fix::Made(fix) => {
+                    trees.push(fix);
+                    made = true;
+                }
+            }
+        }
+        if trees.is_empty() {
+            // An image without layers has a root directory all the same.
+            let key = fix_key(&[]);
+            if !self.has_tree(&key) {
+                self.new_tree(&key)?;
+                made = true;
+            }
+            trees.push(key);
+        }
+        Ok(Some((trees, made)))
+    }
+
+    fn fix(&self, below: &[String], key: &str, root: &Root, info: &Info) -> Result<Fix> {
+        if info.links.is_empty() && (below.is_empty() || info.implied.is_empty()) {
+            return Ok(Fix::None);
+        }
+        let fix = fix_key(&[below, &[key.to_owned()]].concat());
+        if self.has_tree(&fix) {
+            return Ok(Fix::There(fix));
+        }
+        let mut layers = Vec::new();
+        for key in below {
+            let Some(root) = self.root(key)? else { return Ok(Fix::Vanished) };
+            layers.push(root);
+        }
+        let mut directories = Directories { below: &layers, own: root, info, found: BTreeMap::new() };
+        for path in &info.implied {
+            if directories.is_below(path)? {
+                directories.add(path)?;
+            }
+        }
+        for (path, _) in &info.links {
+            directories.add(path.parent().unwrap_or(Path::new("")))?;
+        }
+        if directories.found.is_empty() {
+            return Ok(Fix::None);
+        }
+        let out = self.new_tree(&fix)?;
+        directories.make(&out)?;
+        for (path, target) in &info.links {
+            directories.link(path, target, &out)?;
+        }
+        directories.describe(&out)?;
+        let done = self.tree(&fix);
+        fs::rename(self.tree(&partial(&fix)), &done).on("write to", &done)?;
+        Ok(Fix::Made(fix))
+    }
+
+    /// An empty tree that is not finished.
+    fn new_tree(&self, key: &str) -> Result<Root> {
+        // Only a finished one has its name, but for an empty one, which is finished at once.
+        let name = if *key == fix_key(&[]) { key.to_owned() } else { partial(key) };
+        let rootfs = self.tree(&name).join("rootfs");
+        let _ = crate::store::remove_tree(&self.tree(&name));
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+        fs::set_permissions(&rootfs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).on("create", &rootfs)?;
+        Root::open(&rootfs).on("open", &rootfs)
+    }
+
+    fn root(&self, key: &str) -> Result<Option<Root>> {
+        let rootfs = self.tree_at(key).join("rootfs");
+        work::found(Root::open(&rootfs)).on("open", &rootfs)
+    }
+}
+
+enum Fix {
+    /// A layer has gone with the last image that had it.
+    Vanished,
+    None,
+    There(String),
+    Made(String),
+}
+
+fn partial(key: &str) -> String {
+    format!("partial-{key}")
+}
+
+fn fix_key(trees: &[String]) -> String {
+    format!("fix-sha256-{}", Digest::of(trees.join("\n").as_bytes()).hex())
+}
+
+/// The directories of the small tree, and whose they are like.
+struct Directories<'l> {
+    below: &'l [Root],
+    own: &'l Root,
+    info: &'l Info,
+    /// The layer below, or the layer's own when none.
+    found: BTreeMap<PathBuf, Option<usize>>,
+}
+
+impl Directories<'_> {
+    /// Whether the layers below have the directory `path`.
+    fn is_below(&self, path: &Path) -> Result<bool> {
+        Ok(self.directory_below(path)?.is_some())
+    }
+
+    fn directory_below(&self, path: &Path) -> Result<Option<usize>> {
+        let found = look_up(self.below, path).map_err(failed(path))?;
+        Ok(match found {
+            Found::In(layer, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Some(layer),
+            _ => None,
+        })
+    }
+
+    /// Adds `path` and those on the way to it.
+    fn add(&mut self, path: &Path) -> Result<()> {
+        for path in path.ancestors() {
+            if self.found.contains_key(path) {
+                break;
+            }
+            let implied = self.info.implied.iter().any(|implied| implied == path);
+            let like = if implied { self.directory_below(path)? } else { None };
+            self.found.insert(path.to_owned(), like);
+        }
+        Ok(())
+    }
+
+    fn make(&self, out: &Root) -> Result<()> {
+        for path in self.found.keys().filter(|path| !path.as_os_str().is_empty()) {
+            let (above, name) = open_parent(out, path).map_err(failed(path))?;
+            rustix::fs::mkdirat(&above, name, Mode::from(0o755)).map_err(failed(path))?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, path: &Path, target: &Path, out: &Root) -> Result<()> {
+        let refuse = |rule: &str| Error::Archive {
+            entry: crate::error::printable(path.as_os_str().as_encoded_bytes()),
+            offset: 0,
+            rule: rule.into(),
+        };
+        match look_up(self.below, target).map_err(failed(path))? {
+            Found::In(_, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                Err(refuse("it is a hard link to a directory"))
+            }
+            Found::In(layer, _) => link_as(&self.below[layer], target, out, path),
+            _ => Err(refuse("it is a hard link to something that is in no layer before it")),
+        }
+    }
+
+    /// Last, and the deepest first: making something in a directory changes its time.
+    fn describe(&self, out: &Root) -> Result<()> {
+        for (path, layer) in self.found.iter().rev() {
+            let from = layer.map_or(self.own, |layer| &self.below[layer]);
+            like(Some(from), path, out).map_err(failed(path))?;
+        }
+        Ok(())
+    }
+}
+
+fn failed<E: Into<std::io::Error>>(path: &Path) -> impl FnOnce(E) -> Error {
+    Error::io(format!("make /{} like the layers below", path.display()))
+}

@@ -1,0 +1,181 @@
+//! Taking an OCI image into the store: what is not there is fetched, and one rename counts.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use appc_spec::oci::{Origin, to_appc};
+use appc_spec::{ImageId, ImageManifest};
+use ring::digest::{SHA512, digest};
+
+use super::jobs::Gathered;
+use super::{BLOB_FOLDERS, OciParts, StoredLayer, layer_key};
+use crate::error::{Error, Result};
+use crate::oci::{OciImage, Platform, Source, read_image};
+use crate::progress::Progress;
+use crate::reference::Reference;
+use crate::store::import::{place_all, write_image};
+use crate::store::metadata::Metadata;
+use crate::store::{IoContext, Store, StoredImage, WorkDir, make_dir, sync_file_system};
+
+impl Store {
+    /// Imports the image for `platform` from `source`; `origin` says where it comes from, in the words of a
+    /// [`Reference`].
+    ///
+    /// Blobs and layers that are in the store already are neither fetched nor extracted, whichever image they came with. Any number of
+    /// processes may import at once.
+    ///
+    /// # Errors
+    /// What is wrong with the image, or why it or the store cannot be had. Then nothing has changed.
+    pub fn import_oci(
+        &self,
+        source: &dyn Source,
+        platform: &Platform,
+        origin: &str,
+        progress: &dyn Progress,
+    ) -> Result<StoredImage> {
+        let image = read_image(source, platform)?;
+        let id = oci_image_id(&image.manifest_bytes);
+        let told = told_origin(origin, &image);
+        let manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &told).map_err(Error::Manifest)?;
+        let work = WorkDir::new(self)?;
+        let gathered = Gathered { store: self, work: work.path() };
+        loop {
+            let mut new = gathered.fetch(source, &image, progress)?;
+            let Some((metadata, fixed)) = gathered.metadata(&image, &manifest, origin)? else { continue };
+            new |= fixed;
+            if let Some(stored) = self.commit_oci(&gathered, &id, &manifest, metadata, new)? {
+                return Ok(stored);
+            }
+            // Something of it went with another image that was removed meanwhile.
+        }
+    }
+
+    /// Moves what has been gathered into the store; nothing when parts have vanished since they were looked for.
+    fn commit_oci(
+        &self,
+        gathered: &Gathered,
+        id: &ImageId,
+        manifest: &ImageManifest,
+        mut metadata: Metadata,
+        new: bool,
+    ) -> Result<Option<StoredImage>> {
+        let image = gathered.work.join("image");
+        let _ = fs::remove_dir_all(&image);
+        let stored = self.metadata(id).ok().flatten();
+        if let Some((stored, _)) = &stored {
+            metadata.imported = stored.imported;
+        }
+        write_image(gathered.work, manifest.to_json().as_bytes(), &metadata)?;
+        if new || stored.is_none() {
+            sync_file_system(gathered.work)?;
+        } else {
+            for name in ["manifest", "metadata"] {
+                File::open(image.join(name)).and_then(|file| file.sync_all()).on("sync", image.join(name))?;
+            }
+        }
+        let _lock = self.lock()?;
+        let parts = metadata.oci.as_ref();
+        let Some(mut moves) = parts.map_or(Ok(None), |parts| self.moves(gathered, parts))? else { return Ok(None) };
+        let there = self.image_dir(id);
+        if there.join("metadata").exists() {
+            // It may be in use: its directory, which is what is locked, stays.
+            place_all(&moves)?;
+            for name in ["manifest", "metadata"] {
+                fs::rename(image.join(name), there.join(name)).on("write", there.join(name))?;
+            }
+        } else {
+            moves.push((image, there));
+            place_all(&moves)?;
+        }
+        self.get(id).map(Some)
+    }
+
+    /// What is to be moved where; nothing when something is in neither place.
+    fn moves(&self, gathered: &Gathered, parts: &OciParts) -> Result<Option<Vec<(PathBuf, PathBuf)>>> {
+        for folder in BLOB_FOLDERS {
+            make_dir(&self.dir.join(folder), 0o755)?;
+        }
+        let mut moves: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for blob in parts.blobs().filter(|blob| !self.has_blob(blob)) {
+            moves.push((gathered.blob(&blob.digest), self.oci_blob(&blob.digest)));
+        }
+        for key in parts.trees.iter().filter(|key| !self.has_tree(key)) {
+            moves.push((gathered.tree(key), self.tree_dir(key)));
+        }
+        moves.sort();
+        moves.dedup();
+        Ok(moves.iter().all(|(from, _)| from.exists()).then_some(moves))
+    }
+}
+
+impl Gathered<'_> {
+    /// What there is to know of the image, and whether a tree was made for it. Nothing when a part has vanished.
+    fn metadata(&self, image: &OciImage, manifest: &ImageManifest, origin: &str) -> Result<Option<(Metadata, bool)>> {
+        let mut metadata = Metadata::new(manifest, origin);
+        let (mut layers, mut seen) = (Vec::new(), HashSet::new());
+        for layer in &image.layers {
+            let Some(info) = self.info(&layer_key(&layer.diff_id))? else { return Ok(None) };
+            let (blob, diff_id) = (layer.descriptor.clone(), layer.diff_id.clone());
+            if seen.insert(diff_id.clone()) {
+                metadata.tree_size += info.tree_size;
+                metadata.omitted.extend(info.omitted);
+            }
+            layers.push(StoredLayer { blob, diff_id, tree_size: info.tree_size });
+        }
+        let Some((trees, made)) = self.trees(image)? else { return Ok(None) };
+        let parts = OciParts { manifest: image.manifest.clone(), config: image.config.clone(), layers, trees };
+        let mut seen = HashSet::new();
+        metadata.size = parts.blobs().filter(|blob| seen.insert(&blob.digest)).map(|blob| blob.size).sum();
+        metadata.oci = Some(parts);
+        Ok(Some((metadata, made)))
+    }
+}
+
+/// The image ID of an OCI image: the digest of its manifest.
+fn oci_image_id(manifest: &[u8]) -> ImageId {
+    let mut bytes = [0; 64];
+    bytes.copy_from_slice(digest(&SHA512, manifest).as_ref());
+    ImageId::from_digest(bytes)
+}
+
+/// What the mapping wants to know of where the image comes from.
+fn told_origin(origin: &str, image: &OciImage) -> Origin {
+    let mut told = Origin {
+        original: origin.to_owned(),
+        config_digest: image.config.digest.to_string(),
+        manifest_digest: image.manifest.digest.to_string(),
+        ..Origin::default()
+    };
+    let file_name = |path: &std::path::Path| {
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    match Reference::parse(origin.as_ref(), |_| None) {
+        Ok(Reference::Docker(name)) => {
+            told.registry = name.registry;
+            told.repository = name.repository;
+            told.tag = name.tag.unwrap_or_default();
+        }
+        Ok(
+            Reference::OciLayout { dir: path, name }
+            | Reference::OciArchive { file: path, name }
+            | Reference::DockerArchive { file: path, name },
+        ) => match name {
+            // `docker save` and `skopeo copy` write whole names, others only tags.
+            Some(name) if name.contains(['/', ':']) => {
+                let (repository, tag) = match name.rsplit_once(':') {
+                    Some((repository, tag)) if !tag.contains('/') => (repository, tag),
+                    _ => (name.as_str(), ""),
+                };
+                (told.repository, told.tag) = (repository.to_owned(), tag.to_owned());
+            }
+            name => {
+                told.repository = file_name(&path);
+                told.tag = name.unwrap_or_default();
+            }
+        },
+        _ => {}
+    }
+    told
+}

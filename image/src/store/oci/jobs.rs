@@ -1,0 +1,245 @@
+//! Fetching and extracting what is missing of an OCI image, several layers at once.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, Read};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use appc_rooted::Root;
+
+use super::{Info, blob_place, layer_key};
+use crate::archive::Ownership;
+use crate::error::{Error, Result};
+use crate::layer::{LayerOptions, digest_layer, unpack_layer};
+use crate::oci::{Descriptor, Digest, Layer, OciImage, Source, verified};
+use crate::progress::Progress;
+use crate::store::{IoContext, Store};
+
+/// Layers that are worked on at once. Each has threads of its own; more only take turns at the disk.
+const AT_ONCE: usize = 2;
+
+/// The place below `tmp/` where the parts of an image gather.
+pub(super) struct Gathered<'w> {
+    pub(super) store: &'w Store,
+    pub(super) work: &'w Path,
+}
+
+/// A layer of which something is missing.
+struct Job<'i> {
+    layer: &'i Layer,
+    blob: bool,
+    tree: bool,
+}
+
+impl Gathered<'_> {
+    /// Where a blob is gathered.
+    pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
+        let (folder, name) = blob_place(digest);
+        self.work.join(folder).join(name)
+    }
+
+    /// Where a tree is gathered.
+    pub(super) fn tree(&self, key: &str) -> PathBuf {
+        self.work.join("store/trees").join(key)
+    }
+
+    /// The directory of a tree, gathered or in the store.
+    pub(super) fn tree_at(&self, key: &str) -> PathBuf {
+        let gathered = self.tree(key);
+        if gathered.exists() { gathered } else { self.store.tree_dir(key) }
+    }
+
+    pub(super) fn has_blob(&self, blob: &Descriptor) -> bool {
+        self.blob(&blob.digest).exists() || self.store.has_blob(blob)
+    }
+
+    pub(super) fn has_tree(&self, key: &str) -> bool {
+        self.tree(key).exists() || self.store.has_tree(key)
+    }
+
+    /// Fetches and extracts what is neither in the store nor gathered yet, and tells whether there was anything.
+    pub(super) fn fetch(&self, source: &dyn Source, image: &OciImage, progress: &dyn Progress) -> Result<bool> {
+        let mut fetched = false;
+        for (descriptor, bytes) in [(&image.manifest, &image.manifest_bytes), (&image.config, &image.config_bytes)] {
+            if !self.has_blob(descriptor) {
+                self.new_blob(&descriptor.digest, |path| fs::write(path, bytes))?;
+                fetched = true;
+            }
+        }
+        let jobs = self.jobs(image)?;
+        if !jobs.is_empty() {
+            let total = jobs.iter().map(|job| job.layer.descriptor.size).sum();
+            progress.start(Some(total), "fetch");
+            self.run(&jobs, source, &Part(progress))?;
+            progress.finish();
+        }
+        Ok(fetched || !jobs.is_empty())
+    }
+
+    /// The layers of which something is missing, each once.
+    fn jobs<'i>(&self, image: &'i OciImage) -> Result<Vec<Job<'i>>> {
+        let mut blobs: HashMap<&Digest, &Digest> = HashMap::new();
+        let mut trees: HashMap<&Digest, ()> = HashMap::new();
+        let mut jobs = Vec::new();
+        for layer in &image.layers {
+            let (digest, diff_id) = (&layer.descriptor.digest, &layer.diff_id);
+            let first_blob = match blobs.insert(digest, diff_id) {
+                Some(other) if other != diff_id => {
+                    return Err(wrong(layer, "the configuration names two different digests of its plain tar".into()));
+                }
+                before => before.is_none(),
+            };
+            let first_tree = trees.insert(diff_id, ()).is_none();
+            let blob = first_blob && !self.has_blob(&layer.descriptor);
+            let tree = first_tree && !self.has_tree(&layer_key(diff_id));
+            if blob || tree {
+                jobs.push(Job { layer, blob, tree });
+            }
+        }
+        Ok(jobs)
+    }
+
+    fn run(&self, jobs: &[Job], source: &dyn Source, progress: &dyn Progress) -> Result<()> {
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let error: Mutex<Option<Error>> = Mutex::new(None);
+        std::thread::scope(|scope| {
+            let work = || {
+                while !failed.load(Ordering::Relaxed)
+                    && let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    if let Err(e) = self.job(job, source, &Stopped { progress, failed: &failed }) {
+                        // The first one is why; what the others say follows from being stopped.
+                        if !failed.swap(true, Ordering::Relaxed) {
+                            *error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
+                        }
+                    }
+                }
+            };
+            for _ in 1..AT_ONCE.min(jobs.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// One pass over a layer: fetched or read from the store, checked, kept, extracted.
+    fn job(&self, job: &Job, source: &dyn Source, stopped: &Stopped) -> Result<()> {
+        let (descriptor, diff_id) = (&job.layer.descriptor, &job.layer.diff_id);
+        let content: Box<dyn Read + Send + '_> = match job.blob {
+            true => Box::new(verified(source.open(descriptor)?, descriptor)),
+            false => {
+                let path = Some(self.blob(&descriptor.digest)).filter(|path| path.exists());
+                let path = path.unwrap_or_else(|| self.store.oci_blob(&descriptor.digest));
+                Box::new(verified(File::open(&path).on("read", &path)?, descriptor))
+            }
+        };
+        let content = Stoppable { content, failed: stopped.failed };
+        // Its name is its digest, which is known to be right only at the end.
+        let partial = self.blob(&descriptor.digest).with_extension("partial");
+        let tee = if job.blob { Some(self.new_file(&partial)?) } else { None };
+        let (found, size) = match job.tree {
+            true => self.extract(content, tee, diff_id, stopped.progress)?,
+            false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), stopped.progress)?,
+        };
+        if found != *diff_id {
+            return Err(wrong(job.layer, format!("its plain tar is {found}, the configuration says {diff_id}")));
+        }
+        if size != descriptor.size {
+            return Err(wrong(job.layer, format!("only {size} of its {} bytes are an archive", descriptor.size)));
+        }
+        if job.tree {
+            let key = layer_key(diff_id);
+            let (from, to) = (self.tree(&format!("partial-{key}")), self.tree(&key));
+            fs::rename(&from, &to).on("write to", &to)?;
+        }
+        if job.blob {
+            let path = self.blob(&descriptor.digest);
+            fs::rename(&partial, &path).on("write to", &path)?;
+        }
+        Ok(())
+    }
+
+    fn extract(
+        &self,
+        content: impl Read + Send,
+        tee: Option<File>,
+        diff_id: &Digest,
+        progress: &dyn Progress,
+    ) -> Result<(Digest, u64)> {
+        let tree = self.tree(&format!("partial-{}", layer_key(diff_id)));
+        let rootfs = tree.join("rootfs");
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+        fs::set_permissions(&rootfs, Permissions::from_mode(0o755)).on("create", &rootfs)?;
+        let root = Root::open(&rootfs).on("open", &rootfs)?;
+        let ownership = Ownership::of_this_process();
+        let options = LayerOptions { tee, ownership, algorithm: diff_id.algorithm() };
+        let layer = unpack_layer(content, &root, &options, progress)?;
+        let omitted = layer.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
+        let info =
+            Info { tree_size: layer.tree_size, omitted: omitted.collect(), implied: layer.implied, links: layer.links };
+        write_info(&tree, &info)?;
+        Ok((layer.diff_id, layer.size))
+    }
+
+    /// Makes a blob that is known whole.
+    fn new_blob(&self, digest: &Digest, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
+        let path = self.blob(digest);
+        drop(self.new_file(&path)?);
+        write(&path).on("write", &path)
+    }
+
+    fn new_file(&self, path: &Path) -> Result<File> {
+        if let Some(folder) = path.parent() {
+            DirBuilder::new().recursive(true).mode(0o755).create(folder).on("create", folder)?;
+        }
+        // Left by an attempt before this one, when something was removed meanwhile.
+        let _ = fs::remove_file(path);
+        let file = File::create_new(path).on("create", path)?;
+        file.set_permissions(Permissions::from_mode(0o644)).on("create", path)?;
+        Ok(file)
+    }
+}
+
+/// Writes what is known of a tree beside it.
+pub(super) fn write_info(tree: &Path, info: &Info) -> Result<()> {
+    let path = tree.join("layer");
+    let text = serde_json::to_vec(info).map_err(io::Error::from).on("write", &path)?;
+    fs::write(&path, text).on("write", &path)
+}
+
+fn wrong(layer: &Layer, rule: String) -> Error {
+    Error::Oci { what: format!("layer {}", layer.descriptor.digest), rule }
+}
+
+/// The part of the whole progress that one layer makes: it neither starts nor finishes it.
+struct Part<'p>(&'p dyn Progress);
+
+impl Progress for Part<'_> {
+    fn advance(&self, bytes: u64) {
+        self.0.advance(bytes);
+    }
+}
+
+struct Stopped<'p> {
+    progress: &'p dyn Progress,
+    failed: &'p AtomicBool,
+}
+
+/// Content that ends with an error when another layer has failed: nothing else waits for a slow registry.
+struct Stoppable<'c> {
+    content: Box<dyn Read + Send + 'c>,
+    failed: &'c AtomicBool,
+}
+
+impl Read for Stoppable<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.failed.load(Ordering::Relaxed) {
+            true => Err(io::Error::other("another layer has failed")),
+            false => self.content.read(into),
+        }
+    }
+}

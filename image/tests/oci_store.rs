@@ -1,0 +1,293 @@
+//! OCI images in the store: fetched once, extracted once, shared, and gone with the last image that has them.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Mutex;
+
+use appc_image::archive::{CopyOptions, copy_tree};
+use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Source, media_type, read_image, small};
+use appc_image::store::{Report, StoredImage};
+use appc_image::{Error, Quiet, render};
+use appc_rooted::Root;
+use serde_json::json;
+
+mod support;
+mod tarball;
+use support::Fixture;
+use tarball::{Tar, snapshot};
+
+/// Blobs in memory, and how often each was opened.
+#[derive(Default)]
+struct Memory {
+    blobs: BTreeMap<Digest, Vec<u8>>,
+    top: Option<Descriptor>,
+    opened: Mutex<BTreeMap<Digest, usize>>,
+}
+
+impl Memory {
+    fn add(&mut self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
+        let descriptor = Descriptor::of(media_type, &bytes);
+        self.blobs.insert(descriptor.digest.clone(), bytes);
+        descriptor
+    }
+
+    /// An image of these tars, each compressed unless `plain`.
+    fn image(layers: &[Vec<u8>], note: &str) -> Memory {
+        let mut memory = Memory::default();
+        let diff_ids: Vec<Digest> = layers.iter().map(|tar| Digest::of(tar)).collect();
+        let layers = layers.iter().map(|tar| memory.add(media_type::LAYER_GZIP, gzip(tar))).collect();
+        let config = json!({
+            "architecture": Platform::host().architecture, "os": "linux",
+            "config": {"Cmd": ["/bin/app"], "Labels": {"note": note}},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        let config = memory.add(media_type::CONFIG, config.to_string().into_bytes());
+        let manifest = serde_json::to_vec(&Manifest::new(config, layers)).unwrap();
+        memory.top = Some(memory.add(media_type::MANIFEST, manifest));
+        memory
+    }
+
+    fn opened(&self) -> usize {
+        let opened = std::mem::take(&mut *self.opened.lock().unwrap());
+        opened.values().sum()
+    }
+}
+
+impl Source for Memory {
+    fn top(&self) -> Result<Descriptor, Error> {
+        Ok(self.top.clone().unwrap())
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, Error> {
+        *self.opened.lock().unwrap().entry(descriptor.digest.clone()).or_default() += 1;
+        Ok(Box::new(self.blobs[&descriptor.digest].as_slice()))
+    }
+
+    fn describe(&self) -> String {
+        "memory".into()
+    }
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut out, bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn import(f: &Fixture, source: &Memory, origin: &str) -> Result<StoredImage, Error> {
+    f.store.import_oci(source, &Platform::host(), origin, &Quiet)
+}
+
+fn base() -> Vec<u8> {
+    Tar::default().dir("bin").file("bin/app", b"program").dir("tmp").file("tmp/old", b"old").end()
+}
+
+fn upper() -> Vec<u8> {
+    Tar::default().file("tmp/.wh.old", b"").file("tmp/new", b"new").end()
+}
+
+/// Everything below `store/` and `tmp/` that belongs to images.
+fn left(f: &Fixture) -> Vec<String> {
+    let mut names = f.names();
+    for folder in ["store/blobs/sha256", "store/blobs/oci-sha512"] {
+        let entries = fs::read_dir(f.data().join(folder)).into_iter().flatten();
+        names.extend(entries.map(|entry| format!("{folder}/{}", entry.unwrap().file_name().to_str().unwrap())));
+    }
+    names
+}
+
+/// The root file system as a copy.
+fn rendered(f: &Fixture, image: &StoredImage) -> tempfile::TempDir {
+    let out = tempfile::tempdir().unwrap();
+    for layer in render::layers(&f.store, image).unwrap().lower {
+        let options = CopyOptions { layer: true, ..Default::default() };
+        copy_tree(&Root::open(&layer).unwrap(), "", &Root::open(out.path()).unwrap(), "", &options).unwrap();
+    }
+    out
+}
+
+#[test]
+fn an_image_comes_in_and_can_be_read_again() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), upper()], "");
+    let image = import(&f, &source, "docker://localhost:5000/some/app:1.0").unwrap();
+    assert_eq!(image.manifest.name.as_str(), "localhost_5000/some/app");
+    assert_eq!(image.manifest.labels.get("version"), Some("1.0"));
+    assert_eq!(image.source, "docker://localhost:5000/some/app:1.0");
+    assert_eq!(source.opened(), 4, "each blob once");
+    let top = source.top().unwrap();
+    let expected = ring::digest::digest(&ring::digest::SHA512, &source.blobs[&top.digest]);
+    let hex: String = expected.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(image.id.hex(), hex);
+
+    let out = rendered(&f, &image);
+    let names: Vec<String> = snapshot(out.path()).keys().map(|path| path.display().to_string()).collect();
+    assert_eq!(names, ["", "bin", "bin/app", "tmp", "tmp/new"]);
+    let listed = f.store.list().unwrap();
+    assert_eq!((listed.len(), listed[0].tree_size), (1, 7 + 3 + 3));
+    assert_eq!(listed[0].size, source.blobs.values().map(|blob| blob.len() as u64).sum::<u64>());
+
+    // Given out as it came in.
+    let stored = f.store.oci(&image.id).unwrap().unwrap();
+    let again = read_image(&stored, &Platform::host()).unwrap();
+    for (digest, bytes) in &source.blobs {
+        let descriptor = Descriptor::new("", digest.clone(), bytes.len() as u64);
+        assert_eq!(&small(&stored, &descriptor).unwrap(), bytes);
+    }
+    assert_eq!(again.manifest.digest, top.digest);
+    drop(stored);
+    f.store.remove(&image.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_there_is_neither_fetched_nor_extracted_again() {
+    let f = Fixture::new();
+    let one = Memory::image(&[base(), upper()], "one");
+    let other_upper = Tar::default().dir("etc").file("etc/x", b"x").end();
+    let two = Memory::image(&[base(), other_upper], "two");
+    let first = import(&f, &one, "oci:one:latest").unwrap();
+    one.opened();
+    let again = import(&f, &one, "oci:elsewhere:latest").unwrap();
+    assert_eq!((&again.id, again.imported, again.source.as_str()), (&first.id, first.imported, "oci:elsewhere:latest"));
+    assert_eq!(one.opened(), 2, "only manifest and configuration");
+    let second = import(&f, &two, "oci:two:latest").unwrap();
+    assert_eq!(two.opened(), 3, "not the layer that the first image has");
+    let lower = |image| render::layers(&f.store, image).unwrap().lower;
+    assert_eq!(lower(&first)[0], lower(&second)[0]);
+
+    // What is shared goes with the last of the two.
+    let shared = lower(&first)[0].clone();
+    f.store.remove(&first.id).unwrap();
+    assert!(shared.exists());
+    assert_eq!(f.store.gc(&[]).unwrap(), Report::default());
+    assert!(rendered(&f, &second).path().join("etc/x").exists());
+    f.store.remove(&second.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+#[test]
+fn a_layer_that_is_in_an_image_twice_is_fetched_once() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), upper(), base()], "");
+    let image = import(&f, &source, "oci:x:latest").unwrap();
+    assert_eq!(source.opened(), 4);
+    assert!(rendered(&f, &image).path().join("tmp/old").exists());
+}
+
+#[test]
+fn gc_mends_nothing_it_cannot_know_and_removes_leftovers() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base()], "");
+    let image = import(&f, &source, "oci:x:latest").unwrap();
+    fs::write(f.data().join(format!("store/blobs/sha256/{}", "0".repeat(64))), "left over").unwrap();
+    fs::create_dir_all(f.data().join("store/trees/layer-sha256-00/rootfs")).unwrap();
+    assert_eq!(f.store.gc(&[]).unwrap().leftovers, 2);
+    // With unreadable metadata nobody knows whose the parts are: they stay.
+    fs::write(f.data().join(format!("store/images/{}/metadata", image.id)), "{").unwrap();
+    assert_eq!(f.store.gc(&[]).unwrap(), Report::default());
+    let again = import(&f, &source, "oci:x:latest").unwrap();
+    assert_eq!((again.id, source.opened()), (image.id.clone(), 3 + 2));
+    fs::write(f.data().join(format!("store/images/{}/metadata", image.id)), "{").unwrap();
+    f.store.remove(&image.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+#[test]
+fn what_a_layer_does_not_say_is_taken_from_those_below() {
+    let f = Fixture::new();
+    let mode = |mode: &'static [u8; 4]| move |header: &mut [u8; 512]| header[103..107].copy_from_slice(mode);
+    let low = Tar::default()
+        .header(b'5', "tmp", 0, "", mode(b"1777"))
+        .header(b'5', "srv", 0, "", mode(b"0700"))
+        .header(b'5', "srv/deep", 0, "", mode(b"0710"))
+        .file("srv/file", b"shared")
+        .end();
+    // Neither `tmp` nor `srv/deep` is described, `srv` is; a hard link leads to the layer below.
+    let high = Tar::default()
+        .file("tmp/x", b"x")
+        .header(b'5', "srv", 0, "", mode(b"0750"))
+        .file("srv/deep/y", b"y")
+        .hard_link("srv/link", "srv/file")
+        .file("new/z", b"z")
+        .end();
+    let source = Memory::image(&[low, high], "");
+    let image = import(&f, &source, "oci:x:latest").unwrap();
+    let out = rendered(&f, &image);
+    let mode = |path: &str| fs::metadata(out.path().join(path)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("tmp"), mode("srv"), mode("srv/deep"), mode("new")), (0o1777, 0o750, 0o710, 0o755));
+    assert_eq!(fs::read(out.path().join("srv/link")).unwrap(), b"shared");
+    assert!(out.path().join("srv/deep/y").exists() && out.path().join("new/z").exists());
+    f.store.gc(&[]).unwrap();
+    assert!(rendered(&f, &image).path().join("srv/link").exists());
+    f.store.remove(&image.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+#[test]
+fn an_opaque_root_hides_all_layers_below() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), Tar::default().file(".wh..wh..opq", b"").file("only", b"").end()], "");
+    let image = import(&f, &source, "oci:x:latest").unwrap();
+    let names: Vec<_> = snapshot(rendered(&f, &image).path()).into_keys().collect();
+    assert_eq!(names, [Path::new(""), Path::new("only")]);
+}
+
+#[test]
+fn an_image_without_layers_has_an_empty_root() {
+    let f = Fixture::new();
+    let image = import(&f, &Memory::image(&[], ""), "oci:x:latest").unwrap();
+    let lower = render::layers(&f.store, &image).unwrap().lower;
+    assert_eq!((lower.len(), fs::read_dir(&lower[0]).unwrap().count()), (1, 0));
+    f.store.remove(&image.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_wrong_with_an_image_leaves_nothing() {
+    let f = Fixture::new();
+    let spoil = |change: &dyn Fn(&mut Memory, &Descriptor)| {
+        let mut source = Memory::image(&[base(), upper()], "");
+        let layer = read_image(&source, &Platform::host()).unwrap().layers[1].descriptor.clone();
+        change(&mut source, &layer);
+        let error = import(&f, &source, "oci:x:latest").unwrap_err().to_string();
+        assert_eq!(left(&f), Vec::<String>::new(), "{error}");
+        error
+    };
+    let error = spoil(&|source, layer| source.blobs.get_mut(&layer.digest).unwrap()[20] ^= 1);
+    assert!(error.contains("sha256:"), "{error}");
+    let error = spoil(&|source, layer| drop(source.blobs.insert(layer.digest.clone(), vec![])));
+    assert!(error.contains("ends after 0 of"), "{error}");
+    let error = spoil(&|source, layer| source.blobs.get_mut(&layer.digest).unwrap().extend([0; 5]));
+    assert!(error.contains("longer than"), "{error}");
+
+    // A layer that is intact, but not the one that the configuration names.
+    let mut source = Memory::default();
+    let layer = source.add(media_type::LAYER_TAR, base());
+    let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"diff_ids": [Digest::of(b"other")]}});
+    let config = source.add(media_type::CONFIG, config.to_string().into_bytes());
+    let manifest = serde_json::to_vec(&Manifest::new(config, vec![layer])).unwrap();
+    source.top = Some(source.add(media_type::MANIFEST, manifest));
+    let error = import(&f, &source, "oci:x:latest").unwrap_err().to_string();
+    assert!(error.contains("its plain tar is") && left(&f).is_empty(), "{error}");
+}
+
+#[test]
+fn of_an_index_the_image_for_the_platform_is_taken() {
+    let f = Fixture::new();
+    let mut source = Memory::image(&[base()], "this one");
+    let other = Memory::image(&[base(), upper()], "another");
+    let mut here = source.top().unwrap();
+    here.platform = Some(Platform::host());
+    let mut there = other.top().unwrap();
+    there.platform = Some(Platform::new("linux", "s390x"));
+    source.blobs.extend(other.blobs);
+    let index = serde_json::to_vec(&Index::new(vec![there, here])).unwrap();
+    source.top = Some(source.add(media_type::INDEX, index));
+    let image = import(&f, &source, "oci:x:latest").unwrap();
+    assert_eq!(image.oci.unwrap().layers.len(), 1);
+}
