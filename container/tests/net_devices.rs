@@ -86,9 +86,21 @@ fn devices_that_cannot_be_had() {
     bundle.config["linux"]["netDevices"] = json!({"nosuchdevice": {}});
     bundle.run().refused(1, &["find the network device \"nosuchdevice\": no such device"]);
     bundle.config["linux"]["netDevices"] = json!({"lo": {"name": "too-long-for-a-device"}});
-    bundle.run().refused(1, &["linux.netDevices: invalid network device name"]);
+    bundle.run().refused(1, &["linux.netDevices[\"lo\"]: invalid network device name"]);
     bundle.config["linux"]["netDevices"] = json!({"eth0": {}});
     bundle.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "network");
     bundle.run().refused(1, &["unable to move network devices without a private network namespace"]);
+    bundle.nothing_left();
+}
+
+#[test]
+fn a_device_that_stays_goes_on_working() {
+    needs!(root, "busybox", "ip", "unshare");
+    let mut bundle = Bundle::new("true");
+    bundle.config["linux"]["netDevices"] = json!({"lo": {}});
+    let script = format!("ip link set lo up; {}; ip -br link show lo", bundle.run().line());
+    let outcome = Cmd::new("unshare").args(["--net", "sh", "-c", &script]).cwd(bundle.scratch.work()).run();
+    outcome.says(&["linux.netDevices[\"lo\"]: move the network device \"lo\""]);
+    outcome.prints(&["UNKNOWN"]);
     bundle.nothing_left();
 }

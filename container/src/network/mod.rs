@@ -83,9 +83,14 @@ fn move_one(device: &NetDevice, here: &Netlink, there: &Netlink, namespace: &Own
     let index = here.index(name).context(|| format!("find the network device {name:?}"))?;
     // First: with the device off those of IPv6 are gone.
     let addresses = here.addresses(index).context(|| format!("read the addresses of {name:?}"))?;
+    let was_up = here.is_up(index).context(|| format!("look at the network device {name:?}"))?;
     here.set_up(index, false).context(|| format!("switch the network device {name:?} off"))?;
-    here.give_away(index, inside, namespace.as_fd())
-        .context(|| format!("move the network device {name:?} into the container as {inside:?}"))?;
+    let given = here.give_away(index, inside, namespace.as_fd());
+    if given.is_err() && was_up {
+        // It stays, as `lo` does, and so must its work. The first error is the one to tell.
+        let _still_off = here.set_up(index, true);
+    }
+    given.context(|| format!("move the network device {name:?} into the container as {inside:?}"))?;
     let index = there.index(inside).context(|| format!("find the network device {inside:?} in the container"))?;
     for address in &addresses {
         there.add(index, address).context(|| format!("give {inside:?} the addresses of {name:?}"))?;

@@ -19,6 +19,7 @@ const DONE: u16 = 3;
 const NEW_LINK: u16 = 16;
 const NEW_ADDRESS: u16 = 20;
 const GET_ADDRESS: u16 = 22;
+const GET_LINK: u16 = 18;
 const LINK_NAME: u16 = 3;
 const LINK_NAMESPACE_FD: u16 = 28;
 const ADDRESS_FLAGS: u16 = 8;
@@ -53,6 +54,14 @@ impl Netlink {
     /// The number of the device of that name.
     pub(super) fn index(&self, name: &str) -> io::Result<u32> {
         Ok(rustix::net::netdevice::name_to_index(&self.0, name)?)
+    }
+
+    /// Whether a device is switched on.
+    pub(super) fn is_up(&self, index: u32) -> io::Result<bool> {
+        let answers = self.ask(GET_LINK, REQUEST | ACK, &link(index, 0, 0))?;
+        // The flags are the third word of `struct ifinfomsg`.
+        let flags = answers.first().and_then(|body| body.get(8..12)?.try_into().ok()).map(u32::from_ne_bytes);
+        Ok(flags.unwrap_or(0) & libc::IFF_UP as u32 != 0)
     }
 
     /// Switches a device on or off.
