@@ -1,8 +1,6 @@
 //! Fetching images by name and by address from a server that is every host.
 #![allow(clippy::unwrap_used)]
 
-#[path = "gpg/mod.rs"]
-mod gpg;
 #[path = "support/mod.rs"]
 mod images;
 
@@ -17,8 +15,8 @@ use appc_image::reference::Reference;
 use appc_image::store::StoredImage;
 use appc_image::trust::{Key, Keystore, Scope};
 use appc_image::{Error, Progress, Quiet};
-use gpg::Gpg;
 use images::Fixture;
+use support::Gpg;
 use support::{Reply, Server};
 
 const LABELS: &str =

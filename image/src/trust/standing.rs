@@ -6,7 +6,7 @@ use pgp::composed::SignedPublicSubKey;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SubpacketData};
 use pgp::ser::Serialize;
-use pgp::types::{KeyDetails, PublicParams, Tag, Timestamp, VerifyingKey};
+use pgp::types::{EcdsaPublicParams, KeyDetails, PublicParams, Tag, Timestamp, VerifyingKey};
 
 use super::{Key, Refused};
 
@@ -46,6 +46,17 @@ impl<'k> Component<'k> {
 
     pub(super) fn fingerprint(self) -> String {
         self.verifying().fingerprint().to_string()
+    }
+
+    /// Whether signatures by this kind of key can be checked at all.
+    pub(super) fn is_known(self) -> bool {
+        match self.verifying().public_params() {
+            // The library takes only half of the good signatures on this curve: those with the smaller of two numbers.
+            PublicParams::ECDSA(EcdsaPublicParams::Secp256k1 { .. }) => false,
+            PublicParams::ECDSA(parameters) => parameters.is_supported(),
+            PublicParams::Unknown { .. } => false,
+            _ => true,
+        }
     }
 
     /// Whether `signature` names this key, or names none.

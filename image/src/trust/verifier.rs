@@ -94,6 +94,10 @@ impl Verifier {
         let mut named = None;
         for (scope, key) in keys.iter() {
             for component in key.components().filter(|c| c.is_issuer_of(one)) {
+                if !component.is_known() {
+                    let why = format!("keys of the kind of {} are not known", component.fingerprint());
+                    return Err(Refused::Unsupported(why));
+                }
                 if made(&component) {
                     component.check(one, SystemTime::now())?;
                     return Ok(signer(scope, component));

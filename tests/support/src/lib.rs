@@ -3,6 +3,7 @@
 pub mod cases;
 pub mod command;
 pub mod engine;
+pub mod gpg;
 pub mod guard;
 pub mod host;
 pub mod image;
@@ -15,6 +16,7 @@ pub mod terminal;
 pub mod tree;
 
 pub use command::{Cmd, Outcome, Running};
+pub use gpg::Gpg;
 pub use host::HostState;
 pub use image::busybox_image;
 pub use scratch::Scratch;

@@ -1,5 +1,4 @@
 //! GnuPG with a home of its own, as makers of images use it.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,17 +7,32 @@ use std::process::{Command, Stdio};
 
 /// Some keys, gone at the end with their agent.
 pub struct Gpg {
+    /// Where they are.
     pub home: tempfile::TempDir,
 }
 
 impl Gpg {
+    /// No keys yet.
+    ///
+    /// # Panics
+    /// When there is no room for temporary files.
+    #[expect(clippy::new_without_default, reason = "it touches the disk")]
     pub fn new() -> Gpg {
         // In /tmp: the name of the agent's socket must be short.
         let owner_only = fs::Permissions::from_mode(0o700);
-        Gpg { home: tempfile::Builder::new().prefix("gpg").permissions(owner_only).tempdir_in("/tmp").unwrap() }
+        Gpg {
+            home: tempfile::Builder::new()
+                .prefix("gpg")
+                .permissions(owner_only)
+                .tempdir_in("/tmp")
+                .expect("gpg's home is ours"),
+        }
     }
 
     /// Runs `gpg` and returns what it prints.
+    ///
+    /// # Panics
+    /// When it fails.
     pub fn run(&self, arguments: &[&str]) -> Vec<u8> {
         let mut command = Command::new("gpg");
         command.arg("--homedir").arg(self.home.path()).args(["--batch", "--yes", "--quiet", "--passphrase", ""]);
@@ -40,12 +54,17 @@ impl Gpg {
         self.key(&[], user, "ed25519", "sign", "never")
     }
 
+    /// The fingerprint of a user's key, in lower case.
+    ///
+    /// # Panics
+    /// When there is none.
     pub fn fingerprint(&self, user: &str) -> String {
-        let listed = String::from_utf8(self.run(&["--with-colons", "--list-keys", user])).unwrap();
-        let line = listed.lines().find(|l| l.starts_with("fpr:")).unwrap();
-        line.split(':').nth(9).unwrap().to_lowercase()
+        let listed = String::from_utf8(self.run(&["--with-colons", "--list-keys", user])).expect("text");
+        let line = listed.lines().find(|l| l.starts_with("fpr:")).expect("a fingerprint");
+        line.split(':').nth(9).expect("a fingerprint").to_lowercase()
     }
 
+    /// A user's public key, armored.
     pub fn export(&self, user: &str) -> Vec<u8> {
         self.run(&["--armor", "--export", user])
     }
@@ -55,24 +74,28 @@ impl Gpg {
         self.sign_with(&["--armor"], user, content)
     }
 
+    /// A detached signature of `content`; `options` go in front.
     pub fn sign_with(&self, options: &[&str], user: &str, content: &[u8]) -> Vec<u8> {
         let path = self.file("content", content);
-        let sign = ["--local-user", user, "--output", "-", "--detach-sign", path.to_str().unwrap()];
+        let sign = ["--local-user", user, "--output", "-", "--detach-sign", path.to_str().expect("gpg's home is ours")];
         self.run(&[options, &sign].concat())
     }
 
     /// Takes the key back, with the certificate that was made with it.
+    ///
+    /// # Panics
+    /// When there is no such key.
     pub fn revoke(&self, fingerprint: &str) {
         let name = format!("openpgp-revocs.d/{}.rev", fingerprint.to_uppercase());
-        let certificate = fs::read_to_string(self.home.path().join(name)).unwrap();
+        let certificate = fs::read_to_string(self.home.path().join(name)).expect("gpg's home is ours");
         // The colon keeps it from being used by accident.
         let path = self.file("revocation", certificate.replace(":-----BEGIN", "-----BEGIN").as_bytes());
-        self.run(&["--import", path.to_str().unwrap()]);
+        self.run(&["--import", path.to_str().expect("gpg's home is ours")]);
     }
 
     fn file(&self, name: &str, content: &[u8]) -> PathBuf {
         let path: &Path = self.home.path();
-        fs::write(path.join(name), content).unwrap();
+        fs::write(path.join(name), content).expect("gpg's home is ours");
         path.join(name)
     }
 }
