@@ -14,7 +14,7 @@ use crate::archive;
 use crate::error::{Error, Result};
 use crate::reference::without_user;
 use crate::store::StoredImage;
-use crate::trust::Verifier;
+use crate::trust::{Refused, Verifier};
 
 /// No image is longer.
 const LONGEST_IMAGE: u64 = 64 << 30;
@@ -53,6 +53,9 @@ impl Fetcher<'_> {
         let file = open()?;
         let beside = beside(path);
         let signature = signature.or_else(|| Some(beside.as_path()).filter(|beside| beside.exists()));
+        if signature.is_none() && self.demands.demands_signed_files() && !self.options.insecure.image {
+            return Err(Refused::Missing { path: beside }.into());
+        }
         if let Some(signature) = signature.filter(|_| !self.options.insecure.image) {
             let signature = read_signature(signature)?;
             let mut verifier = Verifier::expecting(&signature)?;

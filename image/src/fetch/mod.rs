@@ -40,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::{Query, Store, StoredImage};
-use crate::trust::Keystore;
+use crate::trust::{Keystore, Policy};
 
 /// How images are fetched.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,8 @@ pub struct Fetcher<'s> {
     reporter: &'s dyn Reporter,
     authorizations: Authorizations,
     keystore: Keystore,
+    /// What has to be signed, where that is not clear anyway.
+    demands: Policy,
     /// Made when it is needed: reading the certificates of all authorities takes time.
     client: Mutex<Option<Arc<http::Client>>>,
 }
@@ -88,11 +90,12 @@ impl<'s> Fetcher<'s> {
     /// A fetcher into `store`. Nothing is asked yet.
     ///
     /// # Errors
-    /// When a file in `auth.d` breaks a rule.
+    /// When a file in `auth.d` or `trust.d` breaks a rule.
     pub fn new(store: &'s Store, options: Options, reporter: &'s dyn Reporter) -> Result<Fetcher<'s>> {
         let authorizations = Authorizations::read(&options.config_dirs)?;
         let keystore = Keystore::open(&options.config_dirs);
-        Ok(Fetcher { store, options, reporter, authorizations, keystore, client: Mutex::new(None) })
+        let demands = Policy::read(&options.config_dirs)?;
+        Ok(Fetcher { store, options, reporter, authorizations, keystore, demands, client: Mutex::new(None) })
     }
 
     /// The image that `reference` means, in the store, with everything that it depends on. `signature` is a file with the

@@ -14,9 +14,11 @@
 //!
 //! A later directory wins: an empty file in it hides the key of the same name in those before.
 
+pub mod cosign;
 mod discovery;
 mod key;
 mod keystore;
+mod policy;
 mod refused;
 mod signature;
 mod standing;
@@ -25,5 +27,6 @@ mod verifier;
 pub use discovery::{discover_keys, fetch_keys};
 pub use key::{Key, fingerprints};
 pub use keystore::{Keyring, Keystore, Scope, TrustedKey};
+pub use policy::Policy;
 pub use refused::Refused;
 pub use verifier::{Signer, Verifier};

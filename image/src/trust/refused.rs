@@ -12,6 +12,13 @@ pub enum Refused {
     #[error("not a signature: {0}")]
     Malformed(String),
 
+    /// The policy demands a signature, and there is none.
+    #[error("the policy demands a signature, and {} is not there", path.display())]
+    Missing {
+        /// Where it would lie.
+        path: std::path::PathBuf,
+    },
+
     /// None of the keys that are trusted made it.
     #[error("signature made by unknown entity, key {key}{}", unusable.as_ref().map(|u| format!(" ({u})")).unwrap_or_default())]
     UnknownKey {
@@ -115,6 +122,7 @@ impl Refused {
             Refused::UnknownKey { name, .. } | Refused::WrongPrefix { name, .. } => {
                 format!("if you expected the signing key to change, try `rkt trust --prefix \"{name}\"`")
             }
+            Refused::Missing { .. } => "give it with --signature, or go without by --insecure-options=image".into(),
             Refused::Mismatch { .. } => "get the image and its signature again".into(),
             Refused::WeakHash(_) => "ask for an image that is signed with `gpg --digest-algo SHA512`".into(),
             Refused::KeyExpired { .. } => "get the renewed key and trust it again with `rkt trust`".into(),
