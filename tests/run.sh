@@ -48,7 +48,7 @@ finish() {
 # The packages of programs that are not there. A busybox with libraries would not run in an empty root file system.
 missing() {
     for pair in debootstrap:debootstrap runc:runc bwrap:bubblewrap ip:iproute2 qemu-system-x86_64:qemu-system-x86 pigz:pigz setfattr:attr \
-        setcap:libcap2-bin gpg:gnupg strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
+        setcap:libcap2-bin gpg:gnupg openssl:openssl strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
         setpriv:util-linux ps:procps hyperfine:hyperfine criu:criu crun:crun cc:gcc python3:python3-minimal \
         dockerd:docker.io containerd:containerd podman:podman skopeo:skopeo umoci:umoci conmon:conmon slirp4netns:slirp4netns; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
