@@ -267,10 +267,9 @@ fn give_up(channel: &Channel, failure: Failure, starter: Option<&Starter>) -> i3
     let text = match &failure {
         Failure::SetUp(text) | Failure::Exec(text) => text.clone(),
     };
-    if channel.send(&Message::Failed(failure)).is_ok() {
-        return 1;
-    }
-    if !starter.is_some_and(|starter| starter.tell(&text)) {
+    let told = channel.send(&Message::Failed(failure)).is_ok();
+    // A parent that is gone while it is waited for has said why, or was killed.
+    if !told && starter.is_some_and(|starter| !starter.tell(&text)) {
         // What the container's output goes to is all that is left.
         let _nobody = rustix::io::write(rustix::stdio::stderr(), format!("{text}\n").as_bytes());
     }
