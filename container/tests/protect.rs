@@ -20,6 +20,7 @@ use support::{Cmd, needs};
 /// path is shown as, and what opening it for writing gives then and when it has ended.
 fn opened_while_it_runs(prefix: &[&str]) -> (File, String) {
     let bundle = Bundle::new("true");
+    bundle.scratch.file("config.json", bundle.config.to_string());
     // Of its own: what another test executes cannot be written to for that reason alone.
     let program = bundle.scratch.path().join("own-rkt-oci");
     // By another process: a descriptor for writing that a fork of this one has would keep it from being executed.
