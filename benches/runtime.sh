@@ -9,7 +9,7 @@ set -eu
 bundle() {
     mkdir -p "$1"
     for folder in bin proc sys dev etc tmp; do mkdir -p "$1/rootfs/$folder"; done
-    cp "$(command -v busybox)" "$1/rootfs/bin/busybox"
+    cp "$(which busybox)" "$1/rootfs/bin/busybox"
     for name in true sleep sh; do ln -sf busybox "$1/rootfs/bin/$name"; done
     rkt-oci spec --bundle "$1"
     # crun 1.8 and runc 1.1 know the specification up to 1.0.2 and 1.0.
@@ -127,13 +127,14 @@ if [ "${1:-}" = --vm ]; then
     APPC_BIN_DIR=${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/release
     APPC_VM_PROGRAMS="hyperfine runc crun bwrap"
     export APPC_BIN_DIR APPC_VM_PROGRAMS
-    # The script and the profile go along as text.
-    exec sh tests/vm/run.sh -- "cat >/tmp/profile <<'END'
+    # The script and the profile go along as text; no line of theirs is the word that ends them.
+    end=end-of-text
+    exec sh tests/vm/run.sh -- "cat >/tmp/profile <<'$end'
 $(cat "$profile")
-END
-cat >/tmp/bench <<'END'
+$end
+cat >/tmp/bench <<'$end'
 $(cat "$here/benches/runtime.sh")
-END
+$end
 RUNS=${RUNS:-20} sh /tmp/bench --inside /tmp/profile"
 fi
 cargo build --release -q -p appc-container

@@ -13,6 +13,13 @@ pub(super) struct Pool(Arc<Mutex<Vec<Vec<u8>>>>);
 impl Pool {
     /// An empty buffer.
     pub(super) fn take(&self) -> Block {
+        let mut block = self.take_used();
+        block.data.clear();
+        block
+    }
+
+    /// A buffer with what it last held, for those who write over it: making a megabyte of zeros for that is work for nothing.
+    pub(super) fn take_used(&self) -> Block {
         let data = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
         Block { data, home: self.clone() }
     }
@@ -34,8 +41,7 @@ impl Deref for Block {
 
 impl Drop for Block {
     fn drop(&mut self) {
-        let mut data = std::mem::take(&mut self.data);
-        data.clear();
+        let data = std::mem::take(&mut self.data);
         // The queues are bounded, hence so is the number of buffers.
         self.home.0.lock().unwrap_or_else(PoisonError::into_inner).push(data);
     }

@@ -117,7 +117,7 @@ impl<'scope> Stream<'scope> {
         let make = || {
             let (mut inflater, pool) = (gzip::Inflater::new(), out.clone());
             move |(member, offset): (Member, u64)| {
-                let mut block = pool.take();
+                let mut block = pool.take_used();
                 inflater.inflate(&member, &mut block.data).map(|()| block).map_err(|rule| Error::Compressed {
                     compression: Compression::Gzip,
                     offset,
@@ -127,7 +127,7 @@ impl<'scope> Stream<'scope> {
         };
         let (input, blocks) = pipeline::start(scope, if ours { pipeline::threads(0) } else { 0 }, make);
         let feeder = scope.spawn(move || {
-            let mut feeder = Feeder { intake, compression, pool, input };
+            let mut feeder = Feeder { intake, compression, pool, members: Pool::default(), input };
             // Closed: whoever took the blocks has failed and says so.
             let _ = feeder.run();
             feeder.intake.taken()
@@ -137,8 +137,14 @@ impl<'scope> Stream<'scope> {
 
     /// The digest of the plain and the number of compressed bytes, once everything has been read.
     pub(crate) fn finish(self) -> Result<(oci::Digest, u64)> {
+        self.finish_beside(|| Ok(()))
+    }
+
+    /// The same, with something to do between the last byte's arrival and the digest, which takes longer.
+    pub(crate) fn finish_beside(self, work: impl FnOnce() -> Result<()>) -> Result<(oci::Digest, u64)> {
         drop((self.blocks, self.current));
         let size = self.feeder.join().map_err(|_| died())?;
+        work()?;
         Ok((self.digest.finish().map_err(|_| died())?, size))
     }
 }
@@ -175,7 +181,10 @@ pub(super) fn died() -> Error {
 struct Feeder<'p, R> {
     intake: Intake<'p, R>,
     compression: Compression,
+    /// For what is plain.
     pool: Pool,
+    /// For what the workers decompress.
+    members: Pool,
     input: Input<(Member, u64), Result<Block>>,
 }
 
@@ -187,7 +196,7 @@ impl<R: Read> Feeder<'_, R> {
             Ok(Err(closed)) => return Err(closed),
             Err(error) => return self.input.done(Err(error)),
         }
-        let Feeder { intake, compression, pool, input } = self;
+        let Feeder { intake, compression, pool, input, .. } = self;
         let mut decoder = match decoder(*compression, &mut *intake) {
             Ok(decoder) => decoder,
             Err(e) => return input.done(Err(read_error(*compression, 0, e))),
@@ -220,11 +229,15 @@ impl<R: Read> Feeder<'_, R> {
         }
         while let Some((len, content)) = peek_member(&mut self.intake)? {
             let offset = self.intake.position();
-            let mut compressed = self.pool.take();
-            compressed.data.reserve(BLOCK_LEN);
-            let taken = (&mut self.intake).take(len as u64).read_to_end(&mut compressed.data);
-            if taken.map_err(|e| read_error(Compression::Gzip, offset, e))? < len {
-                return Err(read_error(Compression::Gzip, offset, io::ErrorKind::UnexpectedEof.into()));
+            let mut compressed = self.members.take();
+            while compressed.len() < len {
+                let bytes = self.intake.fill_buf().map_err(|e| read_error(Compression::Gzip, offset, e))?;
+                let taken = bytes.len().min(len - compressed.len());
+                if taken == 0 {
+                    return Err(read_error(Compression::Gzip, offset, io::ErrorKind::UnexpectedEof.into()));
+                }
+                compressed.data.extend_from_slice(&bytes[..taken]);
+                self.intake.consume(taken);
             }
             if let Err(closed) = self.input.job((Member { compressed, content }, offset)) {
                 return Ok(Err(closed));

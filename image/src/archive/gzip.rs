@@ -40,7 +40,7 @@ impl Inflater {
         Inflater(libdeflater::Decompressor::new())
     }
 
-    /// Puts the member's content into `out`. The rule that it breaks otherwise.
+    /// Puts the member's content into `out`, over what is there. The rule that it breaks otherwise.
     pub(super) fn inflate(&mut self, member: &Member, out: &mut Vec<u8>) -> Result<(), String> {
         let Member { compressed, content } = member;
         out.resize(*content, 0);
@@ -60,7 +60,7 @@ impl Inflater {
 /// a second time. By chance that happens once in 2^64 bytes.
 fn ends_at_its_end(member: &[u8]) -> bool {
     let trailer = &member[member.len() - TRAILER_LEN..];
-    !member[HEADER_LEN..member.len() - 1].windows(TRAILER_LEN).any(|window| window == trailer)
+    memchr::memmem::find(&member[HEADER_LEN..member.len() - 1], trailer).is_none()
 }
 
 /// Compresses members.

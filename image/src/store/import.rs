@@ -165,6 +165,7 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked
         ownership: Ownership::of_this_process(),
         total,
         layer: true,
+        sync: true,
         ..Default::default()
     };
     let root = Root::open(&rootfs).on("open", &rootfs)?;

@@ -21,7 +21,7 @@ mod update;
 use std::process::ExitCode;
 
 use appc_container::Error;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use crate::globals::Globals;
 use crate::inherited::check_inherited;
@@ -52,7 +52,38 @@ pub(crate) enum Command {
     Update(Box<update::Update>),
 }
 
+/// Each command's name, and what gives a parser its arguments.
+type Definition = (&'static str, fn(clap::Command) -> clap::Command);
+
+/// Again, for parsers that need to know one command only.
+const DEFINITIONS: [Definition; 17] = [
+    ("checkpoint", checkpoint::Checkpoint::augment_args),
+    ("create", create::Create::augment_args),
+    ("delete", delete::Delete::augment_args),
+    ("exec", exec::Exec::augment_args),
+    ("events", events::Events::augment_args),
+    ("features", features::Features::augment_args),
+    ("kill", kill::Kill::augment_args),
+    ("list", list::List::augment_args),
+    ("pause", pause::Pause::augment_args),
+    ("ps", ps::Ps::augment_args),
+    ("resume", resume::Resume::augment_args),
+    ("restore", restore::Restore::augment_args),
+    ("run", run::Run::augment_args),
+    ("spec", spec::Spec::augment_args),
+    ("start", start::Start::augment_args),
+    ("state", state::State::augment_args),
+    ("update", update::Update::augment_args),
+];
+
 impl Command {
+    /// Adds the commands to a parser, each defined when it is met: all their arguments together take longer than many a command.
+    pub(crate) fn deferred(parser: clap::Command) -> clap::Command {
+        DEFINITIONS
+            .iter()
+            .fold(parser, |parser, (name, define)| parser.subcommand(clap::Command::new(name).defer(*define)))
+    }
+
     /// Does it.
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         match self {
