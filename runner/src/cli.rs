@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use appc_image::fetch::Insecure;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -23,6 +24,12 @@ struct Cli {
     debug: bool,
     #[command(flatten)]
     config: Directories,
+    /// Goes without checks: a list of none, image, tls, http, pubkey, all-fetch, all
+    #[arg(long, global = true, value_name = "LIST", default_value = "none")]
+    insecure_options: Insecure,
+    /// Trusts the keys that the host of an image announces over https, where there are none for it yet
+    #[arg(long, global = true)]
+    trust_keys_from_https: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,6 +65,10 @@ pub struct Global {
     pub debug: bool,
     /// Where the configuration lies, later directories over earlier ones.
     pub config: Vec<PathBuf>,
+    /// What is not checked of images.
+    pub insecure: Insecure,
+    /// Whether keys that hosts announce are trusted.
+    pub trust_keys_from_https: bool,
     /// The command's name, in front of what is said on standard error.
     pub command: &'static str,
 }
@@ -94,7 +105,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Err(error) => return usage(&error),
     };
     let (dir, config) = (cli.dir.unwrap_or_else(appc_image::store::default_dir), cli.config.all());
-    let global = |command| Global { dir, debug: cli.debug, config, command };
+    let (insecure, trust_keys_from_https) = (cli.insecure_options, cli.trust_keys_from_https);
+    let global = |command| Global { dir, debug: cli.debug, config, insecure, trust_keys_from_https, command };
     match cli.command {
         Command::Fetch(args) => finish(global("fetch"), |g| commands::fetch::run(g, args)),
         Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),

@@ -5,14 +5,26 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use appc_image::Progress;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Work that is over sooner shows nothing.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// Bars of several things that are done at once, one below the other.
+#[derive(Debug, Default)]
+pub struct Bars(MultiProgress);
+
+impl Bars {
+    /// Does what writes to standard error while no bar is in the way.
+    pub fn aside(&self, act: impl FnOnce()) {
+        self.0.suspend(act);
+    }
+}
+
 /// One bar on standard error.
 #[derive(Debug)]
 pub struct Bar {
+    among: Option<MultiProgress>,
     bar: Mutex<Option<ProgressBar>>,
     begun: std::time::Instant,
 }
@@ -20,7 +32,12 @@ pub struct Bar {
 impl Bar {
     /// A bar that appears when work takes its time.
     pub fn new() -> Bar {
-        Bar { bar: Mutex::new(None), begun: std::time::Instant::now() }
+        Bar { among: None, bar: Mutex::new(None), begun: std::time::Instant::now() }
+    }
+
+    /// The same, with others.
+    pub fn among(bars: &Bars) -> Bar {
+        Bar { among: Some(bars.0.clone()), bar: Mutex::new(None), begun: std::time::Instant::now() }
     }
 
     fn with(&self, act: impl FnOnce(&ProgressBar)) {
@@ -58,7 +75,10 @@ impl Progress for Bar {
     fn advance(&self, bytes: u64) {
         self.with(|bar| {
             if bar.is_hidden() && self.begun.elapsed() > PATIENCE {
-                bar.set_draw_target(ProgressDrawTarget::stderr());
+                match &self.among {
+                    Some(bars) => drop(bars.add(bar.clone())),
+                    None => bar.set_draw_target(ProgressDrawTarget::stderr()),
+                }
             }
             bar.inc(bytes);
         });

@@ -1,13 +1,15 @@
 //! `rkt fetch`
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::PathBuf;
 
+use appc_image::fetch::PullPolicy;
+use appc_image::reference::Reference;
 use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
-use crate::images::{self, Reference};
+use crate::images::{self, Screen};
 use crate::output;
 
 /// How many hexadecimal digits of an image ID are printed without `--full`.
@@ -16,49 +18,44 @@ const SHORT_ID: usize = 32;
 /// Which images to fetch.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Image archives
-    #[arg(required = true, value_name = "FILE")]
+    /// Files, https addresses, or names: NAME[:VERSION][,LABEL=VALUE...]
+    #[arg(required = true, value_name = "IMAGE")]
     images: Vec<OsString>,
     /// Prints whole image IDs
     #[arg(long)]
     full: bool,
+    /// The image's detached signature
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+    /// When images are fetched: never, new (unless they are in the store), update (unless they have not changed)
+    #[arg(long, value_name = "POLICY", default_value = "update")]
+    pull_policy: PullPolicy,
 }
 
-/// Imports each file into the store and prints its image ID.
+/// Puts each image and what it depends on into the store and prints its image ID.
 pub fn run(global: &Global, args: Args) -> Outcome {
+    if args.signature.is_some() && args.images.len() > 1 {
+        return Err(Failure::new("--signature is for one image: fetch the others apart"));
+    }
     let store = Store::open(&global.dir)?;
+    let screen = Screen::new(global);
+    let fetcher = images::fetcher(global, &store, &screen, args.pull_policy)?;
+    let mut fetched = Vec::new();
     for word in &args.images {
-        let image = images::import(global, &store, local(word)?)?;
+        let reference = Reference::from_word(word)?;
+        let image = fetcher.fetch_alone(&reference, args.signature.as_deref()).context(word.display())?;
         let id = image.id.to_string();
         let length = if args.full { id.len() } else { id.len().min("sha512-".len() + SHORT_ID) };
         output::print(&format!("{}\n", &id[..length])).context("writing to standard output")?;
+        fetched.push((reference, image));
+    }
+    // After all of them: one may be what another depends on.
+    for (reference, image) in &fetched {
+        match (fetcher.fetch_dependencies(reference, image), reference) {
+            // What was asked for is there; the rest may come from another file.
+            (Err(error), Reference::File(path)) => global.warn(format!("{}: {error}", path.display())),
+            (done, _) => done?,
+        }
     }
     Ok(0)
-}
-
-/// The file that `word` names.
-fn local(word: &OsString) -> Result<&Path, Failure> {
-    match images::classify(word, Path::is_file) {
-        Reference::File(path) => Ok(path),
-        Reference::Stored(_) | Reference::Remote(_) => Err(Failure::new(format!(
-            "{}: only local files can be fetched by this version, and there is no file of that name",
-            word.display()
-        ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_addresses_are_told_from_files() {
-        for file in ["/no/such/image", "./x", "x.aci", "../x.aci", "file:///no/such.aci"] {
-            assert!(local(&file.into()).is_ok(), "{file}");
-        }
-        for other in ["example.com/app:1.0", "https://example.com/app.aci", "docker://busybox", "sha512-abcd"] {
-            let error = local(&other.into()).unwrap_err().line();
-            assert!(error.starts_with(other) && error.contains("only local files"), "{error}");
-        }
-    }
 }

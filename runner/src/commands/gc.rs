@@ -12,6 +12,9 @@ use crate::pod::dir::{Lock, Place, Pod, Pods};
 use crate::pod::gc;
 use crate::{duration, human};
 
+/// A download that was broken off longer ago than this is not gone on with.
+const PARTIAL: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What `gc` takes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -79,7 +82,10 @@ fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
         let images = pod.runtime().map(|r| r.images).unwrap_or_default();
         in_use.extend(images.iter().filter_map(|id| id.parse().ok()));
     }
-    let report = Store::open_existing(&global.dir)?.gc(&in_use)?;
+    let store = Store::open_existing(&global.dir)?;
+    let report = store.gc(&in_use)?;
+    let partial = appc_image::fetch::remove_partial(&store, PARTIAL)?;
+    global.debug(format!("broken downloads removed: {partial}"));
     global.debug(format!("store: {report:?}"));
     Ok(())
 }

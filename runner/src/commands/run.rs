@@ -7,10 +7,11 @@ use appc_image::store::{Store, StoredImage};
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
+use crate::images::{self, Screen};
+use crate::output;
 use crate::pod::launch::{self, Launch};
 use crate::pod::prepare::{self, environment};
 use crate::request::{self, PodOptions, flags};
-use crate::{images, output};
 
 /// What `run` takes: a grammar of its own, see [`crate::request`].
 #[derive(Debug, clap::Args)]
@@ -32,14 +33,19 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         dir: request.pod.dir.clone().unwrap_or_else(|| global.dir.clone()),
         debug: global.debug || request.pod.debug,
         config: global.config.clone(),
+        insecure: global.insecure.and(request.pod.insecure),
+        trust_keys_from_https: global.trust_keys_from_https || request.pod.trust_keys_from_https,
         command: global.command,
     };
     global.require_root()?;
     // Before anything is opened: the program starts once more.
     appc_container::protect::protect(c"rkt").context("starting")?;
     let store = Store::open(&global.dir)?;
-    let found = request.apps.iter().map(|app| images::find(global, &store, &app.image));
+    let screen = Screen::new(global);
+    let fetcher = images::fetcher(global, &store, &screen, request.pod.pull_policy.unwrap_or_default())?;
+    let found = request.apps.iter().map(|app| images::find(&fetcher, &app.image, app.signature.as_deref()));
     let found: Vec<StoredImage> = found.collect::<Result<_, _>>()?;
+    drop(fetcher);
     let (manifest, warnings) = prepare::manifest(&request, &found, &variables(&request.pod)?)?;
     let rendered = found.iter().map(|image| render::layers(&store, image)).collect::<Result<_, _>>()?;
     launch::run(global, Launch { options: &request.pod, manifest, rendered, warnings })

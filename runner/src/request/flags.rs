@@ -94,6 +94,21 @@ pub static FLAGS: &[Flag] = &[
     }),
     pod("dir", Value("DIR"), "Data directory", |pod, value| once(&mut pod.dir, crate::cli::directory(value)?)),
     pod("debug", Nothing, "Says more on standard error", |pod, value| switch(&mut pod.debug, value)),
+    pod("pull-policy", Value("never|new|update"), "When images are fetched [default: new]", |pod, value| {
+        once(&mut pod.pull_policy, value.parse()?)
+    }),
+    pod(
+        "insecure-options",
+        Value("LIST"),
+        "Goes without checks: image, tls, http, pubkey, all-fetch, all",
+        |pod, value| {
+            pod.insecure = pod.insecure.and(value.parse()?);
+            Ok(())
+        },
+    ),
+    pod("trust-keys-from-https", Nothing, "Trusts the keys that the host of an image announces", |pod, value| {
+        switch(&mut pod.trust_keys_from_https, value)
+    }),
     Flag {
         name: "mount",
         takes: Value("volume=NAME,target=PATH"),
@@ -103,6 +118,7 @@ pub static FLAGS: &[Flag] = &[
             Ok(())
         }),
     },
+    app("signature", "FILE", "The image's detached signature", |app, value| once(&mut app.signature, value.into())),
     app("exec", "PATH", "Runs this instead of the image's command", |app, value| once(&mut app.exec, value.into())),
     app("user", "USER", "User: a name, a number, or a path whose owner is meant", |app, value| {
         once(&mut app.user, value.into())
@@ -219,7 +235,8 @@ pub fn help() -> String {
     let mut text = String::from(
         "Runs images as the apps of a pod\n\n\
          Usage: rkt run [POD OPTIONS] IMAGE [APP OPTIONS] [-- ARGS... [---]] [IMAGE2 ...]\n\n\
-         IMAGE is a file, an image ID (sha512-…, may be shortened), or a stored name: NAME[:VERSION][,LABEL=VALUE...]\n",
+         IMAGE is a file, an image ID (sha512-…, may be shortened), a name: NAME[:VERSION][,LABEL=VALUE...],\n\
+         or an address: https://…\n",
     );
     section(&mut text, "Pod options", |apply| matches!(apply, Apply::Pod(_) | Apply::Mount(_)));
     section(&mut text, "App options, after the image they are for", |apply| !matches!(apply, Apply::Pod(_)));

@@ -10,6 +10,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use appc_image::fetch::{Insecure, PullPolicy};
 use appc_spec::{AcName, Mount, Quantity, Volume};
 
 pub use parse::parse;
@@ -42,6 +43,12 @@ pub struct PodOptions {
     pub dir: Option<PathBuf>,
     /// `--debug`, when it came after the command.
     pub debug: bool,
+    /// `--insecure-options`, when it came after the command.
+    pub insecure: Insecure,
+    /// `--trust-keys-from-https`, when it came after the command.
+    pub trust_keys_from_https: bool,
+    /// `--pull-policy`
+    pub pull_policy: Option<PullPolicy>,
     /// `--net`
     pub network: Network,
     /// `--inherit-env`
@@ -69,6 +76,8 @@ pub struct PodOptions {
 pub struct AppRequest {
     /// The image as it was typed: a file, an ID or a name.
     pub image: OsString,
+    /// `--signature`
+    pub signature: Option<PathBuf>,
     /// What followed `--`.
     pub args: Vec<String>,
     /// `--exec`
