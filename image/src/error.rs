@@ -120,7 +120,7 @@ pub enum Error {
     },
 
     /// No page and no server knows an image of that name.
-    #[error("image {name} was not found: {}", faults.join("; "))]
+    #[error("image {name} was not found: {}: `rkt fetch FILE` takes one from a file", faults.join("; "))]
     NotFound {
         /// What was asked for.
         name: String,
