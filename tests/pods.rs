@@ -421,14 +421,14 @@ fn orphans_are_reaped() {
 }
 
 #[test]
-fn an_unchecked_signature_is_mentioned() {
+fn a_signature_beside_the_image_is_looked_at() {
     needs!(root, "busybox");
     let scratch = Scratch::new();
     script_image(&scratch, "signed", "echo ran", &[]);
-    scratch.file("signed.aci.asc", "not looked at");
-    let ended = scratch.rkt(["run", "signed.aci"]).ok();
-    ended.prints(&["ran"]);
-    ended.says(&["signed.aci.asc"]);
+    scratch.file("signed.aci.asc", "no signature");
+    scratch.rkt(["run", "signed.aci"]).refused(254, &["run: signed.aci: not a signature"]);
+    scratch.rkt(["--insecure-options=image", "run", "signed.aci"]).ok().prints(&["ran"]);
+    scratch.rkt(["run", "--insecure-options=image", "signed.aci"]).ok().prints(&["ran"]);
 }
 
 #[test]

@@ -99,7 +99,8 @@ impl Reference {
     /// # Errors
     /// [`Error::Reference`] with the word and the rule that it breaks.
     pub fn parse(word: &OsStr, found: impl Fn(&Path) -> Option<Found>) -> Result<Reference> {
-        let wrong = |rule: String| Error::Reference { word: printable(word.as_bytes()), rule };
+        let shown = || without_user(&printable(word.as_bytes()));
+        let wrong = |rule: String| Error::Reference { word: shown(), rule };
         if word.is_empty() {
             return Err(wrong("an empty word names no image".into()));
         }

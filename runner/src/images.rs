@@ -60,5 +60,13 @@ pub fn fetcher<'s>(
 /// The image that `word` names, with all that it depends on.
 pub fn find(fetcher: &Fetcher, word: &OsStr, signature: Option<&Path>) -> Result<StoredImage, Failure> {
     let reference = Reference::from_word(word)?;
-    fetcher.fetch(&reference, signature).context(word.display())
+    fetcher.fetch(&reference, signature).context(shown(&reference, word))
+}
+
+/// What an error calls the image: as it was typed, but for a password in it.
+pub fn shown(reference: &Reference, word: &OsStr) -> String {
+    match reference {
+        Reference::Url(_) => reference.to_string(),
+        _ => word.display().to_string(),
+    }
 }

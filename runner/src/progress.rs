@@ -10,6 +10,9 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// Work that is over sooner shows nothing.
 const PATIENCE: Duration = Duration::from_millis(300);
 
+/// So that the bar finds room in a line beside it.
+const LONGEST_NAME: usize = 32;
+
 /// Bars of several things that are done at once, one below the other.
 #[derive(Debug, Default)]
 pub struct Bars(MultiProgress);
@@ -68,7 +71,7 @@ impl Progress for Bar {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
         }
-        bar.set_message(what.to_string());
+        bar.set_message(ending(what));
         *self.bar.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(bar);
     }
 
@@ -89,8 +92,28 @@ impl Progress for Bar {
     }
 }
 
+/// What tells an address from others is its end.
+fn ending(what: &str) -> String {
+    let surplus = what.chars().count().saturating_sub(LONGEST_NAME);
+    match surplus {
+        0 => what.to_owned(),
+        _ => std::iter::once('…').chain(what.chars().skip(surplus + 1)).collect(),
+    }
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn names_leave_room_for_the_bar() {
+        assert_eq!(super::ending("rootfs"), "rootfs");
+        let address = "https://images.example.com/example.com/application-1.0-linux-amd64.aci";
+        let shown = super::ending(address);
+        assert_eq!((shown.chars().count(), &*shown), (32, "…application-1.0-linux-amd64.aci"));
     }
 }

@@ -101,7 +101,7 @@ pub(super) fn download<W: Write>(
             _ => return Err(answer.refusal("")),
         }
         let Some((hasher, position)) = &mut hashed else { return Err(answer.refusal("")) };
-        progress.start(partial.total(), place.url);
+        progress.start(partial.total(), &crate::reference::without_user(place.url));
         progress.advance(partial.have());
         let before = partial.have();
         let done = receive(answer, partial, hasher, limit, progress);

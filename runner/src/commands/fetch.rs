@@ -43,7 +43,8 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     let mut fetched = Vec::new();
     for word in &args.images {
         let reference = Reference::from_word(word)?;
-        let image = fetcher.fetch_alone(&reference, args.signature.as_deref()).context(word.display())?;
+        let image = fetcher.fetch_alone(&reference, args.signature.as_deref());
+        let image = image.context(images::shown(&reference, word))?;
         let id = image.id.to_string();
         let length = if args.full { id.len() } else { id.len().min("sha512-".len() + SHORT_ID) };
         output::print(&format!("{}\n", &id[..length])).context("writing to standard output")?;

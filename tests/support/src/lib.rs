@@ -8,6 +8,7 @@ pub mod guard;
 pub mod host;
 pub mod image;
 pub mod need;
+pub mod nowhere;
 pub mod programs;
 pub mod rootfs;
 pub mod scratch;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::command::Cmd;
+use crate::nowhere::nowhere;
 use crate::{guard, programs};
 
 /// How the folders are called.
@@ -56,10 +57,11 @@ impl Scratch {
         path
     }
 
-    /// One of the programs, in the work folder, with this data folder.
+    /// One of the programs, in the work folder, with this data folder, and with no other host to be reached.
     #[track_caller]
     pub fn program(&self, name: &str) -> Cmd {
-        Cmd::new(programs::find(name)).cwd(self.work()).env("RKT_DIR", self.data())
+        let program = Cmd::new(programs::find(name)).cwd(self.work()).env("RKT_DIR", self.data());
+        ["HTTPS_PROXY", "HTTP_PROXY"].into_iter().fold(program, |program, proxy| program.env(proxy, nowhere()))
     }
 
     /// `acbuild ARGS…`

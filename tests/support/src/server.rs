@@ -50,6 +50,8 @@ enum Content {
     Cut(Vec<u8>, usize),
     /// These bytes again and again, with this pause in between.
     Endless(Vec<u8>, Duration),
+    /// So many bytes of it at a time, with this pause in between.
+    Slow(Vec<u8>, usize, Duration),
     /// No answer at all for this long.
     Silence(Duration),
 }
@@ -96,6 +98,12 @@ impl Reply {
     pub fn endless(self, pause: Duration) -> Self {
         let Content::Whole(body) = self.body else { return self };
         Self { body: Content::Endless(body, pause), ..self }
+    }
+
+    /// Sends so many bytes of the body at a time, with a pause after each.
+    pub fn slow(self, piece: usize, pause: Duration) -> Self {
+        let Content::Whole(body) = self.body else { return self };
+        Self { body: Content::Slow(body, piece, pause), ..self }
     }
 
     /// What a server of files does with this body: validators, ranges, conditions.
@@ -262,6 +270,7 @@ fn exchange(shared: &Shared, stream: impl Read + Write) -> io::Result<()> {
     let (body, sent) = match &reply.body {
         Content::Whole(body) => (body, body.len()),
         Content::Cut(body, after) => (body, *after),
+        Content::Slow(body, ..) => (body, 0),
         Content::Endless(body, _) => (body, body.len()),
         Content::Silence(_) => return Ok(()),
     };
@@ -273,6 +282,13 @@ fn exchange(shared: &Shared, stream: impl Read + Write) -> io::Result<()> {
     if request.method != "HEAD" {
         out.write_all(&body[..sent.min(body.len())])?;
         out.flush()?;
+        if let Content::Slow(body, piece, time) = &reply.body {
+            for piece in body.chunks(*piece) {
+                out.write_all(piece)?;
+                out.flush()?;
+                pause(shared, *time)?;
+            }
+        }
         if let Content::Endless(body, time) = &reply.body {
             while !shared.stop.load(Ordering::Relaxed) {
                 pause(shared, *time)?;

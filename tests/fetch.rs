@@ -1,0 +1,268 @@
+//! Images by name and by address, from a server that is every host.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use support::{Cmd, Gpg, Reply, Scratch, Server, Terminal, busybox_image, needs};
+
+const PAGE: &str = r#"<html><head>
+    <meta name="ac-discovery" content="example.com https://images.example.com/{name}-{version}-{os}.{ext}">
+    <meta name="ac-discovery-pubkeys" content="example.com https://images.example.com/keys.gpg">
+    </head></html>"#;
+
+/// What the server has: by host and path.
+type Files = Arc<Mutex<HashMap<String, Vec<u8>>>>;
+
+struct World {
+    scratch: Scratch,
+    files: Files,
+    /// Said once, before the files are looked at.
+    once: Arc<Mutex<HashMap<String, Reply>>>,
+    server: Server,
+    authority: PathBuf,
+}
+
+impl World {
+    fn new() -> World {
+        let (files, once) = (Files::default(), Arc::<Mutex<HashMap<String, Reply>>>::default());
+        let (own_files, own_once) = (Arc::clone(&files), Arc::clone(&once));
+        let server = Server::https(move |request| {
+            let place = format!("{}{}", request.host, request.path);
+            if let Some(reply) = own_once.lock().unwrap_or_else(PoisonError::into_inner).remove(&place) {
+                return reply;
+            }
+            match own_files.lock().unwrap_or_else(PoisonError::into_inner).get(&place) {
+                Some(content) => Reply::file(request, content, &etag(content)),
+                None => Reply::status(404),
+            }
+        });
+        let scratch = Scratch::new();
+        let authority = scratch.path().join("authority.pem");
+        fs::write(&authority, server.authority()).expect("the folder is ours");
+        let world = World { scratch, files, once, server, authority };
+        world.put("example.com/?ac-discovery=1", PAGE);
+        world
+    }
+
+    fn put(&self, place: &str, content: impl Into<Vec<u8>>) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(place.into(), content.into());
+    }
+
+    fn say_once(&self, place: &str, reply: Reply) {
+        self.once.lock().unwrap_or_else(PoisonError::into_inner).insert(place.into(), reply);
+    }
+
+    /// Builds an image in version 1.0 that says its name, publishes it and returns its bytes.
+    fn publish(&self, name: &str, commands: &[&str]) -> Vec<u8> {
+        let exec = format!("set-exec -- /bin/echo I\tam\t{name}");
+        let commands = [&["label add version 1.0", &exec], commands].concat();
+        let file = name.replace('/', "-");
+        let path = busybox_image(&self.scratch, &file, &format!("example.com/{name}"), &commands);
+        let content = fs::read(path).expect("just built");
+        for version in ["1.0", "latest"] {
+            self.put(&place(name, version), content.clone());
+        }
+        content
+    }
+
+    /// `rkt` with configuration of its own, for which the server is the network.
+    fn rkt(&self, args: &[&str]) -> Cmd {
+        let local = self.scratch.path().join("local");
+        let command = self.scratch.rkt(["--local-config"]).arg(local).args(args);
+        command.env("SSL_CERT_FILE", &self.authority).env("HTTPS_PROXY", self.server.proxy())
+    }
+
+    /// Methods and paths asked for since `before`, a number of requests, without discovery.
+    fn asked_since(&self, before: usize) -> Vec<String> {
+        let lines = self.server.lines().into_iter().skip(before).filter(|line| !line.contains("ac-discovery"));
+        lines.map(|line| line.replace("images.example.com/example.com/", "")).collect()
+    }
+
+    fn requests(&self) -> usize {
+        self.server.lines().len()
+    }
+}
+
+fn etag(content: &[u8]) -> String {
+    format!("\"{}\"", support::tree::sha512(content))
+}
+
+fn place(name: &str, version: &str) -> String {
+    format!("images.example.com/example.com/{name}-{version}-linux.aci")
+}
+
+#[test]
+fn a_name_is_found_fetched_and_run() {
+    needs!(root, "busybox");
+    let world = World::new();
+    world.publish("app", &[]);
+    let id = world.rkt(&["--insecure-options=image", "fetch", "--full", "example.com/app:1.0"]).ok();
+    assert_eq!(world.server.lines()[..2], ["GET example.com/app?ac-discovery=1", "GET example.com/?ac-discovery=1"]);
+    assert_eq!(world.asked_since(0), ["GET app-1.0-linux.aci"]);
+    world.rkt(&["run", "example.com/app:1.0"]).ok().prints(&["I am app"]);
+    let by_address = world.rkt(&["run", "--insecure-options=image", &format!("https://{}", place("app", "latest"))]);
+    by_address.ok().prints(&["I am app"]);
+    assert_eq!(world.rkt(&["image", "list", "--no-legend"]).ok().stdout.lines().count(), 1, "the same image");
+    let list = world.rkt(&["image", "list", "--format=json"]).ok().json();
+    assert_eq!(list[0]["id"].as_str(), Some(id.text()));
+
+    // Without a network, and without the right to ask for it.
+    world.scratch.rkt(["run", "example.com/app:1.0"]).ok();
+    let unknown = world.rkt(&["fetch", "example.com/nothing"]);
+    unknown.refused(254, &["fetch: example.com/nothing", "not found", "nothing-latest-linux.aci", "404"]);
+    let elsewhere = world.scratch.rkt(["fetch", "https://images.example.com/x.aci"]);
+    elsewhere.refused(254, &["fetch: https://images.example.com/x.aci"]);
+}
+
+#[test]
+fn the_policy_says_when_the_network_is_asked() {
+    needs!(root, "busybox");
+    let world = World::new();
+    world.publish("app", &[]);
+    let fetch = |policy: &str| {
+        let before = world.requests();
+        let command = world.rkt(&["--insecure-options=image", "fetch", policy, "example.com/app"]);
+        (command, before)
+    };
+    let (command, before) = fetch("--pull-policy=never");
+    command.refused(254, &["fetch: example.com/app", "no image"]);
+    assert_eq!(world.requests(), before);
+    let (command, before) = fetch("--pull-policy=new");
+    let first = command.ok().text().to_owned();
+    assert_eq!(world.asked_since(before).len(), 1);
+    for policy in ["--pull-policy=new", "--pull-policy=never"] {
+        let (command, before) = fetch(policy);
+        assert_eq!(command.ok().text(), first);
+        assert_eq!(world.requests(), before, "{policy}");
+    }
+    // Whether it has changed is asked, and nothing is sent when it has not.
+    let (command, _) = fetch("--pull-policy=update");
+    assert_eq!(command.ok().text(), first);
+    assert!(world.server.seen().last().is_some_and(|request| request.header("if-none-match").is_some()));
+    let other = world.publish("other", &["set-name example.com/app"]);
+    world.put(&place("app", "latest"), other);
+    let (command, _) = fetch("--pull-policy=new");
+    assert_eq!(command.ok().text(), first);
+    world.rkt(&["run", "--pull-policy=never", "example.com/app"]).ok().prints(&["I am app"]);
+    let updated = world.rkt(&["run", "--pull-policy=update", "--insecure-options=image", "example.com/app"]);
+    updated.ok().prints(&["I am other"]);
+}
+
+#[test]
+fn images_from_elsewhere_are_signed() {
+    needs!(root, "busybox", "gpg");
+    let (world, gpg) = (World::new(), Gpg::new());
+    gpg.simple("maker");
+    gpg.simple("stranger");
+    let content = world.publish("app", &[]);
+    let signature = format!("{}.asc", place("app", "latest"));
+    let fetch = || world.rkt(&["fetch", "example.com/app"]);
+    fetch().refused(254, &["app-latest-linux.aci.asc", "404", "--insecure-options=image"]);
+    world.put(&signature, gpg.sign("stranger", &content));
+    fetch().refused(254, &["rkt trust"]);
+    let key = world.scratch.file("key.gpg", gpg.export("maker")).display().to_string();
+    world.rkt(&["trust", "--prefix=example.com/app", "--skip-fingerprint-review", &key]).ok();
+    fetch().refused(254, &["unknown entity"]);
+    world.put(&signature, gpg.sign("maker", b"another image"));
+    fetch().refused(254, &["is not one of this image"]);
+    assert_eq!(world.rkt(&["image", "list", "--no-legend"]).ok().stdout, "", "nothing of that was stored");
+    world.put(&signature, gpg.sign("maker", &content));
+    fetch().ok().says(&["signature verified: maker"]);
+
+    // A signature that is at hand already.
+    let part = world.publish("app/part", &[]);
+    let by_hand = world.scratch.file("by-hand.asc", gpg.sign("maker", &part));
+    let by_hand = format!("--signature={}", by_hand.display());
+    world.rkt(&["run", "example.com/app/part", &by_hand]).ok().prints(&["I am app/part"]);
+    // Keys are for what they were trusted for.
+    let other = world.publish("other", &[]);
+    world.put(&format!("{}.asc", place("other", "latest")), gpg.sign("maker", &other));
+    world.rkt(&["run", "example.com/other"]).refused(254, &["run: example.com/other", "rkt trust"]);
+    world.put("images.example.com/keys.gpg", gpg.export("maker"));
+    let trusting = world.rkt(&["run", "--trust-keys-from-https", "example.com/other"]).ok();
+    trusting.says(&["trusting the key of maker for example.com/other"]);
+    trusting.prints(&["I am other"]);
+}
+
+#[test]
+fn what_an_image_depends_on_comes_along() {
+    needs!(root, "busybox");
+    let world = World::new();
+    world.publish("base", &[]);
+    let library = world.scratch.file("library", "of the library");
+    world.publish("library", &["dependency add example.com/base", &format!("copy {} /library", library.display())]);
+    world.publish("app", &["dependency add example.com/base", "dependency add example.com/library:1.0"]);
+    let run = world.rkt(&["--insecure-options=image", "run", "example.com/app", "--exec=/bin/cat", "--", "/library"]);
+    run.ok().prints(&["of the library"]);
+    let mut asked = world.asked_since(0);
+    asked.sort();
+    assert_eq!(
+        asked,
+        ["GET app-latest-linux.aci", "GET base-latest-linux.aci", "GET library-1.0-linux.aci"],
+        "each once"
+    );
+    world.publish("lost", &["dependency add example.com/away"]);
+    let lost = world.rkt(&["--insecure-options=image", "run", "example.com/lost"]);
+    lost.refused(254, &["dependency example.com/away of example.com/lost", "404"]);
+}
+
+#[test]
+fn an_interrupted_download_goes_on() {
+    needs!(root, "busybox", "setsid");
+    let world = World::new();
+    let content = world.publish("app", &[]);
+    let piece = content.len() / 8;
+    world.say_once(
+        &place("app", "latest"),
+        Reply::ok(content.clone()).with("ETag", &etag(&content)).slow(piece, Duration::from_secs(1)),
+    );
+    let fetch = || world.rkt(&["--insecure-options=image", "fetch", "example.com/app"]);
+    let mut terminal = Terminal::start(&fetch());
+    terminal.expect("app-latest-linux.aci [");
+    terminal.send("\x03");
+    let ended = terminal.wait();
+    ended.require(ended.code() == 130, "an end by SIGINT");
+    let partial = fs::read_dir(world.scratch.data().join("fetch/partial")).expect("it is kept");
+    let have = partial.flatten().filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).max();
+    assert!(have.is_some_and(|have| have >= piece as u64), "{have:?}");
+
+    let done = fetch().ok();
+    done.require(done.stderr.is_empty(), "no bar on what is no terminal");
+    let request = world.server.seen().pop().expect("it was asked");
+    let range = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    assert!(range.is_some_and(|range: usize| range >= piece && range < content.len()), "{:?}", request.headers);
+    world.rkt(&["image", "export", "example.com/app", "out.aci"]).ok();
+    assert_eq!(fs::read(world.scratch.work().join("out.aci")).expect("exported"), content);
+}
+
+#[test]
+fn logins_are_kept_secret() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let content = world.publish("app", &[]);
+    world.scratch.file(
+        "../local/auth.d/a.json",
+        r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["images.example.com"],
+        "type": "basic", "credentials": {"user": "me", "password": "very-secret"}}"#,
+    );
+    world.put("other.example.org/app.aci", content);
+    world.say_once(&place("app", "latest"), Reply::redirect("https://other.example.org/app.aci"));
+    let fetched = world.rkt(&["--debug", "--insecure-options=image", "fetch", "example.com/app"]).ok();
+    let broken = world.rkt(&["fetch", "https://me:very-secret@/x.aci"]).exits(254);
+    let sent: Vec<_> = world.server.seen().into_iter().filter(|r| r.header("authorization").is_some()).collect();
+    assert!(!sent.is_empty() && sent.iter().all(|request| request.host == "images.example.com"));
+    let url = "https://me:very-secret@images.example.com/missing.aci";
+    let refused = world.rkt(&["--debug", "--insecure-options=image", "fetch", url]).exits(254);
+    refused.says(&["https://images.example.com/missing.aci", "404"]);
+    for text in [&fetched.stderr, &refused.stderr, &broken.stderr] {
+        assert!(!text.contains("very-secret") && !text.contains("bWU6"), "{text}");
+    }
+    // Not even the address is kept with it.
+    for file in fs::read_dir(world.scratch.data().join("fetch/known")).expect("there").flatten() {
+        let text = fs::read_to_string(file.path()).expect("JSON");
+        assert!(!text.contains("very-secret"), "{text}");
+    }
+}
