@@ -114,7 +114,7 @@ impl Renderer<'_> {
             }
             found => found?,
         };
-        if !wanted.labels.match_image(&found.manifest.labels) {
+        if !found.has_labels(&name) {
             return Err(wrong(format!("has the image ID {}, but not these labels", found.id.short())));
         }
         if let Some(size) = wanted.size.filter(|size| *size != found.size) {

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use appc_image::archive::{CopyOptions, copy_tree};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Source, media_type, read_image, small};
-use appc_image::store::{Report, StoredImage};
+use appc_image::store::{ExtractOptions, Report, StoredImage};
 use appc_image::{Error, Quiet, render};
 use appc_rooted::Root;
 use serde_json::json;
@@ -153,7 +153,7 @@ fn what_is_there_is_neither_fetched_nor_extracted_again() {
     let first = import(&f, &one, "oci:one:latest").unwrap();
     one.opened();
     let again = import(&f, &one, "oci:elsewhere:latest").unwrap();
-    assert_eq!((&again.id, again.imported, again.source.as_str()), (&first.id, first.imported, "oci:elsewhere:latest"));
+    assert_eq!((&again.id, again.imported, again.source.as_str()), (&first.id, first.imported, "oci:one:latest"));
     assert_eq!(one.opened(), 2, "only manifest and configuration");
     let second = import(&f, &two, "oci:two:latest").unwrap();
     assert_eq!(two.opened(), 3, "not the layer that the first image has");
@@ -290,4 +290,55 @@ fn of_an_index_the_image_for_the_platform_is_taken() {
     source.top = Some(source.add(media_type::INDEX, index));
     let image = import(&f, &source, "oci:x:latest").unwrap();
     assert_eq!(image.oci.unwrap().layers.len(), 1);
+}
+
+#[test]
+fn several_names_lead_to_one_image() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base()], "");
+    let first = import(&f, &source, "docker://localhost:5000/app:1.0").unwrap();
+    import(&f, &source, "docker://localhost:5000/app:latest").unwrap();
+    let again = import(&f, &source, "docker://localhost:5000/app:1.0").unwrap();
+    assert_eq!((&again.id, again.manifest.labels.get("version")), (&first.id, Some("1.0")), "the first name stays");
+    let list = f.store.list().unwrap();
+    assert_eq!(list.len(), 1);
+    assert_eq!(list[0].names(), ["localhost_5000/app:1.0", "localhost_5000/app:latest"]);
+    assert!(list[0].came_from("docker://localhost:5000/app:latest") && !list[0].came_from("docker://other/app"));
+    let find = |name: &str| f.store.resolve(&name.parse().unwrap()).map(|image| image.id);
+    for name in ["localhost_5000/app", "localhost_5000/app:1.0", "localhost_5000/app:latest"] {
+        assert_eq!(find(name).unwrap(), first.id, "{name}");
+    }
+    assert!(find("localhost_5000/app:2.0").is_err());
+    // A tag that moved is the image it was last fetched as.
+    let other = import(&f, &Memory::image(&[upper()], ""), "docker://localhost:5000/app:latest").unwrap();
+    assert_eq!(find("localhost_5000/app:latest").unwrap(), other.id);
+    assert_eq!(find("localhost_5000/app:1.0").unwrap(), first.id);
+    import(&f, &source, "docker://localhost:5000/app:latest").unwrap();
+    assert_eq!(find("localhost_5000/app:latest").unwrap(), first.id);
+}
+
+#[test]
+fn it_is_exported_as_an_archive_and_extracted_merged() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), upper()], "");
+    let image = import(&f, &source, "docker://localhost:5000/app:1.0").unwrap();
+    let file = f.dir.path().join("out.tar");
+    let oci = f.store.oci(&image.id).unwrap().unwrap();
+    let sink = appc_image::layout::LayoutArchive::create(&file, Some("1.0")).unwrap();
+    appc_image::convert::copy(&oci, &sink, None, &Quiet).unwrap();
+    let archive = appc_image::layout::OciLayout::open_archive(&file, Some("1.0")).unwrap();
+    assert_eq!(archive.top().unwrap().digest, source.top().unwrap().digest);
+
+    let dir = f.dir.path().join("out");
+    let extract = |rootfs_only, overwrite| {
+        let options = ExtractOptions { rootfs_only, overwrite };
+        f.store.extract(&image.id, &dir, options, &Quiet)
+    };
+    extract(false, false).unwrap();
+    assert_eq!(fs::read(dir.join("manifest")).unwrap(), f.store.manifest_bytes(&image.id).unwrap());
+    assert_eq!(fs::read(dir.join("rootfs/tmp/new")).unwrap(), b"new");
+    assert!(fs::symlink_metadata(dir.join("rootfs/tmp/old")).is_err(), "hidden by the upper layer");
+    assert!(matches!(extract(true, false), Err(Error::Exists(_))));
+    extract(true, true).unwrap();
+    assert!(dir.join("bin/app").exists() && !dir.join("manifest").exists());
 }

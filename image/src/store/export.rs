@@ -10,10 +10,12 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::metadata::damaged;
-use super::{IoContext, Store, remove_tree, work};
+use super::{IoContext, Store, StoredImage, remove_tree, work};
 use crate::archive::{self, Ownership, UnpackOptions};
+use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
+use crate::render;
 
 /// How an image is extracted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +27,8 @@ pub struct ExtractOptions {
 }
 
 impl Store {
-    /// Writes the archive into `out`, byte for byte as it was fetched.
+    /// Writes the archive into `out`, byte for byte as it was fetched. For images that came as one: an OCI image is had by
+    /// [`Store::oci`].
     pub fn export(&self, id: &ImageId, mut out: impl Write, progress: &dyn Progress) -> Result<()> {
         let (mut blob, size) = self.open_blob(id)?;
         progress.start(Some(size), "exporting");
@@ -44,38 +47,48 @@ impl Store {
 
     /// Extracts the image, without its dependencies, as the directory `dir`: `manifest` and `rootfs`, or the root file system alone.
     ///
-    /// The archive is read and checked again. `dir` appears when all of it is there, and what it replaces goes after that.
+    /// An archive is read and checked again; the layers of an OCI image are copied from their trees. `dir` appears when all
+    /// of it is there, and what it replaces goes after that.
     ///
     /// # Errors
     /// [`Error::Exists`] without `overwrite`; [`Error::Option`] for a directory that nobody means to replace, such as `/`.
     pub fn extract(&self, id: &ImageId, dir: &Path, options: ExtractOptions, progress: &dyn Progress) -> Result<()> {
         let target = self.extraction_target(dir, options.overwrite)?;
+        if let Some(oci) = self.oci(id)? {
+            let layers: Vec<PathBuf> = oci.parts().trees.iter().map(|key| self.tree_dir(key).join("rootfs")).collect();
+            let fill = |root: &Root| copy_layers(&layers, root, progress).and_then(|()| self.manifest_bytes(id));
+            return make_directory(&target, options, fill);
+        }
         let (blob, size) = self.open_blob(id)?;
-        let above = target.parent().unwrap_or(Path::new("/"));
-        // In the same directory: an ordinary user cannot move one that is read-only into another.
-        let new = Beside(work::fresh(above, ".extract-", |path| fs::create_dir(path)).on("write to", above)?);
-        let old = Beside(new.0.with_extension("old"));
-        let rootfs = if options.rootfs_only { new.0.clone() } else { new.0.join("rootfs") };
-        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
-        let root = Root::open(&rootfs).on("open", &rootfs)?;
-        let ownership = Ownership::of_this_process();
-        let unpack = UnpackOptions { ownership, total: Some(size), ..Default::default() };
-        let unpacked = archive::unpack(blob, &root, &unpack, progress)?;
-        if unpacked.image_id != *id {
-            return Err(damaged(id, format!("its archive has the image ID {}", unpacked.image_id)));
-        }
-        if !options.rootfs_only {
-            fs::write(new.0.join("manifest"), &unpacked.manifest).on("write", new.0.join("manifest"))?;
-        }
-        if options.overwrite {
-            work::found(fs::rename(&target, &old.0)).on("replace", &target)?;
-        }
-        if let Err(e) = rename_new(&new.0, &target) {
-            // Put back what was there; when there was nothing, there is nothing to put back.
-            let _ = fs::rename(&old.0, &target);
-            return Err(e).on("create", &target);
-        }
-        Ok(())
+        make_directory(&target, options, |root| {
+            let ownership = Ownership::of_this_process();
+            let unpack = UnpackOptions { ownership, total: Some(size), ..Default::default() };
+            let unpacked = archive::unpack(blob, root, &unpack, progress)?;
+            match unpacked.image_id == *id {
+                true => Ok(unpacked.manifest),
+                false => Err(damaged(id, format!("its archive has the image ID {}", unpacked.image_id))),
+            }
+        })
+    }
+
+    /// Makes the directory `dir` of the image together with its dependencies: `manifest` and `rootfs`, or the root file system
+    /// alone, which is that of an app.
+    ///
+    /// # Errors
+    /// Those of [`render::layers`] and of [`Store::extract`].
+    pub fn render(
+        &self,
+        image: &StoredImage,
+        dir: &Path,
+        options: ExtractOptions,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let target = self.extraction_target(dir, options.overwrite)?;
+        let rendered = render::layers(self, image)?;
+        make_directory(&target, options, |root| {
+            copy_layers(&rendered.lower, root, progress)?;
+            self.manifest_bytes(&image.id)
+        })
     }
 
     fn open_blob(&self, id: &ImageId) -> Result<(File, u64)> {
@@ -111,6 +124,39 @@ impl Store {
         }
         Ok(target)
     }
+}
+
+/// Copies layers over one another, the lowest first.
+fn copy_layers(layers: &[PathBuf], to: &Root, progress: &dyn Progress) -> Result<()> {
+    let ownership = Ownership::of_this_process();
+    let options = CopyOptions { layer: true, ownership, progress: Some(progress), ..CopyOptions::default() };
+    for layer in layers {
+        copy_tree(&Root::open(layer).on("open", layer)?, "", to, "", &options)?;
+    }
+    Ok(())
+}
+
+/// Makes the directory `target`, whose root file system `fill` makes and whose manifest it returns. It is there whole or not at all.
+fn make_directory(target: &Path, options: ExtractOptions, fill: impl FnOnce(&Root) -> Result<Vec<u8>>) -> Result<()> {
+    let above = target.parent().unwrap_or(Path::new("/"));
+    // In the same directory: an ordinary user cannot move one that is read-only into another.
+    let new = Beside(work::fresh(above, ".extract-", |path| fs::create_dir(path)).on("write to", above)?);
+    let old = Beside(new.0.with_extension("old"));
+    let rootfs = if options.rootfs_only { new.0.clone() } else { new.0.join("rootfs") };
+    fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+    let manifest = fill(&Root::open(&rootfs).on("open", &rootfs)?)?;
+    if !options.rootfs_only {
+        fs::write(new.0.join("manifest"), &manifest).on("write", new.0.join("manifest"))?;
+    }
+    if options.overwrite {
+        work::found(fs::rename(target, &old.0)).on("replace", target)?;
+    }
+    if let Err(e) = rename_new(&new.0, target) {
+        // Put back what was there; when there was nothing, there is nothing to put back.
+        let _ = fs::rename(&old.0, target);
+        return Err(e).on("create", target);
+    }
+    Ok(())
 }
 
 /// Renames a directory, in place of nothing.

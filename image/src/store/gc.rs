@@ -111,8 +111,8 @@ impl Store {
     /// The images that a merged tree was made from, itself last; none when it is not whole.
     fn rendered_from(&self, key: &str) -> Result<Vec<ImageId>> {
         let path = self.tree_dir(key).join("images");
-        let list = work::found(fs::read_to_string(&path)).on("read", &path)?.unwrap_or_default();
-        Ok(list.lines().filter_map(|line| line.parse().ok()).collect())
+        let list = work::found(work::read(&path)).on("read", &path)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).collect())
     }
 
     pub(super) fn remove_path(&self, folder: &str, name: &str) -> Result<()> {

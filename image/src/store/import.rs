@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// Whether the manifest is there and can be read: fetching again is to mend one that cannot.
-    fn has_manifest(&self, id: &ImageId) -> bool {
+    pub(super) fn has_manifest(&self, id: &ImageId) -> bool {
         self.manifest_bytes(id).is_ok_and(|manifest| ImageManifest::parse(&manifest).is_ok())
     }
 }

@@ -6,9 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use appc_spec::{ImageId, ImageIdPrefix, ImageManifest, ImageName, Labels, host_arch};
+use appc_spec::{AcIdentifier, ImageId, ImageIdPrefix, ImageManifest, ImageName, Labels, host_arch};
 
-use super::metadata::{Summary, damaged};
+use super::metadata::{OtherName, Summary, damaged};
 use super::{IoContext, OciParts, Store, work};
 use crate::error::{Error, Result};
 
@@ -33,6 +33,17 @@ pub struct StoredImage {
     pub omitted: Vec<(String, String)>,
     /// What it consists of, when it is an OCI image.
     pub oci: Option<OciParts>,
+    /// What else it was fetched as.
+    pub also: Vec<OtherName>,
+}
+
+impl StoredImage {
+    /// Whether one of its names has all these labels.
+    pub fn has_labels(&self, wanted: &ImageName) -> bool {
+        let others = self.also.iter().filter(|also| also.name.name == wanted.name);
+        let mut all = others.map(|also| &also.name.labels).chain([&self.manifest.labels]);
+        all.any(|labels| wanted.labels.match_image(labels))
+    }
 }
 
 /// How somebody names an image in the store.
@@ -109,14 +120,14 @@ impl Store {
     /// The manifest as it is in the archive, byte for byte.
     pub fn manifest_bytes(&self, id: &ImageId) -> Result<Vec<u8>> {
         let path = self.image_dir(id).join("manifest");
-        work::found(fs::read(&path)).on("read", &path)?.ok_or_else(|| Error::NotStored(id.to_string()))
+        work::found(work::read(&path)).on("read", &path)?.ok_or_else(|| Error::NotStored(id.to_string()))
     }
 
     fn load(&self, summary: Summary) -> Result<StoredImage> {
-        let Summary { id, source, imported, last_used, size, tree_size, omitted, oci, .. } = summary;
+        let Summary { id, source, imported, last_used, size, tree_size, omitted, oci, also, .. } = summary;
         let manifest = self.manifest_bytes(&id)?;
         let manifest = ImageManifest::parse(&manifest).map_err(|e| damaged(&id, format!("manifest: {e}")))?;
-        Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted, oci })
+        Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted, oci, also })
     }
 
     /// The names in `images/`, of which some may be left over.
@@ -149,8 +160,8 @@ impl Store {
 
     fn find_by_name(&self, wanted: &ImageName) -> Result<Vec<Summary>> {
         let mut found = self.list()?;
-        found.retain(|image| image.name == wanted.name && wanted.labels.match_image(&image.labels));
-        found.sort_by_cached_key(|image| (foreign(&image.labels), Reverse(image.imported), image.id.clone()));
+        found.retain(|image| image.fetched_as(wanted).is_some());
+        found.sort_by_cached_key(|image| (foreign(&image.labels), Reverse(image.fetched_as(wanted)), image.id.clone()));
         Ok(found)
     }
 }
@@ -158,15 +169,38 @@ impl Store {
 impl Summary {
     /// The name with the version, as people write it: `example.com/app:1.0`.
     pub fn name_and_version(&self) -> String {
-        match self.labels.get("version") {
-            Some(version) => format!("{}:{version}", self.name),
-            None => self.name.to_string(),
-        }
+        with_version(&self.name, &self.labels)
+    }
+
+    /// All its names, as people write them, the one in its manifest first.
+    pub fn names(&self) -> Vec<String> {
+        let also = self.also.iter().map(|also| with_version(&also.name.name, &also.name.labels));
+        [self.name_and_version()].into_iter().chain(also).collect()
+    }
+
+    /// Whether `origin` is where it was fetched from, under any name.
+    pub fn came_from(&self, origin: &str) -> bool {
+        self.source == origin || self.also.iter().any(|also| also.source == origin)
+    }
+
+    /// When it was last fetched under a name that `wanted` fits; nothing when it has none such.
+    fn fetched_as(&self, wanted: &ImageName) -> Option<i64> {
+        let fits = |name: &AcIdentifier, labels: &Labels| *name == wanted.name && wanted.labels.match_image(labels);
+        let first = fits(&self.name, &self.labels).then_some(self.fetched);
+        let also = self.also.iter().filter(|also| fits(&also.name.name, &also.name.labels)).map(|also| also.fetched);
+        first.into_iter().chain(also).max()
     }
 
     /// The image among others: `sha512-0123456789ab (example.com/app:1.0)`.
     pub fn describe(&self) -> String {
         format!("{} ({})", self.id.short(), self.name_and_version())
+    }
+}
+
+fn with_version(name: &AcIdentifier, labels: &Labels) -> String {
+    match labels.get("version") {
+        Some(version) => format!("{name}:{version}"),
+        None => name.to_string(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! `metadata`: what the store knows about an image beside its manifest. One small file, so that listing opens no manifest.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use appc_spec::{AcIdentifier, ImageId, ImageManifest, Label, Labels};
-use rustix::fs::{Mode, OFlags};
+use appc_spec::{AcIdentifier, ImageId, ImageManifest, ImageName, Label, Labels};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{IoContext, OciParts, Store, work};
@@ -22,6 +22,10 @@ pub struct Summary {
     pub name: AcIdentifier,
     /// The labels in the manifest.
     pub labels: Labels,
+    /// What else it was fetched as.
+    pub also: Vec<OtherName>,
+    /// When it was last fetched under the first name, nanoseconds since 1970.
+    pub fetched: i64,
     /// Where the image was last fetched from.
     pub source: String,
     /// When it was first imported, nanoseconds since 1970.
@@ -36,6 +40,34 @@ pub struct Summary {
     pub omitted: Vec<(String, String)>,
     /// What it consists of, when it is an OCI image.
     pub oci: Option<OciParts>,
+}
+
+/// One more name of an image that several names lead to, such as the tags of a registry.
+#[derive(Debug, Clone)]
+pub struct OtherName {
+    /// Name and labels, as its manifest would have them if it had been fetched by this name first.
+    pub name: ImageName,
+    /// Where the image was fetched from under this name.
+    pub source: String,
+    /// When it was last, nanoseconds since 1970.
+    pub fetched: i64,
+}
+
+/// A name in the file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Named {
+    name: String,
+    labels: Vec<(String, String)>,
+    source: String,
+    fetched: i64,
+}
+
+impl Named {
+    fn read(self) -> Result<OtherName, appc_spec::Error> {
+        let name = ImageName { name: self.name.parse()?, labels: read_labels(self.labels)? };
+        Ok(OtherName { name, source: self.source, fetched: self.fetched })
+    }
 }
 
 /// The file. Fields are only ever added, each with a default.
@@ -54,6 +86,10 @@ pub(super) struct Metadata {
     pub(super) file: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) oci: Option<OciParts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fetched: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    also: Vec<Named>,
 }
 
 /// A file that is still what it was when it was imported need not be read again. The inode's change time cannot be set
@@ -97,6 +133,28 @@ impl Metadata {
             omitted: Vec::new(),
             file: None,
             oci: None,
+            fetched: None,
+            also: Vec::new(),
+        }
+    }
+
+    /// Adds the name of this metadata, which was just fetched, to those of the `stored` image, whose first name stays: its manifest has it.
+    pub(super) fn join(&mut self, stored: &Metadata) {
+        self.imported = stored.imported;
+        let (name, labels) = (stored.name.clone(), stored.labels.clone());
+        let named = Named {
+            name: std::mem::replace(&mut self.name, name),
+            labels: std::mem::replace(&mut self.labels, labels),
+            source: std::mem::replace(&mut self.source, stored.source.clone()),
+            fetched: now(),
+        };
+        self.fetched = stored.fetched;
+        self.also.clone_from(&stored.also);
+        if (&named.name, &named.labels) == (&self.name, &self.labels) {
+            (self.source, self.fetched) = (named.source, Some(named.fetched));
+        } else {
+            self.also.retain(|also| (&also.name, &also.labels) != (&named.name, &named.labels));
+            self.also.push(named);
         }
     }
 
@@ -106,13 +164,12 @@ impl Metadata {
     }
 
     fn summary(self, id: &ImageId, last_used: i64) -> Result<Summary, appc_spec::Error> {
-        // Not one by one with `set`, which looks for the name each time: a manifest may have very many.
-        let label = |(name, value): (String, String)| Ok(Label::new(name.parse()?, value));
-        let labels = self.labels.into_iter().map(label).collect::<Result<Labels, appc_spec::Error>>()?;
         Ok(Summary {
             id: id.clone(),
             name: self.name.parse()?,
-            labels,
+            labels: read_labels(self.labels)?,
+            also: self.also.into_iter().map(Named::read).collect::<Result<_, _>>()?,
+            fetched: self.fetched.unwrap_or(self.imported),
             source: self.source,
             imported: self.imported,
             last_used,
@@ -124,11 +181,19 @@ impl Metadata {
     }
 }
 
+fn read_labels(labels: Vec<(String, String)>) -> Result<Labels, appc_spec::Error> {
+    // Not one by one with `set`, which looks for the name each time: a manifest may have very many.
+    labels.into_iter().map(|(name, value)| Ok(Label::new(name.parse()?, value))).collect()
+}
+
 impl Store {
     /// The image's metadata and when it was last used; nothing when the image is not in the store.
     pub(super) fn metadata(&self, id: &ImageId) -> Result<Option<(Metadata, i64)>> {
         let path = self.image_dir(id).join("metadata");
-        parse(id, work::found(rustix::fs::open(&path, READ, Mode::empty()).map_err(Into::into)).on("read", &path)?)
+        parse(
+            id,
+            work::found(rustix::fs::open(&path, work::READ, Mode::empty()).map_err(Into::into)).on("read", &path)?,
+        )
     }
 
     /// The image, when it is in the store.
@@ -145,7 +210,7 @@ impl Store {
         let mut damaged = Vec::new();
         for id in ids {
             // Below the open folder: with thousands of images the way to it is half of the work.
-            let file = rustix::fs::openat(&images, format!("{id}/metadata"), READ, Mode::empty());
+            let file = rustix::fs::openat(&images, format!("{id}/metadata"), work::READ, Mode::empty());
             let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id));
             match file.and_then(|file| parse(id, file)?.map(|metadata| summary(id, metadata)).transpose()) {
                 Ok(image) => found.extend(image),
@@ -156,19 +221,10 @@ impl Store {
     }
 }
 
-const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
-
 /// Reads an open `metadata`, and the time of its last change.
 fn parse(id: &ImageId, file: Option<OwnedFd>) -> Result<Option<(Metadata, i64)>> {
-    let Some(mut file) = file.map(File::from) else { return Ok(None) };
-    let mut read = || {
-        let stat = file.metadata()?;
-        // The file is never written to, only replaced: one read is all.
-        let mut text = vec![0; stat.len() as usize];
-        file.read_exact(&mut text)?;
-        Ok((stat, text))
-    };
-    let (stat, text) = read().on("read the metadata of", id.to_string())?;
+    let Some(file) = file.map(File::from) else { return Ok(None) };
+    let (stat, text) = work::read_open(&file).map_err(|e| damaged(id, format!("metadata: {e}")))?;
     let metadata = serde_json::from_slice(&text).map_err(|e| damaged(id, format!("metadata: {e}")))?;
     Ok(Some((metadata, stat.mtime() * 1_000_000_000 + stat.mtime_nsec())))
 }

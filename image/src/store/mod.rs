@@ -49,7 +49,7 @@ pub(crate) use gc::RENDERED;
 pub use gc::Report;
 pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
-pub use metadata::Summary;
+pub use metadata::{OtherName, Summary};
 pub use oci::{OciParts, StoredLayer, StoredOci};
 pub use pin::Pin;
 pub use remove_tree::remove as remove_tree;
@@ -155,7 +155,7 @@ impl Store {
     /// Whether there is a store that this program understands.
     fn check_format(&self) -> Result<bool> {
         let path = self.dir.join("store/format");
-        match fs::read_to_string(&path) {
+        match work::read(&path).map(|text| String::from_utf8_lossy(&text).into_owned()) {
             Ok(format) if format.trim_end() == FORMAT => Ok(true),
             Ok(format) => Err(Error::StoreFormat { dir: self.dir.clone(), format: format.trim_end().into() }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -25,6 +25,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use appc_spec::ImageId;
+use appc_spec::oci::Origin;
 use serde::{Deserialize, Serialize};
 
 use super::metadata::damaged;
@@ -113,7 +114,8 @@ impl Store {
     pub fn oci(&self, id: &ImageId) -> Result<Option<StoredOci<'_>>> {
         let (metadata, _) = self.metadata(id)?.ok_or_else(|| Error::NotStored(id.to_string()))?;
         let Some(parts) = metadata.oci else { return Ok(None) };
-        Ok(Some(StoredOci { store: self, id: id.clone(), parts, _pin: self.pin([id])? }))
+        let source = metadata.source;
+        Ok(Some(StoredOci { store: self, id: id.clone(), parts, source, _pin: self.pin([id])? }))
     }
 
     /// Whether the blob is in the store with all its bytes.
@@ -134,6 +136,7 @@ pub struct StoredOci<'s> {
     store: &'s Store,
     id: ImageId,
     parts: OciParts,
+    source: String,
     _pin: Pin,
 }
 
@@ -141,6 +144,11 @@ impl StoredOci<'_> {
     /// What it consists of.
     pub fn parts(&self) -> &OciParts {
         &self.parts
+    }
+
+    /// What a conversion wants to know of where it came from.
+    pub fn origin(&self) -> Origin {
+        import::told_origin(&self.source, &self.parts.manifest.digest, &self.parts.config.digest)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Directories for work on its way, which tell the living from what a killed process left.
 
-use std::fs::{self, DirBuilder, File};
-use std::io;
+use std::fs::{self, DirBuilder, File, Metadata};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 
 use super::{IoContext, Store, remove_tree};
 use crate::error::Result;
@@ -95,6 +95,28 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// How small files of the store are opened: whatever stands in their place must not make anybody wait.
+pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// No small file of the store is larger.
+const SMALL: u64 = 512 << 20;
+
+/// Reads a small file of the store. Such are never written to, only replaced.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    Ok(read_open(&File::from(rustix::fs::open(path, READ, Mode::empty())?))?.1)
+}
+
+/// Reads one that was opened with [`READ`].
+pub(super) fn read_open(mut file: &File) -> io::Result<(Metadata, Vec<u8>)> {
+    let stat = file.metadata()?;
+    if !stat.is_file() || stat.len() > SMALL {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file of a sensible size"));
+    }
+    let mut text = vec![0; usize::try_from(stat.len()).unwrap_or(0)];
+    file.read_exact(&mut text)?;
+    Ok((stat, text))
 }
 
 /// Makes something with a new name below `dir`. (`tempfile` would put that name into each error.)

@@ -24,7 +24,7 @@ impl Gathered<'_> {
     /// What is known of a layer; nothing when it is not there any more.
     pub(super) fn info(&self, key: &str) -> Result<Option<Info>> {
         let path = self.tree_at(key).join("layer");
-        let Some(text) = work::found(fs::read(&path)).on("read", &path)? else { return Ok(None) };
+        let Some(text) = work::found(work::read(&path)).on("read", &path)? else { return Ok(None) };
         serde_json::from_slice(&text).map(Some).map_err(std::io::Error::from).on("read", &path)
     }
 

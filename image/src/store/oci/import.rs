@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use appc_spec::oci::{Origin, to_appc};
 use appc_spec::{ImageId, ImageManifest};
@@ -11,7 +11,7 @@ use ring::digest::{SHA512, digest};
 use super::jobs::Gathered;
 use super::{BLOB_FOLDERS, OciParts, StoredLayer, layer_key};
 use crate::error::{Error, Result};
-use crate::oci::{OciImage, Platform, Source, read_image};
+use crate::oci::{Digest, OciImage, Platform, Source, read_image};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::import::{place_all, write_image};
@@ -36,7 +36,7 @@ impl Store {
     ) -> Result<StoredImage> {
         let image = read_image(source, platform)?;
         let id = oci_image_id(&image.manifest_bytes);
-        let told = told_origin(origin, &image);
+        let told = told_origin(origin, &image.manifest.digest, &image.config.digest);
         let manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &told).map_err(Error::Manifest)?;
         let work = WorkDir::new(self)?;
         let gathered = Gathered { store: self, work: work.path() };
@@ -62,26 +62,28 @@ impl Store {
     ) -> Result<Option<StoredImage>> {
         let image = gathered.work.join("image");
         let _ = fs::remove_dir_all(&image);
-        let stored = self.metadata(id).ok().flatten();
-        if let Some((stored, _)) = &stored {
-            metadata.imported = stored.imported;
-        }
         write_image(gathered.work, manifest.to_json().as_bytes(), &metadata)?;
-        if new || stored.is_none() {
+        if new || self.metadata(id).ok().flatten().is_none() {
             sync_file_system(gathered.work)?;
         } else {
-            for name in ["manifest", "metadata"] {
-                File::open(image.join(name)).and_then(|file| file.sync_all()).on("sync", image.join(name))?;
-            }
+            sync_file(&image.join("manifest"))?;
+            sync_file(&image.join("metadata"))?;
         }
         let _lock = self.lock()?;
+        let stored = self.metadata(id).ok().flatten();
+        let keep = stored.is_some() && self.has_manifest(id);
+        if let Some((stored, _)) = stored.filter(|_| keep) {
+            metadata.join(&stored);
+            metadata.write(&image.join("metadata"))?;
+            sync_file(&image.join("metadata"))?;
+        }
         let parts = metadata.oci.as_ref();
         let Some(mut moves) = parts.map_or(Ok(None), |parts| self.moves(gathered, parts))? else { return Ok(None) };
         let there = self.image_dir(id);
         if there.join("metadata").exists() {
             // It may be in use: its directory, which is what is locked, stays.
             place_all(&moves)?;
-            for name in ["manifest", "metadata"] {
+            for name in ["manifest", "metadata"].into_iter().skip(usize::from(keep)) {
                 fs::rename(image.join(name), there.join(name)).on("write", there.join(name))?;
             }
         } else {
@@ -132,6 +134,10 @@ impl Gathered<'_> {
     }
 }
 
+fn sync_file(path: &Path) -> Result<()> {
+    File::open(path).and_then(|file| file.sync_all()).on("sync", path)
+}
+
 /// The image ID of an OCI image: the digest of its manifest.
 fn oci_image_id(manifest: &[u8]) -> ImageId {
     let mut bytes = [0; 64];
@@ -140,14 +146,14 @@ fn oci_image_id(manifest: &[u8]) -> ImageId {
 }
 
 /// What the mapping wants to know of where the image comes from.
-fn told_origin(origin: &str, image: &OciImage) -> Origin {
+pub(super) fn told_origin(origin: &str, manifest: &Digest, config: &Digest) -> Origin {
     let mut told = Origin {
         original: origin.to_owned(),
-        config_digest: image.config.digest.to_string(),
-        manifest_digest: image.manifest.digest.to_string(),
+        config_digest: config.to_string(),
+        manifest_digest: manifest.to_string(),
         ..Origin::default()
     };
-    let file_name = |path: &std::path::Path| {
+    let file_name = |path: &Path| {
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         path.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     };

@@ -67,6 +67,8 @@ struct Entry {
     import_time: i64,
     last_used_time: i64,
     size: u64,
+    /// Of which `name` is the first.
+    names: Vec<String>,
 }
 
 /// Prints the images in the store.
@@ -125,7 +127,7 @@ impl Field {
         match self {
             Field::Id if full => image.id.to_string(),
             Field::Id => image.id.short(),
-            Field::Name => image.name_and_version(),
+            Field::Name => image.names().join(", "),
             Field::Size if full => disk_size(image).to_string(),
             Field::Size => human::size(disk_size(image)),
             Field::ImportTime => time(image.imported),
@@ -141,6 +143,7 @@ fn entry(image: &Summary) -> Entry {
         import_time: image.imported,
         last_used_time: image.last_used,
         size: disk_size(image),
+        names: image.names(),
     }
 }
 
@@ -166,6 +169,8 @@ mod tests {
             id: appc_spec::ImageId::from_digest([digit; 64]),
             name: name.parse().unwrap(),
             labels,
+            also: vec![],
+            fetched: imported,
             source: String::new(),
             imported: imported * 1_000_000_000,
             last_used: 3_600_000_000_000,
@@ -206,7 +211,7 @@ mod tests {
     fn json_has_the_fields_of_the_original() {
         let images = [image(0, "a", 1, 1)];
         let text = Format::Json.print(&images.each_ref().map(entry)).unwrap();
-        let rest = "\"name\":\"a:1.0\",\"import_time\":1000000000,\"last_used_time\":3600000000000,\"size\":1025}]\n";
+        let rest = "\"name\":\"a:1.0\",\"import_time\":1000000000,\"last_used_time\":3600000000000,\"size\":1025,\"names\":[\"a:1.0\"]}]\n";
         assert_eq!(text, format!("[{{\"id\":\"sha512-{}\",{rest}", "0".repeat(128)));
     }
 }

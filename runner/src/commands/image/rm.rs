@@ -18,12 +18,16 @@ pub(super) struct Args {
 /// Removes each image; one that cannot be removed does not keep the others.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
+    if let [image] = args.images.as_slice() {
+        output::print(&removed(&remove(&store, image)?)).context("writing to standard output")?;
+        global.warn("1 image(s) successfully removed");
+        return Ok(0);
+    }
     let mut failed = 0;
     for image in &args.images {
         match remove(&store, image) {
             Ok(id) => {
-                let line = format!("successfully removed aci for image: \"{id}\"\n");
-                output::print(&line).context("writing to standard output")?;
+                output::print(&removed(&id)).context("writing to standard output")?;
             }
             Err(failure) => {
                 global.warn(failure.line());
@@ -31,15 +35,19 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
             }
         }
     }
-    let removed = args.images.len() - failed;
-    if removed > 0 {
-        global.warn(format!("{removed} image(s) successfully removed"));
+    let done = args.images.len() - failed;
+    if done > 0 {
+        global.warn(format!("{done} image(s) successfully removed"));
     }
     if failed > 0 {
         global.warn(format!("{failed} image(s) cannot be removed"));
         return Ok(OWN_ERROR);
     }
     Ok(0)
+}
+
+fn removed(id: &ImageId) -> String {
+    format!("successfully removed aci for image: \"{id}\"\n")
 }
 
 fn remove(store: &Store, image: &str) -> Result<ImageId, Failure> {
@@ -58,6 +66,11 @@ fn remove(store: &Store, image: &str) -> Result<ImageId, Failure> {
         )));
     }
     match found.into_iter().next() {
+        Some(found) if !found.also.is_empty() && !image.starts_with("sha512-") => Err(Failure::new(format!(
+            "{image:?} is one name of {}, which is also {}: give the ID to remove it",
+            found.describe(),
+            found.names()[1..].join(", ")
+        ))),
         Some(found) => store.remove(&found.id).map(|()| found.id).map_err(Failure::from),
         None => Err(Failure::new(format!("cannot find image {image:?} in the store"))),
     }
