@@ -52,6 +52,10 @@ pub enum Error {
         rule: String,
     },
 
+    /// The user or group of an app is not known.
+    #[error("{0}")]
+    User(crate::users::Error),
+
     /// An option has a value that cannot be.
     #[error("{0}")]
     Option(String),
@@ -181,6 +185,12 @@ pub enum Error {
         /// What the kernel said. Part of the `Display` text already, hence not a `source`.
         cause: io::Error,
     },
+}
+
+impl From<crate::users::Error> for Error {
+    fn from(refused: crate::users::Error) -> Error {
+        Error::User(refused)
+    }
 }
 
 impl From<crate::trust::Refused> for Error {

@@ -16,6 +16,7 @@ pub mod render;
 pub mod store;
 mod tree;
 pub mod trust;
+pub mod users;
 
 pub use error::{Error, Result};
 pub use progress::{Progress, Quiet};

@@ -7,10 +7,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use appc_image::users::Account;
 use appc_spec::{PodManifest, VolumeSource};
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, Spec};
 use rkt::pod::lower::{Error, HostVolume, Inputs, Terminal, handler, lower};
-use rkt::pod::users::Account;
 use serde_json::Value;
 
 fn account() -> Account {

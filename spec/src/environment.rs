@@ -37,7 +37,7 @@ impl Environment {
 }
 
 /// Letters, digits, `_`, and, for practical reasons, `.` and `-`; no digit, `.` or `-` at the beginning.
-fn check_name(name: &str) -> Result<(), Error> {
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     if name.is_empty() {
         return Err(Error::new("environment variable name must not be empty"));
     }

@@ -8,6 +8,7 @@
 //! | image IDs | [`ImageId`], [`ImageIdPrefix`] (as typed) |
 //! | named values | [`Labels`], [`Annotations`], [`Environment`] |
 //! | as OCI and docker have it | [`oci`]: the mapping both ways |
+//! | as bundles have it | [`runtime`]: the mapping both ways |
 //! | where images are | [`discovery`]: pages, meta tags, templates |
 //! | limits and restrictions | [`Isolators`], [`Isolator`], [`Quantity`] |
 //!
@@ -52,6 +53,7 @@ mod parameters;
 mod pod_manifest;
 mod port;
 mod quantity;
+pub mod runtime;
 mod runtime_app;
 mod version;
 mod volume;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{self, Below, Options};
+use appc_image::convert::{self, Below, Options, WrittenBundle};
 use appc_image::fetch::http;
 use appc_image::layout::{DockerArchive, LayoutArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
@@ -27,15 +27,17 @@ use crate::session::Session;
 
 /// Convert an image between the formats of App Container, OCI and docker
 ///
-/// SRC and DST are each an image archive (FILE.aci), oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME]
-/// or docker://[REGISTRY/]REPOSITORY[:TAG]; SRC may also be the name or ID of an image in the store. What one format
-/// cannot hold is kept for the way back: an image that was not edited comes back the same, bit by bit. Images that SRC
-/// depends on are taken from the store and become lower layers. Prints the image ID, or the digest of the manifest.
+/// SRC and DST are each an image archive (FILE.aci), oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME],
+/// docker://[REGISTRY/]REPOSITORY[:TAG] or bundle:DIR, a root file system with the config.json to run it with; SRC may
+/// also be the name or ID of an image in the store. What one format cannot hold is kept for the way back: an image that
+/// was not edited comes back the same, bit by bit. Images that SRC depends on are taken from the store and become lower
+/// layers. Prints the image ID, or the digest of the manifest; of a bundle nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   acbuild convert app.aci oci:app:1.0
   acbuild convert docker://registry.example.com/app:1.0 app.aci
-  acbuild convert app.aci docker-archive:app.tar:example/app:1.0")]
+  acbuild convert app.aci docker-archive:app.tar:example/app:1.0
+  acbuild convert app.aci bundle:app && runc run --bundle app app")]
 pub(crate) struct Convert {
     /// The image to convert
     #[arg(value_name = "SRC")]
@@ -79,24 +81,47 @@ impl Convert {
         if let Some(platform) = &self.platform {
             options.platform = platform.clone();
         }
-        match &source {
-            Reference::File(path) => {
-                let archive = File::open(path).map_err(Error::io("open", path))?;
-                self.convert_archive(&archive, &target, &options, session)
+        if let (Reference::Bundle(dir), Reference::File(path)) = (&source, &target) {
+            let out = OutFile::create(path, self.overwrite)?;
+            let written = convert::from_bundle(dir, &out.file()?, &options, &Bar::new())?;
+            out.publish()?;
+            output::sockets(&written.sockets);
+            return output::result(written.image_id);
+        }
+        match (archive(&source, &options, session)?, &target) {
+            (Some(archive), Reference::Bundle(dir)) => self.bundle_of_archive(&archive, dir, &options, session),
+            (Some(archive), _) => self.convert_archive(&archive, &target, &options, session),
+            (None, Reference::Bundle(dir)) => {
+                self.bundle_of_oci(&*self.source(&source)?, &origin(&source), dir, &options)
             }
-            Reference::Id(_) | Reference::Name(_) => {
-                let store = Store::open_existing(session.store_dir())?;
-                let query: Query = source.to_string().parse()?;
-                let stored = store.resolve(&query)?;
-                self.convert_archive(&exported(&store, &stored.id, &options)?, &target, &options, session)
-            }
-            _ => self.convert_oci(&source, &target, &options),
+            (None, _) => self.convert_oci(&source, &target, &options),
         }
     }
 
+    fn bundle_of_archive(&self, archive: &File, dir: &Path, options: &Options, session: &Session) -> Result<()> {
+        let manifest = manifest(archive, &self.source)?;
+        if manifest.dependencies.is_empty() && manifest.path_whitelist.is_empty() {
+            let archive = archive.try_clone().map_err(Error::io("read", &self.source))?;
+            return tell(&convert::archive_to_bundle(archive, dir, &Bar::new())?);
+        }
+        // As layers, which are put together the same way wherever they come from.
+        let temporary = tempfile::tempdir_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
+        let mut plain = options.clone();
+        plain.write.compression = Compression::None;
+        let sink = LayoutDir::create(temporary.path(), None)?;
+        convert::to_oci(archive, &below(&manifest, options, session)?, &sink, &plain, &Bar::new())?;
+        self.bundle_of_oci(&OciLayout::open(temporary.path(), None)?, &Origin::default(), dir, options)
+    }
+
+    fn bundle_of_oci(&self, source: &dyn Source, origin: &Origin, dir: &Path, options: &Options) -> Result<()> {
+        if self.all_platforms {
+            return Err(Error::refused("a bundle is for one platform: name it with --platform"));
+        }
+        tell(&convert::to_bundle_dir(source, origin, dir, options, &Bar::new())?)
+    }
+
     fn convert_archive(&self, archive: &File, target: &Reference, options: &Options, session: &Session) -> Result<()> {
-        let manifest = archive::manifest(archive.try_clone().map_err(Error::io("read", &self.source))?)?;
-        let manifest = ImageManifest::parse(&manifest).map_err(Error::BadManifest)?;
+        let manifest = manifest(archive, &self.source)?;
         let below = below(&manifest, options, session)?;
         let tag = manifest.labels.get("version").filter(|version| !version.is_empty()).unwrap_or("latest");
         let name = format!("{}:{tag}", manifest.name);
@@ -181,7 +206,8 @@ fn work_dir(target: &Reference) -> PathBuf {
     let path = match target {
         Reference::OciLayout { dir: path, .. }
         | Reference::OciArchive { file: path, .. }
-        | Reference::DockerArchive { file: path, .. } => path,
+        | Reference::DockerArchive { file: path, .. }
+        | Reference::Bundle(path) => path,
         _ => return std::env::temp_dir(),
     };
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -204,6 +230,47 @@ fn origin(reference: &Reference) -> Origin {
         _ => Default::default(),
     };
     Origin { registry, repository, tag, original: reference.to_string(), ..Origin::default() }
+}
+
+/// The image as an App Container archive, if it is one of App Containers.
+fn archive(source: &Reference, options: &Options, session: &Session) -> Result<Option<File>> {
+    match source {
+        Reference::File(path) => Ok(Some(File::open(path).map_err(Error::io("open", path))?)),
+        Reference::Id(_) | Reference::Name(_) => {
+            let store = Store::open_existing(session.store_dir())?;
+            let query: Query = source.to_string().parse()?;
+            let stored = store.resolve(&query)?;
+            exported(&store, &stored.id, options).map(Some)
+        }
+        Reference::Bundle(dir) => {
+            let mut file =
+                tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
+            let mut plain = options.clone();
+            plain.write.compression = Compression::None;
+            let written = convert::from_bundle(dir, &file, &plain, &Bar::new())?;
+            output::sockets(&written.sockets);
+            std::io::Seek::rewind(&mut file).map_err(Error::io("read", &options.temp_dir))?;
+            Ok(Some(file))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The manifest of an archive, which is then to be read from its beginning.
+fn manifest(archive: &File, path: &Path) -> Result<ImageManifest> {
+    let mut archive = archive.try_clone().map_err(Error::io("read", path))?;
+    let manifest = archive::manifest(&archive)?;
+    std::io::Seek::rewind(&mut archive).map_err(Error::io("read", path))?;
+    ImageManifest::parse(&manifest).map_err(Error::BadManifest)
+}
+
+/// Says what a bundle is without.
+fn tell(made: &WrittenBundle) -> Result<()> {
+    output::omissions(&made.omitted);
+    for what in &made.unenforced {
+        output::warning(format_args!("no runtime will see to {what}: config.json cannot say it"));
+    }
+    Ok(())
 }
 
 /// A stored image as a file.

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | App Container → OCI | one layer from the archive, in its order; the manifest mapped by [`appc_spec::oci`] | the manifest is in an annotation, and so is a record of how the archive is made of the layer: the same image ID |
 //! | OCI → App Container | the layers squashed | the two documents are in the manifest, the layers behind the archive: the same manifest digest |
+//! | either → bundle | the layers squashed into a root file system; the app mapped by [`appc_spec::runtime`] | the manifest is in an annotation of `config.json`: the same image, but for what was changed in the files |
 //!
 //! What was edited in between is merged, the rest is kept.
 //!
@@ -13,6 +14,7 @@
 //! Source ──── copy ────────────────► Sink
 //! ```
 
+mod bundle;
 mod copy;
 mod index;
 mod layer;
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 use crate::archive::{Compression, WriteOptions};
 use crate::oci::{Platform, media_type};
 
+pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
 pub use copy::copy;
 pub use to_aci::to_aci;
 pub use to_oci::{Below, to_oci};

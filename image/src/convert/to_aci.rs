@@ -24,16 +24,7 @@ pub fn to_aci(
     progress: &dyn Progress,
 ) -> Result<Written> {
     let image = read_image(source, &options.platform)?;
-    let origin = Origin {
-        config_digest: image.config.digest.to_string(),
-        manifest_digest: image.manifest.digest.to_string(),
-        ..origin.clone()
-    };
-    let mut manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &origin).map_err(Error::Manifest)?;
-    let annotations: Manifest = serde_json::from_slice(&image.manifest_bytes).map_err(|e| Error::Oci {
-        what: format!("manifest {} of {}", image.manifest.digest, source.describe()),
-        rule: e.to_string(),
-    })?;
+    let (mut manifest, annotations) = documents(source, &image, origin)?;
     let carried = Carried::of(&annotations, &image, &manifest);
     if let Some(carried) = &carried
         && carried.unedited
@@ -52,6 +43,38 @@ pub fn to_aci(
     };
     let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, &options.write, progress)?;
     written(&finished, manifest.annotations.get(MANIFEST_STASH).is_some(), source, &image, out, options)
+}
+
+/// Writes the image of `source` with all that its layers have to `out`, which may be a pipe: nothing of what makes an image
+/// convert back to the same.
+pub(super) fn whole(
+    source: &dyn Source,
+    origin: &Origin,
+    out: File,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<Finished> {
+    let image = read_image(source, &options.platform)?;
+    let (mut manifest, _) = documents(source, &image, origin)?;
+    manifest.dependencies.clear();
+    manifest.path_whitelist.clear();
+    let layers: Vec<&Layer> = image.layers.iter().collect();
+    squash(source, &layers, manifest.to_json().as_bytes(), out, &options.write, progress)
+}
+
+/// The App Container manifest for an image, and the image's own.
+fn documents(source: &dyn Source, image: &OciImage, origin: &Origin) -> Result<(ImageManifest, Manifest)> {
+    let origin = Origin {
+        config_digest: image.config.digest.to_string(),
+        manifest_digest: image.manifest.digest.to_string(),
+        ..origin.clone()
+    };
+    let mapped = to_appc(&image.config_bytes, &image.manifest_bytes, &origin).map_err(Error::Manifest)?;
+    let own = serde_json::from_slice(&image.manifest_bytes).map_err(|e| Error::Oci {
+        what: format!("manifest {} of {}", image.manifest.digest, source.describe()),
+        rule: e.to_string(),
+    })?;
+    Ok((mapped, own))
 }
 
 fn clone(out: &File) -> Result<File> {

@@ -25,5 +25,4 @@ pub mod prepare;
 pub mod rootfs;
 pub mod state;
 pub mod supervisor;
-pub mod users;
 pub mod view;

@@ -9,13 +9,12 @@ mod mounts;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use appc_image::users::Account;
 use appc_spec::{PodManifest, RuntimeApp};
 use oci_spec::runtime::{
     BoxBuilder, Linux, LinuxCapabilities, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec,
     User,
 };
-
-use super::users::Account;
 
 pub use isolators::Unenforced;
 

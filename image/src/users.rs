@@ -36,15 +36,14 @@ pub enum Error {
         file: &'static str,
     },
     /// The file that is to say the owner, or passwd or group, cannot be read.
-    #[error("reading {path} in the image for its {kind}")]
+    #[error("reading {path} in the image for its {kind}: {cause}")]
     Read {
         /// The file.
         path: String,
         /// `user` or `group`.
         kind: &'static str,
         /// The reason.
-        #[source]
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -70,7 +69,7 @@ fn number(text: &str, root: &str) -> Option<u32> {
 }
 
 fn owner(root: &Root, path: &str, kind: &'static str) -> Result<(u32, u32), Error> {
-    let stat = root.stat(path).map_err(|source| Error::Read { path: path.into(), kind, source })?;
+    let stat = root.stat(path).map_err(|cause| Error::Read { path: path.into(), kind, cause })?;
     Ok((stat.st_uid, stat.st_gid))
 }
 
@@ -86,7 +85,7 @@ impl Table {
     fn read(root: &Root, file: &'static str, kind: &'static str) -> Result<Table, Error> {
         let bytes = match root.read(file, LONGEST) {
             Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Vec::new(),
-            Err(source) => return Err(Error::Read { path: file.into(), kind, source }),
+            Err(cause) => return Err(Error::Read { path: file.into(), kind, cause }),
             Ok(bytes) => bytes,
         };
         Ok(Table { text: String::from_utf8_lossy(&bytes).into_owned(), file, kind })

@@ -1,0 +1,155 @@
+//! Bundles: a root file system with the `config.json` that runtimes run it with, made of images and images made of them.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use appc_rooted::Root;
+use appc_spec::oci::Origin;
+use appc_spec::runtime::{User, to_appc, to_bundle};
+use appc_spec::{AcIdentifier, ImageManifest};
+use rustix::process::{getegid, geteuid};
+
+use super::{Options, to_aci};
+use crate::archive::{self, Compression, Omission, UnpackOptions, Unpacked, Written};
+use crate::oci::{DOCUMENT_MAX, Source};
+use crate::{Error, Progress, Quiet, Result, users};
+
+const CONFIG: &str = "config.json";
+const ROOTFS: &str = "rootfs";
+
+/// A bundle that was written.
+#[derive(Debug, Clone)]
+pub struct WrittenBundle {
+    /// Files, or parts of them, that an ordinary user cannot have.
+    pub omitted: Vec<Omission>,
+    /// What of the app a runtime will not do, as parts of sentences.
+    pub unenforced: Vec<String>,
+}
+
+/// A bundle in the making, beside the place where it will be; gone unless it is finished.
+struct Draft {
+    temporary: tempfile::TempDir,
+    target: PathBuf,
+}
+
+impl Draft {
+    fn begin(target: &Path) -> Result<Draft> {
+        match fs::read_dir(target).map(|mut entries| entries.next().is_none()) {
+            Ok(true) => {}
+            Ok(false) => return Err(Error::Exists(target.to_owned())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(Error::io(format!("open {}", target.display()))(e)),
+        }
+        let parent = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Containers of other users must find the way.
+        let mode = fs::Permissions::from_mode(0o755);
+        let made = tempfile::Builder::new().prefix(".bundle-").permissions(mode).tempdir_in(parent);
+        let temporary = made.map_err(Error::io(format!("make a directory in {}", parent.display())))?;
+        let rootfs = temporary.path().join(ROOTFS);
+        fs::create_dir(&rootfs).map_err(Error::io(format!("make {}", rootfs.display())))?;
+        Ok(Draft { temporary, target: target.to_owned() })
+    }
+
+    fn rootfs(&self) -> Result<Root> {
+        Root::open(self.temporary.path().join(ROOTFS)).map_err(Error::io("open the root file system"))
+    }
+
+    fn finish(self, unpacked: Unpacked) -> Result<WrittenBundle> {
+        let manifest = ImageManifest::parse(&unpacked.manifest).map_err(Error::Manifest)?;
+        let user = user(&manifest, &self.rootfs()?)?;
+        let (uid, gid) = (geteuid(), getegid());
+        let rootless = (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw()));
+        let made = to_bundle(&manifest, &user, rootless).map_err(Error::Manifest)?;
+        let text = serde_json::to_vec_pretty(&made.config).map_err(|e| Error::io("write the configuration")(e))?;
+        let written = File::create(self.temporary.path().join(CONFIG)).and_then(|mut file| file.write_all(&text));
+        written.map_err(Error::io("write the configuration"))?;
+        let dir = self.temporary.keep();
+        let placed = fs::rename(&dir, &self.target);
+        if placed.is_err() {
+            // What went wrong first counts.
+            let _left = fs::remove_dir_all(&dir);
+        }
+        placed.map_err(Error::io(format!("make {}", self.target.display())))?;
+        Ok(WrittenBundle { omitted: unpacked.omitted, unenforced: made.unenforced })
+    }
+}
+
+fn user(manifest: &ImageManifest, rootfs: &Root) -> Result<User> {
+    let Some(app) = &manifest.app else { return Ok(User { uid: 0, gid: 0, home: "/root".into() }) };
+    let account = users::resolve(rootfs, &app.user, &app.group)?;
+    Ok(User { uid: account.uid, gid: account.gid, home: account.home })
+}
+
+/// Makes the bundle `dir` of the image archive `source`, which depends on no other and has no path whitelist.
+///
+/// # Errors
+/// What is wrong with the archive; when there is something in `dir`; when its user is not known.
+pub fn archive_to_bundle(source: impl Read + Send, dir: &Path, progress: &dyn Progress) -> Result<WrittenBundle> {
+    let draft = Draft::begin(dir)?;
+    let unpacked = archive::unpack(source, &draft.rootfs()?, &UnpackOptions::default(), progress)?;
+    draft.finish(unpacked)
+}
+
+/// Makes the bundle `dir` of the image of `source` for the platform of `options`.
+///
+/// # Errors
+/// As for [`archive_to_bundle`], and what is wrong with the image.
+pub fn to_bundle_dir(
+    source: &dyn Source,
+    origin: &Origin,
+    dir: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<WrittenBundle> {
+    let draft = Draft::begin(dir)?;
+    let rootfs = draft.rootfs()?;
+    let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::io("make a pipe"))?;
+    let mut plain = options.clone();
+    plain.write.compression = Compression::None;
+    // The layers are squashed into a stream that is unpacked as it comes.
+    let (squashed, unpacked) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| archive::unpack(File::from(from), &rootfs, &UnpackOptions::default(), &Quiet));
+        let squashed = to_aci::whole(source, origin, File::from(to), &plain, progress);
+        (squashed, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    // When the stream ended early, the reader only knows that it did; when nobody read on, the reader knows why.
+    let unpacked = match (squashed, unpacked) {
+        (Ok(_), unpacked) => unpacked?,
+        (Err(Error::Io { cause, .. }), Err(e)) if cause.kind() == io::ErrorKind::BrokenPipe => return Err(e),
+        (Err(e), _) => return Err(e),
+    };
+    draft.finish(unpacked)
+}
+
+/// Writes the bundle in `dir` as an image archive to `out`, an empty file.
+///
+/// # Errors
+/// What is wrong with its configuration, and [`Error::Tree`] for a file that cannot be archived.
+pub fn from_bundle(dir: &Path, out: &File, options: &Options, progress: &dyn Progress) -> Result<Written> {
+    let path = dir.join(CONFIG);
+    let read = File::open(&path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let bytes = read.map_err(Error::io(format!("read {}", path.display())))?;
+    let refuse = |rule: String| Error::Oci { what: format!("configuration {}", path.display()), rule };
+    if bytes.len() as u64 > DOCUMENT_MAX {
+        return Err(refuse(format!("it is longer than {DOCUMENT_MAX} bytes")));
+    }
+    let manifest = to_appc(&bytes, name(dir)?).map_err(|e| refuse(e.to_string()))?;
+    let config: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
+    let root = config.pointer("/root/path").and_then(|path| path.as_str()).unwrap_or(ROOTFS);
+    let root = dir.join(root);
+    let rootfs = Root::open(&root).map_err(Error::io(format!("open {}", root.display())))?;
+    let out = out.try_clone().map_err(Error::io("write the archive"))?;
+    archive::write(manifest.to_json().as_bytes(), &rootfs, out, &options.write, progress)
+}
+
+/// What an image is called whose bundle does not say it.
+fn name(dir: &Path) -> Result<AcIdentifier> {
+    let dir = fs::canonicalize(dir).map_err(Error::io(format!("open {}", dir.display())))?;
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    AcIdentifier::sanitize(&name).or_else(|_| "bundle".parse()).map_err(Error::Manifest)
+}
