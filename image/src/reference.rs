@@ -134,6 +134,30 @@ impl Reference {
     }
 }
 
+impl Reference {
+    /// The same as the store remembers it: wherever it is read, it means the same place.
+    ///
+    /// # Errors
+    /// When the current directory, which a relative path begins at, is gone.
+    pub fn origin(&self) -> Result<String> {
+        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(format!("find {}", path.display())));
+        Ok(match self {
+            Reference::File(path) => format!("file://{}", absolute(path)?.display()),
+            Reference::OciLayout { dir, name: of } => {
+                Reference::OciLayout { dir: absolute(dir)?, name: of.clone() }.to_string()
+            }
+            Reference::OciArchive { file, name: of } => {
+                Reference::OciArchive { file: absolute(file)?, name: of.clone() }.to_string()
+            }
+            Reference::DockerArchive { file, name: of } => {
+                Reference::DockerArchive { file: absolute(file)?, name: of.clone() }.to_string()
+            }
+            Reference::Bundle(path) => Reference::Bundle(absolute(path)?).to_string(),
+            other => other.to_string(),
+        })
+    }
+}
+
 /// A word that is neither a path with something in front of it nor bytes that are no text.
 fn parse_text(text: &str, found: impl Fn(&Path) -> Option<Found>) -> Result<Reference, String> {
     let path = Path::new(text);

@@ -6,7 +6,8 @@ use std::path::Path;
 use appc_image::Progress;
 use appc_image::fetch::{self, Fetcher, PullPolicy, Reporter};
 use appc_image::reference::Reference;
-use appc_image::store::{Store, StoredImage};
+use appc_image::registry::docker_config_path;
+use appc_image::store::{Query, Store, StoredImage, Summary};
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure};
@@ -52,6 +53,7 @@ pub fn fetcher<'s>(
         insecure: global.insecure,
         trust_keys_from_https: global.trust_keys_from_https,
         config_dirs: global.config.clone(),
+        docker_config: docker_config_path(),
         ..fetch::Options::default()
     };
     Ok(Fetcher::new(store, options, screen)?)
@@ -61,6 +63,38 @@ pub fn fetcher<'s>(
 pub fn find(fetcher: &Fetcher, word: &OsStr, signature: Option<&Path>) -> Result<StoredImage, Failure> {
     let reference = Reference::from_word(word)?;
     fetcher.fetch(&reference, signature).context(shown(&reference, word))
+}
+
+/// The image that `word` names. IDs and names are looked for in `store` only; what is elsewhere is fetched unless it is there
+/// already.
+pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {
+    let reference = Reference::from_word(word)?;
+    match query(&reference) {
+        Some(query) => Ok(store.resolve(&query)?),
+        None => {
+            let screen = Screen::new(global);
+            let fetcher = fetcher(global, store, &screen, PullPolicy::New)?;
+            fetcher.fetch_alone(&reference, None).context(shown(&reference, word))
+        }
+    }
+}
+
+/// All images in `store` that `reference` names, or that came from where it says.
+pub fn all_stored(store: &Store, reference: &Reference) -> Result<Vec<Summary>, appc_image::Error> {
+    if let Some(query) = query(reference) {
+        return store.find(&query);
+    }
+    let origin = reference.origin()?;
+    Ok(store.list()?.into_iter().filter(|image| image.came_from(&origin)).collect())
+}
+
+/// What asks the store.
+fn query(reference: &Reference) -> Option<Query> {
+    match reference {
+        Reference::Id(prefix) => Some(Query::Id(prefix.clone())),
+        Reference::Name(name) => Some(Query::Name(name.clone())),
+        _ => None,
+    }
 }
 
 /// What an error calls the image: as it was typed, but for a password in it.

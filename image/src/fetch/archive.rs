@@ -12,7 +12,7 @@ use super::partial::Partial;
 use super::{Fetcher, http};
 use crate::archive;
 use crate::error::{Error, Result};
-use crate::reference::without_user;
+use crate::reference::{Reference, without_user};
 use crate::store::StoredImage;
 use crate::trust::{Refused, Verifier};
 
@@ -62,8 +62,8 @@ impl Fetcher<'_> {
             io::copy(&mut &file, &mut verifier).map_err(Error::io(format!("reading {shown}")))?;
             self.check_signature(verifier, &signature, &manifest_of(open()?)?)?;
         }
-        let path = std::path::absolute(path).map_err(Error::io(format!("opening {shown}")))?;
-        self.import(open()?, &format!("file://{}", path.display()), &shown.to_string())
+        let origin = Reference::File(path.into()).origin()?;
+        self.import(open()?, &origin, &shown.to_string())
     }
 
     /// The image in the store that came from `url`.
@@ -73,7 +73,7 @@ impl Fetcher<'_> {
             return Ok(image);
         }
         let source = without_user(url);
-        let found = self.store.list()?.into_iter().filter(|image| image.source == source).max_by_key(|i| i.imported);
+        let found = self.store.list()?.into_iter().filter(|image| image.came_from(&source)).max_by_key(|i| i.imported);
         self.store.get(&found.ok_or(Error::NotStored(source))?.id)
     }
 
@@ -200,6 +200,12 @@ impl Fetcher<'_> {
     fn import(&self, file: File, origin: &str, shown: &str) -> Result<StoredImage> {
         let bar = self.reporter.bar();
         let image = self.store.import(file, origin, &*bar)?;
+        self.tell_omitted(&image, shown);
+        Ok(image)
+    }
+
+    /// Says what of an image could not be made.
+    pub(super) fn tell_omitted(&self, image: &StoredImage, shown: &str) {
         if let Some((omitted, what)) = image.omitted.first() {
             let others = match image.omitted.len() {
                 1 => String::new(),
@@ -208,7 +214,6 @@ impl Fetcher<'_> {
             let text = format!("{shown}: only root can make all of it, left out: {omitted} ({what}){others}");
             self.reporter.note(&text);
         }
-        Ok(image)
     }
 
     fn place<'a>(&'a self, client: &'a http::Client, url: &'a str, foreign: bool) -> Place<'a> {

@@ -4,7 +4,9 @@
 //! Reference ─┬─ File ──────────────────────────────────────────────► signature, if there is one ─► store
 //!            ├─ Id ────────────────────────────────────────────────► store
 //!            ├─ Name ─► store (policy) ─► discovery ─► addresses ─┐
-//!            └─ Url ──► store (policy) ───────────────────────────┴► archive ─► signature ─► store
+//!            ├─ Url ──► store (policy) ───────────────────────────┴► archive ─► signature ─► store
+//!            ├─ Docker ─► store (policy) ─► registry ─► signature, if the policy demands one ─► store
+//!            └─ OciLayout, OciArchive, DockerArchive ──────────────► store
 //! ```
 //!
 //! | who | what |
@@ -12,6 +14,7 @@
 //! | [`Fetcher`] | which of these ways, and then the dependencies |
 //! | `discovery` | pages and their meta tags |
 //! | `archive` | an App Container image from an address or a file: its signature, its name, the cache |
+//! | `oci` | an OCI image from a registry, a layout or an archive |
 //! | `download`, `partial`, `cache` | one file: resumed, hashed, remembered |
 //! | [`http`] | one request, with limits |
 
@@ -23,6 +26,7 @@ mod discovery;
 mod download;
 pub mod http;
 mod keys;
+mod oci;
 mod partial;
 mod policy;
 
@@ -51,8 +55,10 @@ pub struct Options {
     pub insecure: Insecure,
     /// Trusts the keys that the host of an image announces over `https`, where there are none for it yet.
     pub trust_keys_from_https: bool,
-    /// Directories with `auth.d` and `trustedkeys`, of which later ones win.
+    /// Directories with `auth.d`, `trustedkeys` and `trust.d`, of which later ones win.
     pub config_dirs: Vec<PathBuf>,
+    /// Docker's configuration, which may have logins for registries.
+    pub docker_config: Option<PathBuf>,
     /// How long other hosts are waited for, and through whom they are reached.
     pub http: http::Options,
 }
@@ -119,10 +125,8 @@ impl<'s> Fetcher<'s> {
             Reference::Id(prefix) => self.store.resolve(&Query::Id(prefix.clone())),
             Reference::Name(name) => self.by_name(name, self.options.policy, signature),
             Reference::Url(url) => self.by_url(url, signature),
-            other => Err(Error::Reference {
-                word: other.to_string(),
-                rule: "images of this kind are not fetched: convert it with other tools, and give the file".into(),
-            }),
+            Reference::Docker(name) => self.by_registry(name, signature),
+            local => self.take_local(local, signature),
         }
     }
 

@@ -113,7 +113,11 @@ impl Origin {
         }
     }
 
-    fn image_name(&self) -> Result<AcIdentifier, Error> {
+    /// The name of an image from there that has no other.
+    ///
+    /// # Errors
+    /// None, as there is always one; the signature is that of what makes it.
+    pub fn image_name(&self) -> Result<AcIdentifier, Error> {
         let words = [&self.registry[..], &self.repository];
         let name = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join("/");
         AcIdentifier::sanitize(&name).or_else(|_| "image".parse())

@@ -36,8 +36,7 @@ impl Store {
     ) -> Result<StoredImage> {
         let image = read_image(source, platform)?;
         let id = oci_image_id(&image.manifest_bytes);
-        let told = told_origin(origin, &image.manifest.digest, &image.config.digest);
-        let manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &told).map_err(Error::Manifest)?;
+        let manifest = manifest_of(&image, origin).map_err(Error::Manifest)?;
         let work = WorkDir::new(self)?;
         let gathered = Gathered { store: self, work: work.path() };
         loop {
@@ -132,6 +131,19 @@ impl Gathered<'_> {
         metadata.oci = Some(parts);
         Ok(Some((metadata, made)))
     }
+}
+
+/// The App Container manifest of an image, as far as it holds for what is in the store.
+fn manifest_of(image: &OciImage, origin: &str) -> Result<ImageManifest, appc_spec::Error> {
+    let told = told_origin(origin, &image.manifest.digest, &image.config.digest);
+    let mut manifest = to_appc(&image.config_bytes, &image.manifest_bytes, &told)?;
+    // What it was converted from had them; the layers hold their files.
+    manifest.dependencies.clear();
+    // Nobody has checked that it may call itself what it does: what is asked for by that name would get this image.
+    if !told.registry.is_empty() {
+        manifest.name = told.image_name()?;
+    }
+    Ok(manifest)
 }
 
 fn sync_file(path: &Path) -> Result<()> {

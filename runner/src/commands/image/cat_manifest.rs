@@ -1,16 +1,18 @@
 //! `rkt image cat-manifest`
 
+use std::ffi::OsString;
+
 use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::failure::{Context, Outcome};
-use crate::output;
+use crate::{images, output};
 
 /// Whose manifest to print.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of an image
-    image: String,
+    /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
+    image: OsString,
     /// Whether the JSON is indented
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     pretty_print: bool,
@@ -18,7 +20,7 @@ pub(super) struct Args {
 
 /// Prints the image's manifest.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let manifest = super::find(&Store::open_existing(&global.dir)?, &args.image)?.manifest;
+    let manifest = images::stored(global, &Store::open_existing(&global.dir)?, &args.image)?.manifest;
     let mut text = if args.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() };
     text.push('\n');
     output::print(&text).context("writing to standard output")?;

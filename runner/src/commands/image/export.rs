@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
+use crate::images;
 use crate::progress::Bar;
 
 /// Which image goes where.
@@ -21,8 +22,8 @@ use crate::progress::Bar;
   rkt image export example.com/app:1.0 app.aci
   rkt image export --aci sha512-0123456789ab app.aci")]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of an image
-    image: String,
+    /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
+    image: OsString,
     /// The file to write
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -44,7 +45,7 @@ enum Export<'s> {
 /// Writes the image as it was fetched. The file is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
-    let image = super::find(&store, &args.image)?;
+    let image = images::stored(global, &store, &args.image)?;
     let export = match store.oci(&image.id)? {
         None => Export::Archive(&store, image),
         Some(oci) if args.aci => Export::Converted(oci),

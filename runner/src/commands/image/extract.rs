@@ -1,5 +1,6 @@
 //! `rkt image extract`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use appc_image::Error;
@@ -7,13 +8,14 @@ use appc_image::store::{ExtractOptions, Store};
 
 use crate::cli::Global;
 use crate::failure::{Failure, Outcome};
+use crate::images;
 use crate::progress::Bar;
 
 /// Which image goes where.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of an image
-    image: String,
+    /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
+    image: OsString,
     /// The directory to make
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -28,7 +30,7 @@ pub(super) struct Args {
 /// Extracts the image's own files. The directory is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
-    let image = super::find(&store, &args.image)?;
+    let image = images::stored(global, &store, &args.image)?;
     let options = ExtractOptions { rootfs_only: args.rootfs_only, overwrite: args.overwrite };
     match store.extract(&image.id, &args.directory, options, &Bar::default()) {
         Ok(()) => Ok(0),

@@ -1,11 +1,7 @@
 //! `rkt image`: what is in the store.
 
-use std::str::FromStr;
-
-use appc_image::store::{Query, Store, StoredImage};
-
 use crate::cli::Global;
-use crate::failure::{Context, Failure, Outcome};
+use crate::failure::Outcome;
 
 mod cat_manifest;
 mod export;
@@ -43,12 +39,4 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         Command::Export(args) => export::run(global, args),
         Command::Extract(args) => extract::run(global, args),
     }
-}
-
-fn query(image: &str) -> Result<Query, Failure> {
-    Query::from_str(image).context(format!("{image:?} is neither an image ID nor a name"))
-}
-
-fn find(store: &Store, image: &str) -> Result<StoredImage, Failure> {
-    Ok(store.resolve(&query(image)?)?)
 }

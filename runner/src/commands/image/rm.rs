@@ -1,18 +1,21 @@
 //! `rkt image rm`
 
+use std::ffi::{OsStr, OsString};
+
+use appc_image::reference::Reference;
 use appc_image::store::{Store, Summary};
 use appc_spec::ImageId;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, OWN_ERROR, Outcome};
-use crate::output;
+use crate::{images, output};
 
 /// Which images to remove.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// IDs (or their beginnings) or names of images
+    /// Images by their IDs (or the beginnings of these) or names, or by where they came from
     #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<String>,
+    images: Vec<OsString>,
 }
 
 /// Removes each image; one that cannot be removed does not keep the others.
@@ -50,12 +53,15 @@ fn removed(id: &ImageId) -> String {
     format!("successfully removed aci for image: \"{id}\"\n")
 }
 
-fn remove(store: &Store, image: &str) -> Result<ImageId, Failure> {
-    let found = match store.find(&super::query(image)?) {
+fn remove(store: &Store, image: &OsStr) -> Result<ImageId, Failure> {
+    let reference = Reference::from_word(image)?;
+    let by_id = matches!(reference, Reference::Id(_));
+    let found = match images::all_stored(store, &reference) {
         // Of which only the ID is left, and of which that was given.
         Err(appc_image::Error::Damaged { id, .. }) => return Ok(store.remove(&id).map(|()| id)?),
         found => found?,
     };
+    let image = images::shown(&reference, image);
     // Unlike running, removing must not choose.
     if found.len() > 1 {
         let ids: Vec<String> = found.iter().map(Summary::describe).collect();
@@ -66,7 +72,7 @@ fn remove(store: &Store, image: &str) -> Result<ImageId, Failure> {
         )));
     }
     match found.into_iter().next() {
-        Some(found) if !found.also.is_empty() && !image.starts_with("sha512-") => Err(Failure::new(format!(
+        Some(found) if !found.also.is_empty() && !by_id => Err(Failure::new(format!(
             "{image:?} is one name of {}, which is also {}: give the ID to remove it",
             found.describe(),
             found.names()[1..].join(", ")

@@ -1,0 +1,150 @@
+//! OCI images: from registries, and from layouts and archives of this host.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::cache::{Cache, Known, Validators, now};
+use super::{Fetcher, PullPolicy};
+use crate::error::{Error, Result};
+use crate::layout::{DockerArchive, OciLayout};
+use crate::oci::{Digest, Platform, Source};
+use crate::reference::{DockerName, Reference};
+use crate::registry::{Access, Credentials, Registry};
+use crate::store::{StoredImage, Summary};
+
+/// An image in the store that came from a registry.
+struct FromThere {
+    image: StoredImage,
+    /// Whether its signature was checked then.
+    verified: bool,
+    /// The digest of the manifest or index that its name meant.
+    top: Option<String>,
+}
+
+impl Fetcher<'_> {
+    /// The image in a layout or an archive of this host.
+    pub(super) fn take_local(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
+        refuse_signature(signature)?;
+        self.reporter.debug(&format!("using image from {reference}"));
+        let source: Box<dyn Source> = match reference {
+            Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
+            Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
+            Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+            other => {
+                let rule = "images of this kind are not fetched: convert it, and give the file".into();
+                return Err(Error::Reference { word: other.to_string(), rule });
+            }
+        };
+        if self.demands.demands_signed_files() && !self.options.insecure.image {
+            return Err(Error::Key {
+                what: reference.to_string(),
+                rule: "cannot be signed, and the policy demands a signature: --insecure-options=image takes it".into(),
+            });
+        }
+        self.import_oci(&*source, &reference.origin()?)
+    }
+
+    /// The image in a registry, or what is in the store from there.
+    pub(super) fn by_registry(&self, name: &DockerName, signature: Option<&Path>) -> Result<StoredImage> {
+        refuse_signature(signature)?;
+        let origin = Reference::Docker(name.clone()).origin()?;
+        let must_be_signed = !self.options.insecure.image && self.demands.demands_signature_of(name);
+        // What a digest means never changes.
+        let asked_anyway = self.options.policy == PullPolicy::Update && name.digest.is_none();
+        let known = self.known_by(&origin, name)?;
+        if let Some(known) = known.as_ref().filter(|_| !asked_anyway) {
+            if known.verified || !must_be_signed {
+                self.reporter.debug(&format!("using image from local store for {origin}"));
+                self.store.pin([&known.image.id])?.mark_used();
+                return Ok(known.image.clone());
+            }
+            if self.options.policy == PullPolicy::Never {
+                let rule = "was fetched without the signature that the policy demands: fetch it with \
+                            --pull-policy=update, or take it with --insecure-options=image";
+                return Err(Error::Key { what: origin, rule: rule.into() });
+            }
+        }
+        if self.options.policy == PullPolicy::Never {
+            return Err(Error::NotStored(origin));
+        }
+        self.reporter.debug(&format!("fetching {origin}"));
+        let client = self.client()?;
+        let first_counts: Vec<_> = self.options.config_dirs.iter().rev().collect();
+        let credentials = Arc::new(Credentials::read(&first_counts, self.options.docker_config.as_deref())?);
+        let open = |name: DockerName| Registry::new(Arc::clone(&client), name, Access::Pull, Arc::clone(&credentials));
+        let registry = open(name.clone());
+        let top = registry.top()?.digest;
+        if must_be_signed {
+            self.check_signed(name, &top, |signatures| Ok(open(signatures)))?;
+        }
+        let unchanged = known.filter(|known| known.top.as_deref() == Some(&*top.to_string()));
+        let image = match unchanged {
+            Some(FromThere { image, .. }) => {
+                self.store.pin([&image.id])?.mark_used();
+                image
+            }
+            None => self.import_oci(&registry, &origin)?,
+        };
+        let validators = Validators { etag: Some(top.to_string()), last_modified: None };
+        let known =
+            Known { image: image.id.to_string(), verified: must_be_signed, validators, fetched: now(), max_age: 0 };
+        Cache::of(self.store).put(&origin, &known)?;
+        Ok(image)
+    }
+
+    /// Whether somebody has signed the image whom the policy wants.
+    fn check_signed(
+        &self,
+        name: &DockerName,
+        image: &Digest,
+        open: impl FnOnce(DockerName) -> Result<Registry>,
+    ) -> Result<()> {
+        match self.demands.check(name, image, open) {
+            Ok(()) => {
+                self.reporter.note(&format!("signature of docker://{name} verified"));
+                Ok(())
+            }
+            // It was not even looked at.
+            Err(error @ Error::Fetch { .. }) => Err(error),
+            Err(error) => Err(Error::Key {
+                what: format!("docker://{name}"),
+                rule: format!(
+                    "is not signed as the policy demands: {error}: --insecure-options=image takes it nevertheless"
+                ),
+            }),
+        }
+    }
+
+    /// The image in the store that came from there.
+    fn known_by(&self, origin: &str, name: &DockerName) -> Result<Option<FromThere>> {
+        if let Some(known) = Cache::of(self.store).get(origin)
+            && let Some(image) = known.id().and_then(|id| self.store.get(&id).ok())
+        {
+            return Ok(Some(FromThere { image, verified: known.verified, top: known.validators.etag }));
+        }
+        let digest = |image: &Summary| image.oci.as_ref().map(|parts| parts.manifest.digest.to_string());
+        let from_there = |image: &Summary| {
+            image.came_from(origin) || name.digest.as_ref().is_some_and(|wanted| digest(image).as_ref() == Some(wanted))
+        };
+        let found = self.store.list()?.into_iter().filter(from_there).max_by_key(|image| image.imported);
+        let Some(found) = found else { return Ok(None) };
+        Ok(Some(FromThere { image: self.store.get(&found.id)?, verified: false, top: digest(&found) }))
+    }
+
+    fn import_oci(&self, source: &dyn Source, origin: &str) -> Result<StoredImage> {
+        let bar = self.reporter.bar();
+        let image = self.store.import_oci(source, &Platform::host(), origin, &*bar)?;
+        self.tell_omitted(&image, origin);
+        Ok(image)
+    }
+}
+
+fn refuse_signature(signature: Option<&Path>) -> Result<()> {
+    match signature {
+        None => Ok(()),
+        Some(_) => Err(Error::Option(
+            "--signature is for App Container images: those in registries are signed there, and the policy says by whom"
+                .into(),
+        )),
+    }
+}

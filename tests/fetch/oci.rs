@@ -1,0 +1,200 @@
+//! OCI images.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::{Cmd, Reply, needs, tree};
+
+use super::World;
+
+/// An image in a registry.
+const APP: &str = "docker://images.example.com/team/app:1.0";
+const REPOSITORY: &str = "images.example.com/v2/team/app";
+
+/// Makes `app.aci` and of that the layout `layout` with the image `1.0`, and returns the digest of its manifest.
+fn make(world: &World) -> String {
+    world.publish("app", &["dependency add example.com/base"]);
+    world.publish("base", &[]);
+    world.rkt(&["fetch", "base.aci"]).ok();
+    let made = world.scratch.acbuild(["convert", "app.aci", "oci:layout:1.0"]).ok().text().to_owned();
+    world.rkt(&["image", "rm", "example.com/base"]).ok();
+    made
+}
+
+/// Puts the image of the layout into the registry.
+fn push(world: &World, manifest: &str) {
+    let blobs = world.scratch.work().join("layout/blobs/sha256");
+    for blob in fs::read_dir(blobs).expect("a layout has blobs").flatten() {
+        let name = blob.file_name().to_string_lossy().into_owned();
+        let content = fs::read(blob.path()).expect("ours");
+        world.put(&format!("{REPOSITORY}/blobs/sha256:{name}"), content.clone());
+        if manifest.ends_with(&name) {
+            world.put(&format!("{REPOSITORY}/manifests/{manifest}"), content.clone());
+            world.put(&format!("{REPOSITORY}/manifests/1.0"), content);
+        }
+    }
+}
+
+fn ids(world: &World) -> usize {
+    world.rkt(&["image", "list", "--no-legend"]).ok().stdout.lines().count()
+}
+
+fn policy(world: &World, policy: &Value) {
+    world.scratch.file("../local/trust.d/policy.json", policy.to_string());
+}
+
+#[test]
+fn layouts_and_archives_of_this_host_are_run() {
+    needs!(root, "busybox");
+    let world = World::new();
+    make(&world);
+    for target in ["oci-archive:layout.tar:1.0", "docker-archive:docker.tar:example/app:1.0"] {
+        world.scratch.acbuild(["convert", "oci:layout:1.0", target]).ok();
+    }
+    let words =
+        ["oci:layout:1.0", "oci:./layout", "oci-archive:layout.tar", "docker-archive:docker.tar:example/app:1.0"];
+    for word in words {
+        world.rkt(&["run", word]).ok().prints(&["I am app"]);
+        world.rkt(&["image", "cat-manifest", word]).ok().prints(&["\"example.com/app\""]);
+    }
+    assert_eq!(ids(&world), 1, "the same image");
+    world.rkt(&["run", "example.com/app"]).ok().prints(&["I am app"]);
+    assert_eq!(world.requests(), 0, "what it depended on is in its layers");
+    world.rkt(&["image", "extract", "--rootfs-only", "oci:layout:1.0", "rootfs"]).ok();
+    assert!(world.scratch.work().join("rootfs/bin/busybox").is_file());
+    world.rkt(&["fetch", "oci:layout:2.0"]).refused(254, &["fetch: oci:layout:2.0", "1.0"]);
+    world.rkt(&["run", "oci:nowhere"]).refused(254, &["run: oci:nowhere"]);
+    world.rkt(&["run", "oci:layout:1.0", "--signature=x.asc"]).refused(254, &["--signature"]);
+
+    policy(&world, &json!({"rktKind": "trust", "rktVersion": "v1", "localFiles": "signed"}));
+    for word in words {
+        world.rkt(&["run", word]).refused(254, &["policy", "--insecure-options=image"]);
+        world.rkt(&["--insecure-options=image", "run", word]).ok();
+    }
+}
+
+#[test]
+fn images_from_registries_are_run() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    world.rkt(&["run", "--pull-policy=never", APP]).refused(254, &["run: ", APP, "no image"]);
+    assert_eq!(world.requests(), 0);
+    let id = world.rkt(&["fetch", "--full", APP]).ok().text().to_owned();
+    let asked = world.requests();
+    for policy in ["never", "new"] {
+        world.rkt(&["run", &format!("--pull-policy={policy}"), APP]).ok().prints(&["I am app"]);
+    }
+    world.rkt(&["image", "cat-manifest", APP]).ok();
+    assert_eq!(world.requests(), asked, "it is there");
+    // A digest means the same for ever.
+    let by_digest = format!("docker://images.example.com/team/app@{manifest}");
+    assert_eq!(world.rkt(&["fetch", "--full", "--pull-policy=update", &by_digest]).ok().text(), id);
+    assert_eq!(world.requests(), asked, "it is there under another name");
+    assert_eq!(world.rkt(&["fetch", "--full", "--pull-policy=update", APP]).ok().text(), id);
+    assert_eq!(world.asked_since(asked), ["GET images.example.com/v2/team/app/manifests/1.0"], "only what may change");
+
+    // It says that it is example.com/app: that is not for the registry to say.
+    world.rkt(&["run", "--pull-policy=never", "example.com/app"]).refused(254, &["no image"]);
+    world.rkt(&["run", "--pull-policy=never", "images.example.com/team/app:1.0"]).ok();
+    let lost = format!("docker://images.example.com/team/app@sha256:{}", "0".repeat(64));
+    world.rkt(&["run", &lost]).refused(254, &["there is no manifest"]);
+    world.put(&format!("{REPOSITORY}/manifests/sha256:{}", "0".repeat(64)), "{}");
+    world.rkt(&["run", &lost]).refused(254, &["its content is another"]);
+    world.rkt(&["image", "rm", "docker://images.example.com/team/other"]).refused(254, &["cannot find image"]);
+    world.rkt(&["image", "rm", APP]).ok().prints(&[&id]);
+}
+
+#[test]
+fn logins_stay_with_the_registry() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    let auth = json!({"rktKind": "dockerAuth", "rktVersion": "v1", "registries": ["images.example.com"],
+        "credentials": {"user": "me", "password": "very-secret"}});
+    world.scratch.file("../local/auth.d/docker.json", auth.to_string());
+    let challenge = Reply::status(401).with("WWW-Authenticate", "Basic realm=\"team\"");
+    world.say_once(&format!("{REPOSITORY}/manifests/1.0"), challenge.clone());
+    let layout = world.scratch.work().join("layout");
+    let manifest: Value = read(&layout.join("blobs/sha256").join(&manifest["sha256:".len()..]));
+    let layer = manifest["layers"][0]["digest"].as_str().expect("a digest");
+    world.put("other.example.org/layer", fs::read(layout.join("blobs/sha256").join(&layer[7..])).expect("ours"));
+    world.say_once(&format!("{REPOSITORY}/blobs/{layer}"), Reply::redirect("https://other.example.org/layer"));
+    let fetched = world.rkt(&["--debug", "fetch", APP]).ok();
+    let told = world.server.seen().into_iter().filter(|request| request.header("authorization").is_some());
+    let told: Vec<String> = told.map(|request| request.host).collect();
+    assert!(told.len() > 1 && told.iter().all(|host| host == "images.example.com"), "{told:?}");
+    assert!(world.server.seen().iter().any(|request| request.host == "other.example.org"));
+    world.say_once(&format!("{REPOSITORY}/manifests/2.0"), challenge);
+    let refused = world.rkt(&["--debug", "fetch", "docker://images.example.com/team/app:2.0"]).exits(254);
+    for text in [&fetched.stderr, &refused.stderr] {
+        assert!(!text.contains("very-secret") && !text.contains("bWU6"), "{text}");
+    }
+}
+
+fn read(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("ours")).expect("JSON")
+}
+
+/// Signs the image as cosign does.
+fn sign(world: &World, key: &str, manifest: &str) {
+    let statement = json!({"critical": {"identity": {"docker-reference": "images.example.com/team/app"},
+        "image": {"docker-manifest-digest": manifest}, "type": "cosign container image signature"}, "optional": null});
+    let statement = statement.to_string();
+    world.scratch.file("statement", &statement);
+    let sign = format!("openssl dgst -sha256 -sign {key} statement | openssl base64 -A");
+    let signature = Cmd::new("sh").args(["-c", &sign]).cwd(world.scratch.work()).ok().text().to_owned();
+    let put = |content: &str| {
+        let digest = format!("sha256:{}", tree::sha256(content.as_bytes()));
+        world.put(&format!("{REPOSITORY}/blobs/{digest}"), content);
+        json!({"digest": digest, "size": content.len()})
+    };
+    let (mut config, mut layer) = (put("{}"), put(&statement));
+    config["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
+    layer["mediaType"] = json!("application/vnd.dev.cosign.simplesigning.v1+json");
+    layer["annotations"] = json!({"dev.cosignproject.cosign/signature": signature});
+    let signed = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": config, "layers": [layer]});
+    world.put(&format!("{REPOSITORY}/manifests/{}.sig", manifest.replace(':', "-")), signed.to_string());
+}
+
+#[test]
+fn a_policy_demands_signatures_in_registries() {
+    needs!(root, "busybox", "openssl");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    for key in ["team", "stranger"] {
+        let make = format!(
+            "openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}.key &&
+             openssl pkey -in {key}.key -pubout -out {key}.pub"
+        );
+        Cmd::new("sh").args(["-c", &make]).cwd(world.scratch.work()).ok();
+    }
+    world.rkt(&["fetch", APP]).ok();
+    let key = world.scratch.work().join("team.pub");
+    policy(
+        &world,
+        &json!({"rktKind": "trust", "rktVersion": "v1",
+            "registries": [{"prefix": "images.example.com/team", "keys": [key]}]}),
+    );
+    // It came before there was a policy.
+    world.rkt(&["run", "--pull-policy=never", APP]).refused(254, &["policy demands", "--pull-policy=update"]);
+    for policy in ["new", "update"] {
+        let run = world.rkt(&["run", &format!("--pull-policy={policy}"), APP]);
+        run.refused(254, &["is not signed as the policy demands", "--insecure-options=image"]);
+    }
+    world.rkt(&["run", "--insecure-options=image", APP]).ok();
+    sign(&world, "stranger.key", &manifest);
+    world.rkt(&["run", APP]).refused(254, &["signed by none of the keys"]);
+    sign(&world, "team.key", &manifest);
+    world.rkt(&["run", APP]).ok().says(&["signature of docker://images.example.com/team/app:1.0 verified"]);
+    let asked = world.requests();
+    for policy in ["never", "new"] {
+        world.rkt(&["run", &format!("--pull-policy={policy}"), APP]).ok().prints(&["I am app"]);
+    }
+    assert_eq!(world.requests(), asked, "it was checked when it came");
+}
