@@ -261,8 +261,9 @@ fn a_cgroup_below_the_containers() {
             fs::create_dir(format!("{mount}{path}/below")).unwrap();
             // Nobody can enter a cpuset of version 1 that has none.
             for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(value) = fs::read(format!("{mount}{path}/{file}")) {
-                    fs::write(format!("{mount}{path}/below/{file}"), value).unwrap();
+                let own = format!("{mount}{path}/below/{file}");
+                if fs::exists(&own).unwrap() {
+                    fs::write(own, fs::read(format!("{mount}{path}/{file}")).unwrap()).unwrap();
                 }
             }
         }
