@@ -85,6 +85,52 @@ fn dependencies_become_lower_layers() {
 }
 
 #[test]
+fn a_dependency_with_a_path_whitelist_is_one_layer_with_what_it_lists() {
+    let scratch = Scratch::new();
+    let acbuild = |line: &str| scratch.acbuild(line.split(' ')).ok();
+    for name in ["low", "mid", "side", "top"] {
+        scratch.file(name, name);
+    }
+    for line in ["begin", "set-name example.com/low", "copy low /low", "copy low /hidden", "write low.aci", "end"] {
+        acbuild(line);
+    }
+    acbuild("begin");
+    acbuild("set-name example.com/mid");
+    acbuild("dependency add example.com/low");
+    acbuild("copy mid /mid");
+    let manifest = scratch.acbuild(["cat-manifest"]).ok().json();
+    let mut manifest = manifest;
+    manifest["pathWhitelist"] = json!(["/low", "/mid"]);
+    scratch.file("manifest", manifest.to_string());
+    acbuild("replace-manifest manifest");
+    acbuild("write mid.aci");
+    acbuild("end");
+    for line in ["begin", "set-name example.com/side", "copy side /hidden", "copy side /side", "write side.aci", "end"]
+    {
+        acbuild(line);
+    }
+    for line in ["begin", "set-name example.com/top", "copy top /top", "dependency add example.com/side"] {
+        acbuild(line);
+    }
+    acbuild("dependency add example.com/mid");
+    acbuild("write top.aci");
+    for aci in ["./low.aci", "./mid.aci", "./side.aci"] {
+        id_of(&scratch, aci);
+    }
+    let digest = convert(&scratch, &["top.aci", "oci:layout"]);
+    let path = scratch.work().join("layout/blobs").join(digest.replace(':', "/"));
+    let manifest: Value = serde_json::from_slice(&fs::read(path).expect("the blob is there")).expect("it is JSON");
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(3));
+    assert_eq!(convert(&scratch, &["oci:layout", "back.aci"]), id_of(&scratch, "./top.aci"));
+    // What the one below hides the other still has.
+    convert(&scratch, &["top.aci", "bundle:bundle"]);
+    let rootfs = scratch.work().join("bundle/rootfs");
+    let content = |name: &str| fs::read_to_string(rootfs.join(name)).ok();
+    let found = ["low", "mid", "side", "top", "hidden"].map(content);
+    assert_eq!(found, ["low", "mid", "side", "top", "side"].map(|name| Some(name.to_owned())));
+}
+
+#[test]
 fn skopeo_takes_it_and_gives_it_back() {
     needs!("busybox", "skopeo");
     let scratch = Scratch::new();

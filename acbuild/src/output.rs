@@ -38,9 +38,9 @@ pub(crate) fn sockets(paths: &[PathBuf]) {
     }
 }
 
-/// Says what an ordinary user's build has to do without.
+/// Says what is made without what.
 pub(crate) fn omissions(omissions: &[Omission]) {
     for omission in omissions {
-        warning(format_args!("left out of {}: {} - it takes root to keep it", omission.path.display(), omission.what));
+        warning(format_args!("left out of {}: {}", omission.path.display(), omission.what));
     }
 }

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{Below, Options, copy, to_aci, to_oci};
+use appc_image::convert::{Below, Files, Options, copy, to_aci, to_oci};
 use appc_image::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type, read_image, verified};
 use appc_image::{Error, Quiet, Result};
 use appc_rooted::Root;
@@ -202,7 +202,7 @@ fn our_own_archives_come_back_the_same() {
     assert!(manifest["annotations"]["io.appc.archive"].as_str().expect("a record").len() < 300);
     // The same again: nothing depends on when and where.
     let again = Memory::default();
-    let top = to_oci(&aci, &[], &again, &options(), &Quiet).unwrap();
+    let top = to_oci(&aci, &[], &again, &options(), &Quiet).unwrap().top;
     assert_eq!(top.digest, image.manifest.digest);
 }
 
@@ -235,7 +235,7 @@ fn archives_of_others_come_back_the_same() {
 fn edits_of_the_oci_image_are_merged() {
     let aci = temp(&tar(&[("manifest", F, MANIFEST), ("rootfs/", D, ""), ("rootfs/x", F, "y")]));
     let memory = Memory::default();
-    let top = to_oci(&aci, &[], &memory, &options(), &Quiet).unwrap();
+    let top = to_oci(&aci, &[], &memory, &options(), &Quiet).unwrap().top;
     let mut manifest: Manifest = serde_json::from_value(memory.json(&top)).unwrap();
     let mut config = memory.json(&manifest.config);
     config["config"]["Env"] = json!(["A=1"]);
@@ -357,7 +357,7 @@ fn a_path_whitelist_deletes_the_rest() {
     ]));
     let low =
         temp(&tar(&[("manifest", F, MANIFEST), ("rootfs/", D, ""), ("rootfs/low", F, "0"), ("rootfs/lower", F, "0")]));
-    let below = [Below { archive: low, name: "example.com/low".into() }];
+    let below = [Below { files: Files::Archive(low), name: "example.com/low".into() }];
     let memory = Memory::default();
     to_oci(&aci, &below, &memory, &options(), &Quiet).expect("it converts");
     let image = read_image(&memory, &options().platform).expect("an image");
@@ -409,7 +409,7 @@ fn images_of_others_come_back_the_same() {
 
     let back = Memory::default();
     let again = to_oci(&out, &[], &back, &options(), &Quiet).expect("it converts back");
-    assert_eq!(again.digest, top.digest);
+    assert_eq!(again.top.digest, top.digest);
     let image = read_image(&back, &options().platform).expect("an image");
     assert_eq!(image.layers.len(), 3);
 
@@ -457,7 +457,7 @@ fn what_cannot_be_converted_is_refused() {
     assert!(with(("rootfs/.wh.x", F, "")).contains("mean deletions in OCI images"));
     assert!(with(("other", F, "")).contains("nothing else at its top"));
     assert!(with(("rootfs/x", L, "manifest")).contains("outside rootfs"));
-    assert!(refused(&start[1..]).contains("no manifest"));
+    assert!(refused(&start[1..]).contains("without a manifest"));
     let needy = MANIFEST.replace("\"app\":", "\"dependencies\": [{\"imageName\": \"example.com/base\"}], \"app\":");
     assert!(refused(&[("manifest", F, &needy), start[1]]).contains("example.com/base"));
 

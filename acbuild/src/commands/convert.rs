@@ -1,22 +1,24 @@
 //! `acbuild convert`
 
-use std::collections::HashSet;
+mod below;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{self, Below, Options, WrittenBundle};
+use appc_image::convert::{self, Options, WrittenBundle};
 use appc_image::fetch::http;
 use appc_image::layout::{DockerArchive, LayoutArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
 use appc_image::reference::{DockerName, Reference};
 use appc_image::registry::{Access, Credentials, Registry, docker_config_path};
-use appc_image::render;
 use appc_image::store::{Query, Store};
 use appc_spec::oci::Origin;
-use appc_spec::{ImageId, ImageManifest, ImageName};
+use appc_spec::{ImageId, ImageManifest};
 use clap::Args;
+
+use below::below;
 
 use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
@@ -109,7 +111,9 @@ impl Convert {
         let mut plain = options.clone();
         plain.write.compression = Compression::None;
         let sink = LayoutDir::create(temporary.path(), None)?;
-        convert::to_oci(archive, &below(&manifest, options, session)?, &sink, &plain, &Bar::new())?;
+        let lower = below(&manifest, options, session)?;
+        let made = convert::to_oci(archive, &lower.below, &sink, &plain, &Bar::new())?;
+        output::omissions(&made.omitted);
         self.bundle_of_oci(&OciLayout::open(temporary.path(), None)?, &Origin::default(), dir, options)
     }
 
@@ -122,12 +126,13 @@ impl Convert {
 
     fn convert_archive(&self, archive: &File, target: &Reference, options: &Options, session: &Session) -> Result<()> {
         let manifest = manifest(archive, &self.source)?;
-        let below = below(&manifest, options, session)?;
+        let lower = below(&manifest, options, session)?;
         let tag = manifest.labels.get("version").filter(|version| !version.is_empty()).unwrap_or("latest");
         let name = format!("{}:{tag}", manifest.name);
         let sink = self.sink(target, tag, &name)?;
-        let made = convert::to_oci(archive, &below, &*sink, options, &Bar::new())?;
-        output::result(made.digest)
+        let made = convert::to_oci(archive, &lower.below, &*sink, options, &Bar::new())?;
+        output::omissions(&made.omitted);
+        output::result(made.top.digest)
     }
 
     fn convert_oci(&self, source: &Reference, target: &Reference, options: &Options) -> Result<()> {
@@ -279,43 +284,4 @@ fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
     store.export(id, &mut file, &Bar::new())?;
     std::io::Seek::rewind(&mut file).map_err(Error::io("read", &options.temp_dir))?;
     Ok(file)
-}
-
-/// All images that one with this manifest lies on, lowest first.
-fn below(manifest: &ImageManifest, options: &Options, session: &Session) -> Result<Vec<Below>> {
-    if manifest.dependencies.is_empty() {
-        return Ok(Vec::new());
-    }
-    let store = Store::open_existing(session.store_dir())?;
-    let mut ids: Vec<ImageId> = Vec::new();
-    for dependency in &manifest.dependencies {
-        let stored = match &dependency.image_id {
-            Some(id) => store.get(id)?,
-            None => {
-                let name = ImageName { name: dependency.image_name.clone(), labels: dependency.labels.clone() };
-                store.resolve(&Query::Name(name))?
-            }
-        };
-        if !dependency.labels.match_image(&stored.manifest.labels) || dependency.size.is_some_and(|s| s != stored.size)
-        {
-            let text = format!("the image {} in the store is not the one that is depended on", stored.manifest.name);
-            return Err(Error::Refused(text));
-        }
-        ids.extend(render::layers(&store, &stored)?.images);
-    }
-    // Of an image that comes twice the topmost counts.
-    let mut seen = HashSet::new();
-    let mut kept: Vec<ImageId> = ids.into_iter().rev().filter(|id| seen.insert(id.clone())).collect();
-    kept.reverse();
-    let below = |id: ImageId| {
-        let stored = store.get(&id)?;
-        if !stored.manifest.path_whitelist.is_empty() {
-            let text = format!("{} has a path whitelist, which cannot be kept in a layer", stored.manifest.name);
-            return Err(Error::Refused(text));
-        }
-        let labels = stored.manifest.labels.clone();
-        let name = ImageName { name: stored.manifest.name.clone(), labels }.to_string();
-        Ok(Below { archive: exported(&store, &id, options)?, name })
-    };
-    kept.into_iter().map(below).collect()
 }

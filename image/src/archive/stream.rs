@@ -10,14 +10,14 @@ use super::encode::{Finished, Sink};
 use super::entry::Entry;
 use super::header::BLOCK;
 use super::pipeline::Closed;
-use super::reader::Reader;
+use super::reader::{Dialect, Reader};
 use super::record::Record;
 use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
 
-/// Calls `take` with each entry of the image archive `source`.
-pub(crate) fn each_entry(source: impl Read, mut take: impl FnMut(&Entry)) -> Result<()> {
-    let mut reader = Reader::new(Direct::new(source)?);
+/// Calls `take` with each entry of the image archive or the layer `source`.
+pub(crate) fn each_entry(dialect: Dialect, source: impl Read, mut take: impl FnMut(&Entry)) -> Result<()> {
+    let mut reader = Reader::of(dialect, Direct::new(source)?);
     while let Some(entry) = reader.next()? {
         take(&entry);
     }
@@ -29,9 +29,14 @@ pub(crate) struct TarWriter<'scope, 'p> {
     sink: Sink<'scope, 'p>,
     /// How much of the current content has been written.
     content: u64,
+    /// How much of all contents was holes.
+    zeros: u64,
     /// The output has failed.
     closed: bool,
 }
+
+/// A header of a few bytes can ask for any number of zeros.
+const ZEROS_MAX: u64 = 64 << 30;
 
 impl<'scope, 'p> TarWriter<'scope, 'p> {
     pub(crate) fn start(
@@ -42,7 +47,7 @@ impl<'scope, 'p> TarWriter<'scope, 'p> {
         progress: &'p dyn Progress,
     ) -> Result<TarWriter<'scope, 'p>> {
         let sink = Sink::start(scope, out, options, digests, progress)?;
-        Ok(TarWriter { sink, content: 0, closed: false })
+        Ok(TarWriter { sink, content: 0, zeros: 0, closed: false })
     }
 
     /// Begins an entry. What was missing in the last block of the one before is filled up.
@@ -59,6 +64,11 @@ impl<'scope, 'p> TarWriter<'scope, 'p> {
 
     /// `len` zeros of content.
     pub(crate) fn zeros(&mut self, mut len: u64) -> Result<()> {
+        self.zeros = self.zeros.saturating_add(len);
+        if self.zeros > ZEROS_MAX {
+            let rule = format!("its files have more than {ZEROS_MAX} bytes of holes, which would be written as zeros");
+            return Err(Error::NotAnArchive(rule));
+        }
         static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
         while len > 0 {
             let piece = len.min(ZEROS.len() as u64);

@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use crate::Result;
-use crate::archive::Kind;
 use crate::archive::entry::{Attributes, Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, relative};
-use crate::extract::{Place, place};
 
 /// An entry: its layer and its place in it, both from 0.
 pub(super) type Id = (u32, u32);
@@ -107,17 +105,6 @@ impl Index {
             }
         }
         Ok(())
-    }
-
-    /// Takes the next entry of the image archive `id.0`.
-    pub(super) fn add_archived(&mut self, entry: &Entry, id: Id) -> Result<()> {
-        let Place::Rootfs(path) = place(Kind::Aci, entry)? else { return Ok(()) };
-        let mut below = entry.but_for_content();
-        below.path = path.to_vec();
-        if let Some(target) = entry.link.strip_prefix(b"rootfs/").filter(|_| entry.kind == Type::HardLink) {
-            below.link = target.to_vec();
-        }
-        self.add(&below, id)
     }
 
     fn node(&self, entry: &Entry, id: Id) -> Result<Node> {

@@ -1,18 +1,23 @@
 //! An image archive made a layer, and made of that layer again.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::record::{self, Recorder, Replay};
 use crate::archive::decode::Stream;
-use crate::archive::entry::{Attributes, Entry, Type, cleaned};
+use crate::archive::entry::{Attributes, Entry, Segment, Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source};
 use crate::archive::stream::{TarWriter, padding};
-use crate::archive::{Finished, Kind, Record, WriteOptions};
-use crate::extract::{MANIFEST_MAX, Place, place};
+use crate::archive::{Finished, Kind, Omission, Record, WriteOptions};
+use crate::error::printable;
+use crate::extract::{MANIFEST_MAX, Place, place, take_acting};
 use crate::oci::{Algorithm, Digest};
+use crate::tree::overlay;
 use crate::{Error, Progress, Quiet, Result};
 
 /// A layer that was made of an image archive.
@@ -25,6 +30,8 @@ pub(super) struct Made {
     pub(super) archive: Digest,
     /// How to make the archive again.
     pub(super) record: Option<String>,
+    /// What would have hidden files of the layers below.
+    pub(super) omitted: Vec<Omission>,
 }
 
 /// Writes the files of the image archive `source` as a layer to `out`, in the order of the archive.
@@ -39,13 +46,21 @@ pub(super) fn from_archive(
         let stream = Stream::start(scope, source, None, (Algorithm::Sha512, Dialect::Image), progress)?;
         let mut reader = Reader::new(Tap { source: stream, between: between.clone() });
         let writer = TarWriter::start(scope, out, options, (Algorithm::Sha256, true), &Quiet)?;
-        let mut conversion = Conversion { writer, between, recorder: Recorder::new(), manifest: None, padding: 0 };
+        let mut conversion = Conversion {
+            writer,
+            between,
+            recorder: Recorder::new(),
+            manifest: None,
+            padding: 0,
+            left_out: HashSet::new(),
+            omitted: Vec::new(),
+        };
         let written = conversion.run(&mut reader);
-        let Conversion { writer, recorder, manifest, .. } = conversion;
+        let Conversion { writer, recorder, manifest, omitted, .. } = conversion;
         let layer = writer.finish(written)?;
         let (archive, _) = reader.into_source().source.finish()?;
         let manifest = manifest.ok_or_else(|| Error::NotAnArchive("there is no manifest in it".into()))?;
-        Ok(Made { layer, manifest, archive, record: recorder.finish() })
+        Ok(Made { layer, manifest, archive, record: recorder.finish(), omitted })
     })
 }
 
@@ -86,13 +101,20 @@ struct Conversion<'scope, 'p> {
     manifest: Option<Vec<u8>>,
     /// After the content before.
     padding: usize,
+    /// Paths of files that are not in the layer.
+    left_out: HashSet<Vec<u8>>,
+    omitted: Vec<Omission>,
 }
 
 impl Conversion<'_, '_> {
     fn run<S: Source>(&mut self, reader: &mut Reader<S>) -> Result<()> {
-        while let Some(entry) = reader.next()? {
+        while let Some(mut entry) = reader.next()? {
             let between = std::mem::take(&mut self.between.borrow_mut().bytes);
             self.between.borrow_mut().keeping = false;
+            for name in take_acting(&mut entry) {
+                let what = format!("attribute {}, which would act in an overlay", printable(&name));
+                self.omit(entry.path.strip_prefix(b"rootfs/").unwrap_or_default(), what);
+            }
             self.entry(&entry, &between, reader)?;
             self.between.borrow_mut().keeping = true;
         }
@@ -116,20 +138,56 @@ impl Conversion<'_, '_> {
             Place::Rootfs(path) => {
                 refuse_whiteout(entry, path)?;
                 let file = Named::of(entry, path)?;
-                predicted.extend(file.in_archive().bytes()?);
-                self.recorder.put(record::ENTRY, between, &predicted);
-                self.writer.entry(&file.in_layer())?;
-                if entry.sparse.is_some() {
-                    // The layer has the zeros, the archive has a map: they have no more in common.
-                    self.recorder.give_up();
+                if self.would_act(entry, path, &file.link) {
+                    self.recorder.put(record::TOP, between, &predicted);
+                    return Ok(());
                 }
+                predicted.extend(file.in_archive().bytes()?);
+                let stored = match &entry.sparse {
+                    None => {
+                        self.recorder.put(record::ENTRY, between, &predicted);
+                        entry.size
+                    }
+                    // The layer has the zeros, too.
+                    Some(map) => {
+                        self.recorder.put(record::SPARSE, between, &predicted);
+                        self.recorder.put_map(map);
+                        map.iter().map(|segment| segment.len).sum()
+                    }
+                };
+                self.writer.entry(&file.in_layer())?;
                 copy_content(entry, reader, &mut self.writer)?;
-                self.padding = padding(entry.size);
+                self.padding = padding(stored);
             }
         }
         Ok(())
     }
+
+    /// Leaves out a device that would hide a file of the layers below, and hard links to it.
+    fn would_act(&mut self, entry: &Entry, path: &[u8], link: &[u8]) -> bool {
+        let what = match entry.kind {
+            kind if overlay::is_whiteout(kind) => "device 0:0, which would hide other files",
+            Type::HardLink if self.left_out.contains(link) => "hard link to what was left out",
+            // The last of several of one name counts.
+            _ => {
+                self.left_out.remove(path);
+                return false;
+            }
+        };
+        self.left_out.insert(path.to_vec());
+        self.omit(path, what.into());
+        true
+    }
+
+    fn omit(&mut self, path: &[u8], what: String) {
+        if self.omitted.len() < OMITTED_MAX {
+            self.omitted.push(Omission { path: OsStr::from_bytes(path).into(), what });
+        }
+    }
 }
+
+/// So many are told of.
+const OMITTED_MAX: usize = 1000;
 
 /// A name that would delete something in the layers below, or be refused there.
 fn refuse_whiteout(entry: &Entry, path: &[u8]) -> Result<()> {
@@ -165,6 +223,37 @@ pub(super) fn copy_content<S: Source>(
         at = segment.offset + segment.len;
     }
     writer.zeros(entry.size.saturating_sub(at))
+}
+
+/// Writes of the content of an entry what `map` speaks of, without the zeros between. Returns how much that is.
+fn copy_stored<S: Source>(
+    entry: &Entry,
+    map: &[Segment],
+    reader: &mut Reader<S>,
+    writer: &mut TarWriter<'_, '_>,
+) -> Result<u64> {
+    if entry.sparse.is_some() {
+        return Err(record::broken());
+    }
+    let (mut at, mut stored) = (0, 0);
+    for segment in map {
+        for (until, copied) in [(segment.offset, false), (segment.offset + segment.len, true)] {
+            while at < until {
+                let piece = reader.content()?;
+                let len = piece.len().min(usize::try_from(until - at).unwrap_or(usize::MAX));
+                if len == 0 {
+                    return Err(record::broken());
+                }
+                if copied {
+                    writer.raw(&piece[..len])?;
+                    stored += len as u64;
+                }
+                reader.consume(len);
+                at += len as u64;
+            }
+        }
+    }
+    Ok(stored)
 }
 
 /// The header that [`crate::archive::write()`] gives a manifest of this length.
@@ -278,6 +367,13 @@ fn again<S: Source>(
                 writer.raw(&replay.bytes(predicted)?)?;
                 copy_content(&entry, reader, writer)?;
                 before = padding(entry.size);
+            }
+            record::SPARSE => {
+                let entry = reader.next()?.ok_or_else(record::broken)?;
+                let file = Named::new(&entry, &entry.path, &entry.attributes, entry.link.clone());
+                predicted.extend(file.in_archive().bytes()?);
+                writer.raw(&replay.bytes(predicted)?)?;
+                before = padding(copy_stored(&entry, &replay.map()?, reader, writer)?);
             }
             record::END => {
                 predicted.resize(predicted.len() + 1024, 0);

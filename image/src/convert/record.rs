@@ -5,11 +5,13 @@
 //! [`Record`] would write: nothing for archives written here, and a few bytes for others. Compressed with zstd:
 //!
 //! ```text
-//! tag  'M' the manifest, 'E' the layer's next entry, 'T' an entry for the archive's top, 'Z' the end
+//! tag  'M' the manifest, 'E' the layer's next entry, 'S' the same of a file with holes, 'T' an entry that is not in the
+//!      layer, 'Z' the end
 //! form  0  as predicted
 //!       1  the difference to the prediction (exclusive or), checksum computed anew
 //!       2  the difference to the prediction, checksum included
 //!       3  length (4 bytes, little endian) and the bytes themselves
+//! map   of 'S' only: the number of pieces of content (4 bytes), and each one's offset and length (8 bytes each)
 //! ```
 
 use std::io::{Read, Write};
@@ -17,11 +19,13 @@ use std::io::{Read, Write};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::archive::entry::Segment;
 use crate::archive::header::{self, BLOCK};
 use crate::{Error, Result};
 
 pub(super) const MANIFEST: u8 = b'M';
 pub(super) const ENTRY: u8 = b'E';
+pub(super) const SPARSE: u8 = b'S';
 pub(super) const TOP: u8 = b'T';
 pub(super) const END: u8 = b'Z';
 
@@ -82,6 +86,22 @@ impl Recorder {
         }
     }
 
+    /// Records where in a file its content is.
+    pub(super) fn put_map(&mut self, map: &[Segment]) {
+        let Some(out) = &mut self.out else { return };
+        if map.len() > PIECE_MAX / 16 {
+            return self.give_up();
+        }
+        let mut bytes = (map.len() as u32).to_le_bytes().to_vec();
+        for Segment { offset, len } in map {
+            bytes.extend(offset.to_le_bytes());
+            bytes.extend(len.to_le_bytes());
+        }
+        if out.write_all(&bytes).is_err() {
+            self.give_up();
+        }
+    }
+
     /// The record as text, if there is one and it is not too long.
     pub(super) fn finish(self) -> Option<String> {
         let text = STANDARD.encode(self.out?.finish().ok()?);
@@ -131,6 +151,24 @@ impl Replay<'_> {
             }
             _ => Err(broken()),
         }
+    }
+
+    /// Where in the file its content is: in order, and no two pieces in one place.
+    pub(super) fn map(&mut self) -> Result<Vec<Segment>> {
+        let count = u32::from_le_bytes(self.array()?) as usize;
+        if count > PIECE_MAX / 16 {
+            return Err(broken());
+        }
+        let (mut map, mut end) = (Vec::new(), 0);
+        for _ in 0..count {
+            let segment = Segment { offset: u64::from_le_bytes(self.array()?), len: u64::from_le_bytes(self.array()?) };
+            if segment.offset < end {
+                return Err(broken());
+            }
+            end = segment.offset.checked_add(segment.len).ok_or_else(broken)?;
+            map.push(segment);
+        }
+        Ok(map)
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N]> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
+use appc_rooted::Root;
 use appc_spec::oci::{ARCHIVE_RECORD, CONFIG_STASH, IMAGE_ID, MANIFEST, MANIFEST_STASH, OciParts, RESOLVED_USER};
 use appc_spec::{App, ImageManifest};
 use serde_json::{Value, json};
@@ -13,19 +14,38 @@ use super::layer::{self, Made};
 use super::tail::Tail;
 use super::{Options, copy, layer_type, whitelist};
 use crate::archive::entry::Entry;
-use crate::archive::{self, Finished};
+use crate::archive::reader::Dialect;
+use crate::archive::writer::write_tree;
+use crate::archive::{self, Finished, Omission};
 use crate::oci::{Descriptor, Digest, Manifest, Sink, Source, media_type};
 use crate::{Error, Progress, Result};
 
 /// Annotation of a layer that is nothing but a path whitelist.
 pub(super) const WHITELIST: &str = "io.appc.layer.path-whitelist";
 
-/// An image that another one lies on.
+/// An image that another one lies on, or a part of one.
 pub struct Below {
-    /// Its archive.
-    pub archive: File,
+    /// Its files.
+    pub files: Files,
     /// Its name and labels, for whoever looks at the layer.
     pub name: String,
+}
+
+/// The files of an image.
+pub enum Files {
+    /// The image archive.
+    Archive(File),
+    /// A layer of an image in the store. One that has a path whitelist is such a layer together with those below it.
+    Tree(Root),
+}
+
+/// An OCI image that was made of an archive.
+#[derive(Debug)]
+pub struct Converted {
+    /// The manifest, as the sink was told.
+    pub top: Descriptor,
+    /// What is not in the layers, because it would hide files of other layers there. It comes back with the archive.
+    pub omitted: Vec<Omission>,
 }
 
 /// Writes the image archive `aci` to `sink`, upon the archives of the images it depends on, lowest first.
@@ -38,28 +58,34 @@ pub fn to_oci(
     sink: &dyn Sink,
     options: &Options,
     progress: &dyn Progress,
-) -> Result<Descriptor> {
+) -> Result<Converted> {
     if let Some(original) = Original::of(aci)? {
-        return copy(&original, sink, Some(&options.platform), progress);
+        let top = copy(&original, sink, Some(&options.platform), progress)?;
+        return Ok(Converted { top, omitted: Vec::new() });
     }
     let Some(layer_type) = layer_type(options.write.compression) else {
         let compression = options.write.compression;
         return Err(Error::Option(format!("layers cannot be compressed with {compression}: use gzip, zstd or none")));
     };
-    let mut layers = Layers { sink, options, layer_type, descriptors: Vec::new(), diff_ids: Vec::new() };
-    for image in below {
-        let annotations = [("io.appc.layer.image-name".to_owned(), image.name.clone())];
-        layers.add(&image.archive, annotations.into(), progress)?;
-    }
-    let made = layers.add(aci, BTreeMap::new(), progress)?;
-    let manifest = ImageManifest::parse(&made.manifest).map_err(Error::Manifest)?;
+    let manifest = ImageManifest::parse(&archive::manifest(again(aci)?)?).map_err(Error::Manifest)?;
     if !manifest.dependencies.is_empty() && below.is_empty() {
         let names: Vec<String> = manifest.dependencies.iter().map(|below| below.image_name.to_string()).collect();
         let rule = format!("it depends on {}, which is not given", names.join(" and "));
         return Err(Error::Oci { what: format!("image {}", manifest.name), rule });
     }
+    let indexed = (!manifest.path_whitelist.is_empty()).then(Vec::new);
+    let mut layers = Layers { sink, options, layer_type, descriptors: Vec::new(), diff_ids: Vec::new(), indexed };
+    let mut omitted = Vec::new();
+    for image in below {
+        let annotations = [("io.appc.layer.image-name".to_owned(), image.name.clone())].into();
+        match &image.files {
+            Files::Archive(archive) => omitted.extend(layers.add(archive, annotations, progress)?.omitted),
+            Files::Tree(tree) => layers.add_tree(tree, annotations, progress)?,
+        }
+    }
+    let made = layers.add(aci, BTreeMap::new(), progress)?;
     if !manifest.path_whitelist.is_empty() {
-        layers.restrict(below, aci, &manifest.path_whitelist)?;
+        layers.restrict(&manifest.path_whitelist)?;
     }
     let mut parts = appc_spec::oci::to_oci(&manifest);
     // The layers are not the ones that this speaks of.
@@ -68,7 +94,8 @@ pub fn to_oci(
     }
     annotate(&mut parts, &manifest, &made)?;
     resolve_user(&mut parts, manifest.app.as_ref(), aci)?;
-    layers.finish(parts)
+    omitted.extend(made.omitted);
+    Ok(Converted { top: layers.finish(parts)?, omitted })
 }
 
 /// The layers written so far.
@@ -78,6 +105,8 @@ struct Layers<'o> {
     layer_type: &'static str,
     descriptors: Vec<Descriptor>,
     diff_ids: Vec<Digest>,
+    /// The same layers, if they are to be read again.
+    indexed: Option<Vec<File>>,
 }
 
 impl Layers<'_> {
@@ -88,14 +117,20 @@ impl Layers<'_> {
         Ok(made)
     }
 
+    fn add_tree(&mut self, tree: &Root, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<()> {
+        let (out, written) = self.temp()?;
+        let (layer, _sockets) = write_tree(None, tree, written, &self.options.write, progress)?;
+        self.put(&layer, out, annotations)
+    }
+
     /// Adds the layer that a path whitelist is.
-    fn restrict(&mut self, below: &[Below], aci: &File, whitelist: &[String]) -> Result<()> {
+    fn restrict(&mut self, whitelist: &[String]) -> Result<()> {
         let mut index = Index::default();
-        for (at, archive) in below.iter().map(|below| &below.archive).chain([aci]).enumerate() {
+        for (at, layer) in self.indexed.iter().flatten().enumerate() {
             let (mut number, mut added) = (0, Ok(()));
-            archive::each_entry(again(archive)?, |entry| {
+            archive::each_entry(Dialect::Layer, again(layer)?, |entry| {
                 if added.is_ok() {
-                    added = index.add_archived(entry, (at as u32, number));
+                    added = index.add(entry, (at as u32, number));
                     number += 1;
                 }
             })?;
@@ -121,6 +156,9 @@ impl Layers<'_> {
             self.sink.put(&descriptor, &mut content)?;
         }
         descriptor.annotations = annotations;
+        if let Some(indexed) = &mut self.indexed {
+            indexed.push(content);
+        }
         self.descriptors.push(descriptor);
         self.diff_ids.push(layer.plain.clone());
         Ok(())
@@ -176,7 +214,7 @@ fn resolve_user(parts: &mut OciParts, app: Option<&App>, archive: &File) -> Resu
         }
         let wanted = format!("rootfs/{}", path.trim_matches('/'));
         let mut found = None;
-        archive::each_entry(again(archive)?, |entry| {
+        archive::each_entry(Dialect::Image, again(archive)?, |entry| {
             if entry.path == wanted.trim_end_matches('/').as_bytes() {
                 found = Some(id(entry).to_string());
             }

@@ -211,7 +211,7 @@ impl Fetcher<'_> {
                 1 => String::new(),
                 all => format!(" and {} more", all - 1),
             };
-            let text = format!("{shown}: only root can make all of it, left out: {omitted} ({what}){others}");
+            let text = format!("{shown}: left out: {omitted} ({what}){others}");
             self.reporter.note(&text);
         }
     }

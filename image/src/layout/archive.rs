@@ -1,5 +1,6 @@
 //! What lies where in a tar, so that its files can be read in any order.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -16,6 +17,12 @@ use crate::{Error, Result};
 /// An archive with more files than this, or with longer names, holds no images.
 const ENTRIES_MAX: usize = 100_000;
 const NAMES_MAX: usize = 16 << 20;
+
+/// A compressed archive may be unpacked to so much, and to so many times its own length. The layers in it are mostly
+/// compressed already; what is made to fill the disk reaches a thousand times.
+const SPOOL_FREE: u64 = 256 << 20;
+const SPOOL_RATIO: u64 = 128;
+const PIECE: u64 = 1 << 20;
 
 /// Links from one name to another, in a row. `docker save` makes one for a layer that images share.
 const LINKS_MAX: usize = 8;
@@ -80,11 +87,37 @@ fn read_some(file: &mut File, into: &mut [u8]) -> Result<usize> {
 
 /// The plain tar in a file without a name.
 fn spool(source: impl Read) -> Result<File> {
+    let what = "unpack the archive to a temporary file";
     let mut copy = tempfile::tempfile().map_err(Error::io("make a temporary file"))?;
-    let mut source = plain(source)?;
-    let unpacked = io::copy(&mut source, &mut copy);
-    unpacked.map_err(Error::io("unpack the archive to a temporary file"))?;
-    Ok(copy)
+    let taken = Cell::new(0);
+    let mut source = plain(Counted { source, taken: &taken })?;
+    let mut made = 0;
+    loop {
+        let len = io::copy(&mut source.by_ref().take(PIECE), &mut copy).map_err(Error::io(what))?;
+        made += len;
+        if len == 0 {
+            return Ok(copy);
+        }
+        if made > SPOOL_FREE + taken.get().saturating_mul(SPOOL_RATIO) {
+            let rule =
+                format!("unpacked it is more than {SPOOL_RATIO} times as long, which images are not: unpack it first");
+            return Err(Error::NotAnArchive(rule));
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<'c, R> {
+    source: R,
+    taken: &'c Cell<u64>,
+}
+
+impl<R: Read> Read for Counted<'_, R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = self.source.read(into)?;
+        self.taken.set(self.taken.get() + len as u64);
+        Ok(len)
+    }
 }
 
 fn list(file: &File, end: u64) -> Result<HashMap<Vec<u8>, Lies>> {
@@ -169,6 +202,19 @@ impl Source for Seeking<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bomb_is_not_unpacked() {
+        let zeros = io::repeat(0).take(SPOOL_FREE + (64 << 20));
+        // What is no end mark comes first.
+        let mut header = crate::archive::header::Header::new(b'0');
+        assert!(header.put(crate::archive::header::NAME, b"zeros"));
+        let header = header.sealed();
+        let plain = header.chain(zeros);
+        let bomb = zstd::stream::encode_all(plain, 1).unwrap();
+        let error = spool(&bomb[..]).unwrap_err().to_string();
+        assert!(error.contains("128 times"), "{error}");
+    }
 
     #[test]
     fn links_stay_in_the_archive() {

@@ -103,7 +103,7 @@ impl Applier {
     fn safe_mode(&self, attributes: &Attributes, lost: &mut Vec<String>) -> u32 {
         let mode = attributes.mode & 0o7777;
         if self.ownership == Ownership::Mine && mode & 0o6000 != 0 {
-            lost.push("set-user-ID or set-group-ID bit".into());
+            lost.push("set-user-ID or set-group-ID bit, which takes root".into());
             return mode & 0o1777;
         }
         mode

@@ -191,7 +191,7 @@ impl Tree {
         };
         let (parent, name) = self.parent(path)?;
         if self.applier.ownership == Ownership::Mine && file_type != FileType::Fifo {
-            return self.skip(path, "device node");
+            return self.skip(path, "device node, which takes root");
         }
         let dir = self.dirs.fd(parent)?;
         on_conflict(self.conflict, dir, name, || rustix::fs::mknodat(dir, name, file_type, Mode::from(0o600), device))?;
