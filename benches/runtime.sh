@@ -119,10 +119,11 @@ for need in hyperfine runc busybox; do
     command -v $need >/dev/null || { echo "benches/runtime.sh: $need is not there: run sh tests/run.sh --install" >&2; exit 1; }
 done
 profile=$here/container/tests/seccomp/docker.json
+# Static, as README recommends.
+CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
+RUSTFLAGS="-C target-feature=+crt-static"
+export CARGO_BUILD_TARGET RUSTFLAGS
 if [ "${1:-}" = --vm ]; then
-    CARGO_BUILD_TARGET=$(rustc -vV | sed -n 's/^host: //p')
-    RUSTFLAGS="-C target-feature=+crt-static"
-    export CARGO_BUILD_TARGET RUSTFLAGS
     cargo build --release -q -p acbuild -p rkt -p appc-container
     APPC_BIN_DIR=${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/release
     APPC_VM_PROGRAMS="hyperfine runc crun bwrap"
@@ -138,5 +139,5 @@ $end
 RUNS=${RUNS:-20} sh /tmp/bench --inside /tmp/profile"
 fi
 cargo build --release -q -p appc-container
-PATH=$(cd "${CARGO_TARGET_DIR:-target}/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release" && pwd):$PATH
+PATH=$(cd "${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/release" && pwd):$PATH
 measure "$profile"
