@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use appc_image::convert;
 use appc_image::layout::LayoutArchive;
-use appc_image::store::{Store, StoredImage, StoredOci};
+use appc_image::store::{Store, StoredOci};
+use appc_spec::ImageId;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
@@ -37,7 +38,7 @@ pub(super) struct Args {
 
 /// What is written: as it was fetched, or made anew.
 enum Export<'s> {
-    Archive(&'s Store, StoredImage),
+    Archive(&'s Store, ImageId),
     Oci(StoredOci<'s>, Option<String>),
     Converted(StoredOci<'s>),
 }
@@ -47,7 +48,7 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
     let image = images::stored(global, &store, &args.image)?;
     let export = match store.oci(&image.id)? {
-        None => Export::Archive(&store, image),
+        None => Export::Archive(&store, image.id),
         Some(oci) if args.aci => Export::Converted(oci),
         // The tag. What is none in an OCI layout is left out.
         Some(oci) => Export::Oci(oci, image.manifest.labels.get("version").map(str::to_owned)),
@@ -70,9 +71,9 @@ impl Export<'_> {
         let bar = Bar::default();
         let file = || File::options().read(true).write(true).create(true).truncate(true).open(path);
         match self {
-            Export::Archive(store, image) => {
+            Export::Archive(store, id) => {
                 let file = file().context(path.display())?;
-                store.export(&image.id, &file, &bar)?;
+                store.export(id, &file, &bar)?;
                 file.sync_all().context(path.display())?;
             }
             Export::Converted(oci) => {
@@ -99,7 +100,7 @@ fn exists(path: &Path) -> Failure {
 fn into_special_file(export: &Export, path: &Path) -> Result<(), Failure> {
     let mut into = File::options().write(true).open(path).context(path.display())?;
     match export {
-        Export::Archive(store, image) => Ok(store.export(&image.id, &into, &Bar::default()).context(path.display())?),
+        Export::Archive(store, id) => Ok(store.export(id, &into, &Bar::default()).context(path.display())?),
         // These are not written from their beginning to their end.
         _ => {
             let new = New::beside(&std::env::temp_dir().join("image")).context(path.display())?;
