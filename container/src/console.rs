@@ -13,7 +13,9 @@ use rustix::net::{
     connect, sendmsg, socket_with,
 };
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{
+    InputModes, LocalModes, OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+};
 
 use crate::error::{Context, Result};
 
@@ -71,6 +73,8 @@ pub struct Relay {
     /// Typed, but not taken by the container yet.
     typed: Vec<u8>,
     input_open: bool,
+    /// The mode the container's terminal was in when it was told of the end of the input.
+    end_told: Option<(InputModes, LocalModes)>,
     master_open: bool,
 }
 
@@ -79,7 +83,7 @@ impl Relay {
     pub fn new(master: OwnedFd) -> io::Result<Relay> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let raw = RawMode::enter()?;
-        let relay = Relay { master, raw, typed: Vec::new(), input_open: true, master_open: true };
+        let relay = Relay { master, raw, typed: Vec::new(), input_open: true, end_told: None, master_open: true };
         relay.resize()?;
         Ok(relay)
     }
@@ -104,6 +108,8 @@ impl Relay {
         if self.input_open && self.typed.is_empty() && readable(stdin())? {
             self.take_input()?;
         }
+        self.give_input()?;
+        self.tell_end()?;
         self.give_input()
     }
 
@@ -139,13 +145,25 @@ impl Relay {
         let mut buffer = [0; 4096];
         match rustix::io::read(stdin(), &mut buffer) {
             // EIO: the caller's terminal is gone.
-            Ok(0) | Err(Errno::IO) => {
-                self.input_open = false;
-                self.typed.push(END_OF_INPUT);
-            }
+            Ok(0) | Err(Errno::IO) => self.input_open = false,
             Ok(length) => self.typed.extend_from_slice(&buffer[..length]),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(e) => return Err(e.into()),
+        }
+        Ok(())
+    }
+
+    /// Once more in each mode: a shell that switches its terminal to another one loses what has come before, and
+    /// nobody is there to type it again.
+    fn tell_end(&mut self) -> io::Result<()> {
+        if self.input_open || !self.master_open || !self.typed.is_empty() {
+            return Ok(());
+        }
+        let modes = tcgetattr(&self.master)?;
+        let modes = (modes.input_modes, modes.local_modes);
+        if self.end_told != Some(modes) {
+            self.end_told = Some(modes);
+            self.typed.push(END_OF_INPUT);
         }
         Ok(())
     }

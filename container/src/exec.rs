@@ -13,6 +13,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use crate::cgroup::{Cgroup, Entry};
 use crate::console;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::init::join::{Join, keyring_name};
 use crate::mappings::groups_are_fixed;
 use crate::plan::{ProcessPlan, Stdio, check_stdio};
@@ -111,6 +112,7 @@ impl ExecPlan {
     pub fn start(mut self) -> Result<Process> {
         let cgroup = self.cgroup.take();
         let entry = cgroup.as_ref().map(Cgroup::entry).transpose()?;
+        fault::point("exec: planned");
         let (channel, helper) = self.clone_helper(entry.as_ref())?;
         drop(entry);
         let mut process = None;

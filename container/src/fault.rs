@@ -45,6 +45,9 @@ pub const POINTS: &[&str] = &[
     "fifo read",
     "fifo removed",
     "started",
+    "exec: planned",
+    "exec: joined",
+    "exec: before execve",
     "killed",
     "cgroup removed",
     "directory removed",
@@ -75,6 +78,9 @@ pub const POINTS: &[&str] = &[
     "send Start",
     "sent Start",
     "received Start",
+    "send Joined",
+    "sent Joined",
+    "received Joined",
 ];
 
 /// Dies here if that was asked for.
@@ -83,7 +89,7 @@ pub(crate) fn point(name: &str) {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     static PASSED: AtomicU32 = AtomicU32::new(0);
-    // The children that are looked into have no environment.
+    // Read at a process's first point: its children have no environment any more.
     static WANTED: OnceLock<String> = OnceLock::new();
     debug_assert!(POINTS.contains(&name), "{name:?} is not in the list of points");
     let wanted = WANTED.get_or_init(|| std::env::var("RKT_OCI_FAULT").unwrap_or_default());

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cgroup::{Cgroup, Saved as SavedCgroup};
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::fault;
 use crate::hooks::{HookState, Stage};
+use crate::plan::Remains;
 use crate::state::{Creator, Directory, Record, Status};
 use crate::sys::signal;
 
@@ -80,14 +81,14 @@ pub fn kill(directory: &Directory, signal: i32) -> Result<()> {
 }
 
 /// Removes the container. Returns what the caller should know: what its poststop hooks failed with, and what could not
-/// be found. `lost` tells where the cgroup is of a container whose record is damaged, by its configuration.
+/// be found. `lost` tells what there is of a container whose record is damaged, by its configuration.
 ///
 /// # Errors
 /// When it runs and `force` is not given, or does not die.
 pub fn delete(
     directory: Directory,
     force: bool,
-    lost: impl FnOnce(&Directory) -> Result<Option<SavedCgroup>>,
+    lost: impl FnOnce(&Directory) -> Result<Remains>,
 ) -> Result<Vec<Error>> {
     let record = match directory.load() {
         Ok(record) => record,
@@ -142,17 +143,20 @@ fn delete_lost(
     directory: Directory,
     force: bool,
     why: Error,
-    find: impl FnOnce(&Directory) -> Result<Option<SavedCgroup>>,
+    find: impl FnOnce(&Directory) -> Result<Remains>,
 ) -> Result<Vec<Error>> {
     // A `create` that was killed in its first moments left no record, and nothing to find.
     let early = matches!(why, Error::NoContainer);
     let id = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let found = find(&directory).and_then(|saved| saved.as_ref().map(Cgroup::reopen).transpose().map_err(Error::from));
-    let unknown = |why: String| {
-        let what = format!("container {id:?}: {why}; only its directory was removed");
-        vec![Error::State(format!("{what}: look for processes of it yourself"))]
+    let remains = find(&directory);
+    let found = match &remains {
+        Ok(remains) => remains.cgroup.as_ref().map(Cgroup::reopen).transpose().map_err(|e| e.to_string()),
+        Err(e) => Err(e.to_string()),
     };
-    let said = match found {
+    let mut said = Vec::new();
+    let mut say = |what: String| said.push(Error::State(format!("container {id:?}: {what}")));
+    let unknown = "only its directory was removed: look for processes of it yourself";
+    match found {
         Ok(Some(cgroup)) if cgroup.exists() => {
             let pids = cgroup.pids()?;
             if !force && (!early || !pids.is_empty()) {
@@ -163,16 +167,27 @@ fn delete_lost(
                 return Err(Error::State(format!("{why}, and this process is in its cgroup: run this from elsewhere")));
             }
             cgroup.destroy()?;
-            Vec::new()
         }
         _ if !force && !early => return Err(why),
         Ok(Some(cgroup)) => {
             let places: Vec<_> = cgroup.directories().take(1).map(|(_, path)| path.display().to_string()).collect();
-            unknown(format!("its record is lost, and there is no cgroup {}", places.concat()))
+            let elsewhere = match remains.as_ref().is_ok_and(|remains| remains.relative) {
+                true => " (it may be below another, that of who made the container)",
+                false => "",
+            };
+            say(format!("its record is lost, and there is no cgroup {}{elsewhere}; {unknown}", places.concat()));
         }
-        Ok(None) => unknown("its record is lost, and it had no cgroup".to_owned()),
-        Err(e) => unknown(format!("its record is lost, and so is where it ran ({e})")),
-    };
+        Ok(None) => say(format!("its record is lost, and it had no cgroup; {unknown}")),
+        Err(e) => say(format!("its record is lost, and so is where it ran ({e}); {unknown}")),
+    }
+    if let Ok(Remains { resctrl: Some(resctrl), .. }) = &remains
+        && let Err(e) = resctrl.remove()
+    {
+        say(e.to_string());
+    }
+    if remains.is_ok_and(|remains| remains.poststop) {
+        say("its poststop hooks were not run, as what they are told was in its record".to_owned());
+    }
     directory.remove()?;
     if force { Ok(said) } else { Err(why) }
 }

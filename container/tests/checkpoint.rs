@@ -54,6 +54,11 @@ fn a_container_goes_on_where_it_was() {
     let images = bundle.scratch.path().join("images").display().to_string();
     bundle.command(["run", "--detach", "test"]).ok();
     let first = count(&bundle);
+    // What criu has to say is for its log.
+    let before = bundle.scratch.path().join("before");
+    let saved = bundle.command(["checkpoint", "--pre-dump", "--image-path"]).arg(&before).arg("test").ok();
+    saved.require(saved.stdout.is_empty() && saved.stderr.is_empty(), "no word");
+    assert!(fs::read_to_string(before.join("dump.log")).unwrap().contains("Pre-dumping"));
     bundle.command(["checkpoint", "--leave-running", "--image-path", &images, "test"]).ok();
     assert_eq!(bundle.command(["state", "test"]).ok().json()["status"], "running");
     bundle.command(["checkpoint", "--image-path", &images, "test"]).ok();

@@ -83,7 +83,27 @@ fn without_its_record_it_is_found_by_its_configuration() {
         assert_eq!(outcome.stderr, "");
         bundle.nothing_left();
     }
-    // Nothing can be known: that is said.
+    // What was in it alone cannot be done, and is said.
+    let mut bundle = Bundle::new("sleep 1000");
+    let name = bundle.config["linux"]["cgroupsPath"].as_str().unwrap().to_owned();
+    bundle.config["hooks"] = json!({"poststop": [{"path": "/bin/true"}]});
+    for path in [name.clone(), format!("/{name}")] {
+        bundle.config["linux"]["cgroupsPath"] = json!(path);
+        bundle.command(["run", "--detach", "one"]).ok();
+        for name in ["state.json", "state.json.spare"] {
+            fs::remove_file(bundle.state().join("one").join(name)).unwrap();
+        }
+        let outcome = bundle.command(["delete", "--force", "one"]).ok();
+        outcome.says(&["container \"one\": its poststop hooks were not run"]);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{}", outcome.stderr);
+        bundle.nothing_left();
+        fs::create_dir_all(bundle.state().join("one")).unwrap();
+        fs::write(bundle.state().join("one/config.json"), bundle.config.to_string()).unwrap();
+        let outcome = bundle.command(["delete", "--force", "one"]).ok();
+        outcome.says(&["there is no cgroup", &name, "only its directory was removed"]);
+        assert_eq!(outcome.stderr.contains("below another"), !path.starts_with('/'), "{}", outcome.stderr);
+    }
+    // Nothing can be known: that is said, too.
     let bundle = Bundle::new("true");
     fs::create_dir_all(bundle.state().join("one")).unwrap();
     bundle.command(["delete", "--force", "one"]).ok().says(&["only its directory was removed"]);

@@ -125,8 +125,19 @@ fn item_20_the_callers_environment_is_not_there_to_be_read() {
     let log = first.scratch.path().join("out");
     let line = format!("exec {} >{} 2>&1 </dev/null", first.command(["run", "-d", "first"]).line(), log.display());
     support::Cmd::new("bash").args(["-c", &line]).cwd(first.scratch.work()).ok();
+    let pid = first.command(["state", "first"]).ok().json()["pid"].to_string();
+    let mut second = Attack::new("true");
+    for namespace in second.config["linux"]["namespaces"].as_array_mut().unwrap() {
+        if namespace["type"] == "pid" {
+            namespace["path"] = json!(format!("/proc/{pid}/ns/pid"));
+        }
+    }
+    // Hooks of the runtime's have what it has.
+    second.config["hooks"] =
+        json!({"prestart": [{"path": "/bin/sh", "args": ["sh", "-c", "test $tripwire = secret"]}]});
     for _ in 0..40 {
         first.command(["exec", "first", "/bin/true"]).env("tripwire", "secret").run();
+        second.run().env("tripwire", "secret").ok();
     }
     first.command(["delete", "-f", "first"]).ok();
     assert_eq!(fs::read_to_string(&log).unwrap(), "ready\n");

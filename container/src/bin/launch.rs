@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use appc_container::cgroup::{Layout, Saved};
+use appc_container::cgroup::Layout;
 use appc_container::checkpoint::Options;
 use appc_container::config::read_spec;
 use appc_container::files::read_regular;
-use appc_container::plan::find_cgroup;
+use appc_container::plan::Remains;
 use appc_container::seccomp::Cache;
 use appc_container::state::{CONFIG_MAX, Directory, Record, check_id, replace_file};
 use appc_container::{Created, Error, Interrupt, Plan, Process, Setup, Stdio, notify};
@@ -218,11 +218,11 @@ fn place(setup: &mut Setup, globals: &Globals, root: &Path) -> Result<(), Error>
     Ok(())
 }
 
-/// Where the cgroup of a container is, without its record.
-pub(crate) fn lost_cgroup(globals: &Globals, id: &str, directory: &Directory) -> Result<Option<Saved>, Error> {
+/// What there is of a container without its record.
+pub(crate) fn remains(globals: &Globals, id: &str, directory: &Directory) -> Result<Remains, Error> {
     let mut setup = Setup::new(id, "/");
     place(&mut setup, globals, &globals.containers().map_err(wrong)?)?;
-    find_cgroup(&directory.config()?, &setup)
+    Remains::find(&directory.config()?, &setup)
 }
 
 fn load(path: &Path, log: &Log) -> Result<(Spec, Vec<u8>), Error> {

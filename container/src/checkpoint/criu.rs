@@ -57,6 +57,8 @@ pub(super) struct Setting<'a> {
     pub(super) kept: &'a [BorrowedFd<'a>],
     /// Its cgroup.
     pub(super) entry: Option<&'a Entry>,
+    /// What it says takes the place of standard output and error.
+    pub(super) noise: Option<BorrowedFd<'a>>,
 }
 
 /// A step that criu is about to make.
@@ -69,13 +71,12 @@ pub(super) struct Event<'a> {
 impl Criu {
     /// Starts it.
     pub(super) fn start(what: &'static str, log: PathBuf, setting: &Setting<'_>) -> Result<Criu> {
-        let Setting { kept, entry } = *setting;
         let path = search_path();
         let program = find(&path)?;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
             .context(|| "make the channel to criu")?;
         let child = || {
-            let why = match hand_over(&theirs, kept, entry) {
+            let why = match hand_over(&theirs, setting) {
                 Ok(()) => match rustix::io::write(&theirs, READY) {
                     Ok(_) => execute(&program, &path, &theirs),
                     Err(e) => e.to_string(),
@@ -87,7 +88,7 @@ impl Criu {
             127
         };
         let process =
-            clone3(CloneFlags::default(), entry.and_then(Entry::clone_into), child).context(|| "start criu")?;
+            clone3(CloneFlags::default(), setting.entry.and_then(Entry::clone_into), child).context(|| "start criu")?;
         drop(theirs);
         let criu = Criu { process, channel: ours, what, log };
         match criu.receive()?.0 {
@@ -223,13 +224,17 @@ fn is_program(path: &Path) -> bool {
 }
 
 /// The child's side, up to the execve.
-fn hand_over(channel: &OwnedFd, kept: &[BorrowedFd<'_>], entry: Option<&Entry>) -> Result<()> {
+fn hand_over(channel: &OwnedFd, setting: &Setting<'_>) -> Result<()> {
     signal::reset();
-    if let Some(entry) = entry {
+    if let Some(entry) = setting.entry {
         entry.enter().context(|| "enter the cgroup")?;
     }
+    if let Some(noise) = setting.noise {
+        rustix::stdio::dup2_stdout(noise).context(|| "set standard output")?;
+        rustix::stdio::dup2_stderr(noise).context(|| "set standard error")?;
+    }
     close_on_exec_from(3).context(|| "close what was inherited")?;
-    for fd in kept.iter().copied().chain([channel.as_fd()]) {
+    for fd in setting.kept.iter().copied().chain([channel.as_fd()]) {
         rustix::io::fcntl_setfd(fd, FdFlags::empty()).context(|| "keep a descriptor")?;
     }
     Ok(())

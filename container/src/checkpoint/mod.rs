@@ -19,7 +19,9 @@ mod mounts;
 mod restore;
 mod wire;
 
-use std::os::fd::AsRawFd;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
@@ -114,7 +116,11 @@ pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Optio
     if !options.pre_dump {
         images.save_descriptors(record.pid)?;
     }
-    let criu = Criu::start("dump", images.log("dump.log"), &Setting::default())?;
+    let log = images.log("dump.log");
+    // criu appends to it as well. Not everything that it says does it write there itself.
+    let noise = File::options().append(true).create_new(true).mode(0o600).open(&log);
+    let noise = noise.context(|| format!("make {}", log.display()))?;
+    let criu = Criu::start("dump", log, &Setting { noise: Some(noise.as_fd()), ..Setting::default() })?;
     criu.ask(&request, |event| {
         if let ("status-ready", Some(fd)) = (event.script, options.status_fd) {
             tell_ready(fd);

@@ -97,7 +97,7 @@ impl Plan {
             attach(tree, place)?;
             let images = Images::open(options)?;
             let descriptors = images.descriptors()?;
-            let setting = Setting { kept: &kept, entry: entry.as_ref() };
+            let setting = Setting { kept: &kept, entry: entry.as_ref(), noise: None };
             let criu = Criu::start("restore", images.log("restore.log"), &setting)?;
             Ok((images, descriptors, criu))
         })?;

@@ -23,8 +23,8 @@ use crate::error::{Context, Error, Result};
 use crate::exec::ExecPlan;
 use crate::plan::Stdio;
 use crate::protocol::{Channel, Failure, Message};
-use crate::sys;
 use crate::sys::clone::{CloneFlags, clone3};
+use crate::{fault, sys};
 
 /// What both processes have from the parent.
 pub(crate) struct Join<'a> {
@@ -37,6 +37,7 @@ impl Join<'_> {
     /// The helper's work; its exit code.
     pub(crate) fn run(self) -> i32 {
         let cloned = self.join().and_then(|()| {
+            fault::point("exec: joined");
             let sibling = CloneFlags(libc::CLONE_PARENT as u64);
             let process = clone3(sibling, None, || self.become_process()).context(|| "clone the process")?;
             self.channel.send(&Message::Joined(process.pid, process.pidfd)).context(|| "talk to the parent")
@@ -117,6 +118,7 @@ impl Join<'_> {
             .context(|| "close what was inherited")
             .map_err(set_up)?;
         filter::load(filter::Moment::Program, process, false, &self.channel).map_err(set_up)?;
+        fault::point("exec: before execve");
         Err(Failure::Exec(program.execute()))
     }
 

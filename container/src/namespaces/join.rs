@@ -19,6 +19,7 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, WaitId, WaitIdOptions, 
 use super::NamespacePlan;
 use crate::error::{Context, Error, Result};
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
+use crate::sys::environment;
 use crate::sys::namespace::setns;
 
 /// The longest sentence about a failure; a pipe takes that much at once.
@@ -70,6 +71,7 @@ impl NamespacePlan {
     fn join_all(&self, user: &OwnedFd) -> Result<()> {
         // From inside the user namespace we could be traced.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
+        environment::forget();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")?;
         let pid = self.join_pid.iter().map(|fd| (libc::CLONE_NEWPID, fd));

@@ -16,6 +16,7 @@ use crate::error::{Context, Error, Result};
 use crate::mappings::Mappings;
 use crate::plan::ProcessPlan;
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
+use crate::sys::environment;
 use crate::sys::namespace::{namespace_kind, setns, unshare};
 
 /// The namespaces of one container.
@@ -213,9 +214,10 @@ impl NamespacePlan {
         let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| "open /proc/self/ns/pid")?;
         setns(joined.as_fd(), libc::CLONE_NEWPID).context(|| "join the pid namespace")?;
-        let cloned = clone();
+        // Who is there already may trace the newcomer from its first moment on.
+        let cloned = environment::hidden_from_child(clone);
         setns(own.as_fd(), libc::CLONE_NEWPID).context(|| "return to the own pid namespace")?;
-        cloned
+        cloned.context(|| "hide the environment")?
     }
 
     /// Init's part, before its cgroup namespace.

@@ -7,7 +7,6 @@ use oci_spec::runtime::Linux;
 
 use super::Setup;
 use crate::cgroup::{Cgroup, CgroupPlan, Saved};
-use crate::config::read_spec;
 use crate::error::{Error, Result};
 
 /// How callers tell this case from others.
@@ -82,15 +81,10 @@ pub(super) fn plan(
     Ok(Some(plan))
 }
 
-/// Where the cgroup is of a container with the configuration `config`, if it has one.
-///
-/// # Errors
-/// When the configuration does not say it.
-pub fn find_cgroup(config: &[u8], setup: &Setup) -> Result<Option<Saved>> {
-    // What it warns of was said when the container was made.
-    let spec = read_spec(config, &mut Vec::new())?;
+/// Where the cgroup is of a container with the configuration `asked`, if it has one.
+pub(super) fn find(asked: Option<&Linux>, setup: &Setup) -> Result<Option<Saved>> {
     let mut linux: Linux = serde_json::from_str("{}").map_err(|e| Error::Other(e.to_string()))?;
-    linux.set_cgroups_path(spec.linux().as_ref().and_then(|l| l.cgroups_path().clone()));
+    linux.set_cgroups_path(asked.and_then(|l| l.cgroups_path().clone()));
     Ok(plan(setup, &linux, None)?.map(|plan| plan.saved()))
 }
 

@@ -14,6 +14,7 @@ mod options;
 mod process;
 mod ranges;
 mod refuse;
+mod remains;
 mod root;
 mod sysctl;
 mod tree;
@@ -25,13 +26,13 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 pub(crate) use attributes::Attributes;
 pub(crate) use cgroup::CgroupNeed;
-pub use cgroup::find_cgroup;
 pub(crate) use devices::DevicePlan;
 pub(crate) use labels::Labels;
 pub(crate) use mounts::{MountPlan, Source};
 pub use options::MountOptions;
 pub(crate) use process::ProcessPlan;
 pub(crate) use refuse::stdio as check_stdio;
+pub use remains::Remains;
 pub(crate) use root::RootPlan;
 pub(crate) use tree::HostTree;
 

@@ -1,5 +1,6 @@
 //! What is refused before anything else is looked at: fields for other platforms.
 
+use std::collections::HashSet;
 use std::path::{Component, PathBuf};
 
 use oci_spec::runtime::{Process, Spec};
@@ -55,7 +56,7 @@ pub(crate) fn stdio(terminal: bool, stdio: &Stdio) -> Result<()> {
 
 /// Absolute paths of the container, made clean.
 pub(super) fn container_paths(field: &str, paths: Option<&Vec<String>>) -> Result<Vec<PathBuf>> {
-    let mut clean = Vec::new();
+    let (mut clean, mut seen) = (Vec::new(), HashSet::new());
     for (i, path) in paths.into_iter().flatten().enumerate() {
         let path = PathBuf::from(path);
         if !path.is_absolute() {
@@ -69,7 +70,7 @@ pub(super) fn container_paths(field: &str, paths: Option<&Vec<String>>) -> Resul
         }
         let path = appc_rooted::clean(&path);
         // A second cover over the same thing would be a cover of the cover.
-        if !clean.contains(&path) {
+        if seen.insert(path.clone()) {
             clean.push(path);
         }
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use appc_rooted::{OFlags, Root};
 use rustix::fs::{FileType, fstat, makedev};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::file_system::new_file_system;
 use super::{attach, clone_at};
@@ -25,12 +26,74 @@ pub(crate) fn cover(root: &Root, masked: &[PathBuf], read_only: &[PathBuf], labe
             masks.cover(root, &target, path)?;
         }
     }
-    for path in read_only {
-        if let Some(target) = open(root, path).context(|| format!("open readonly path {}", path.display()))? {
-            make_read_only(&target).context(|| format!("make {} read-only", path.display()))?;
-        }
+    make_read_only(root, read_only)
+}
+
+/// Covers each path with a read-only copy of what is there.
+///
+/// For a copy the kernel goes through everything that is mounted beside it. So no copy is attached before all are made,
+/// or as many as there can be descriptors.
+fn make_read_only(root: &Root, paths: &[PathBuf]) -> Result<()> {
+    let _more = MoreDescriptors::allow(paths.len());
+    let mut copies = Vec::new();
+    for path in paths {
+        let copy = match read_only_copy(root, path) {
+            // There is one left for attaching: what the path led to was open.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) && !copies.is_empty() => {
+                attach_all(root, &mut copies)?;
+                read_only_copy(root, path)
+            }
+            copy => copy,
+        };
+        let copy = copy.context(|| format!("make {} read-only", path.display()))?;
+        copies.extend(copy.map(|copy| (path, copy)));
     }
-    Ok(())
+    attach_all(root, &mut copies)
+}
+
+/// A read-only copy of what the path leads to.
+fn read_only_copy(root: &Root, path: &Path) -> std::io::Result<Option<OwnedFd>> {
+    let Some(target) = open(root, path)? else { return Ok(None) };
+    let copy = clone_at(&target, true)?;
+    set_read_only(&copy, true)?;
+    Ok(Some(copy))
+}
+
+fn attach_all(root: &Root, copies: &mut Vec<(&PathBuf, OwnedFd)>) -> Result<()> {
+    copies.drain(..).try_for_each(|(path, copy)| {
+        let attached = root.open_at(path, OFlags::PATH).and_then(|target| Ok(attach(copy, target)?));
+        attached.context(|| format!("make {} read-only", path.display()))
+    })
+}
+
+/// The process may have more descriptors; dropping this takes it back to what it had.
+struct MoreDescriptors(Rlimit);
+
+impl MoreDescriptors {
+    /// For so many paths; none when the process has enough, or may not have more.
+    fn allow(paths: usize) -> Option<MoreDescriptors> {
+        let had = getrlimit(Resource::Nofile);
+        // One for each, and what is open anyway.
+        let needed = Some(paths as u64 + 256);
+        if had.current.is_none() || had.current >= needed {
+            return None;
+        }
+        let all = Rlimit {
+            current: needed,
+            maximum: had.maximum.and_then(|maximum| needed.map(|needed| needed.max(maximum))),
+        };
+        let some = Rlimit { current: had.maximum, maximum: had.maximum };
+        // Without them it only takes longer.
+        let raised = [all, some].into_iter().any(|limit| setrlimit(Resource::Nofile, limit).is_ok());
+        raised.then_some(MoreDescriptors(had))
+    }
+}
+
+impl Drop for MoreDescriptors {
+    fn drop(&mut self) {
+        // A lower limit is never refused.
+        let _lowered = setrlimit(Resource::Nofile, self.0);
+    }
 }
 
 /// What the path leads to inside the root: a link that the image put there must not take the protection away.
@@ -99,12 +162,6 @@ fn null(root: &Root) -> Result<OwnedFd> {
     // Nobody should change the owner or the mode of the node through a mask.
     set_read_only(&copy, false).context(|| "make the mask read-only")?;
     Ok(copy)
-}
-
-fn make_read_only(target: &OwnedFd) -> std::io::Result<()> {
-    let copy = clone_at(target, true)?;
-    set_read_only(&copy, true)?;
-    Ok(attach(&copy, target)?)
 }
 
 /// Makes a mount read-only.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use appc_container::checkpoint::{self, CgroupMode, Options};
 use appc_container::manage;
+use appc_container::plan::Remains;
 use appc_container::state::Directory;
 use clap::{Args, ValueEnum};
 
@@ -153,7 +154,7 @@ impl Checkpoint {
         };
         checkpoint::dump(&directory, &record, &spec, &options)?;
         if !self.leave_running && !self.pre_dump {
-            for failure in manage::delete(directory, true, |_| Ok(None))? {
+            for failure in manage::delete(directory, true, |_| Ok(Remains::default()))? {
                 log.say(&failure.to_string());
             }
         }

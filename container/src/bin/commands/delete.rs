@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::{Outcome, wrong};
 use crate::globals::Globals;
-use crate::launch::lost_cgroup;
+use crate::launch::remains;
 use crate::log::Log;
 
 /// Remove a container that has ended or was never started
@@ -33,7 +33,7 @@ impl Delete {
             Err(Error::NoContainer) if self.force => return Ok(ExitCode::SUCCESS),
             found => found?,
         };
-        let lost = |directory: &Directory| lost_cgroup(globals, &self.id, directory);
+        let lost = |directory: &Directory| remains(globals, &self.id, directory);
         for failure in manage::delete(directory, self.force, lost)? {
             log.say(&failure.to_string());
         }
