@@ -3,11 +3,14 @@
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
+use appc_image::Progress;
+use appc_image::fetch::Reporter;
 use appc_spec::{App, ImageManifest};
 
 use crate::cli::Global;
 use crate::context::{Access, Build};
 use crate::error::Result;
+use crate::progress::Bar;
 use crate::{history, output};
 
 /// One run of the program.
@@ -79,5 +82,19 @@ impl Session {
     /// [`Session::edit`] for what describes the process to run; a manifest without it gets the default one.
     pub(crate) fn edit_app(&self, change: impl FnOnce(&mut App) -> Result<()>) -> Result<()> {
         self.edit(|manifest| change(manifest.app.get_or_insert_with(App::new)))
+    }
+}
+
+impl Reporter for Session {
+    fn bar(&self) -> Box<dyn Progress + '_> {
+        Box::new(Bar::new())
+    }
+
+    fn note(&self, text: &str) {
+        output::note(text);
+    }
+
+    fn debug(&self, text: &str) {
+        Session::debug(self, text);
     }
 }

@@ -208,7 +208,7 @@ fn a_build_begins_with_an_image_of_the_store() {
     assert_eq!(write_from(&scratch, "example.com/tree", "a.aci"), id);
     assert_eq!(write_from(&scratch, &id, "b.aci"), id);
     assert_eq!(write_from(&scratch, &id[..20], "c.aci"), id);
-    let elsewhere = scratch.run(["begin", "example.com/tree", "--dir", "nowhere"]);
+    let elsewhere = scratch.run(["begin", &id, "--dir", "nowhere"]);
     assert_eq!(elsewhere.code, Some(1), "{elsewhere:#?}");
     assert!(!scratch.path("nowhere").exists());
 }

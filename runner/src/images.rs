@@ -1,6 +1,7 @@
 //! From the word that names an image on the command line to an image in the store.
 
 use std::ffi::OsStr;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use appc_image::Progress;
@@ -8,10 +9,13 @@ use appc_image::fetch::{self, Fetcher, PullPolicy, Reporter};
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage, Summary};
+use appc_image::trust::Key;
+use appc_spec::AcIdentifier;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure};
 use crate::progress::{Bar, Bars};
+use crate::review;
 
 /// Shows what fetching does.
 #[derive(Debug)]
@@ -34,6 +38,21 @@ impl Reporter for Screen<'_> {
 
     fn note(&self, text: &str) {
         self.bars.aside(|| self.global.warn(text));
+    }
+
+    fn can_review(&self) -> bool {
+        io::stdin().is_terminal() && io::stderr().is_terminal()
+    }
+
+    fn review(&self, name: &AcIdentifier, address: &str, keys: &[Key]) -> bool {
+        // Results go to standard output, and a question is none.
+        let print = |text: &str| io::stderr().write_all(text.as_bytes()).context("asking");
+        let mut answer = Ok(false);
+        self.bars.aside(|| answer = review::ask(name.as_str(), address, keys, print));
+        answer.unwrap_or_else(|failure| {
+            self.note(&failure.line());
+            false
+        })
     }
 
     fn debug(&self, text: &str) {

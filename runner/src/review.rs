@@ -7,13 +7,20 @@ use std::path::Path;
 use appc_image::trust::Key;
 
 use crate::failure::{Context, Failure};
-use crate::output;
 
 /// More than any key file.
 const LONGEST: u64 = 2 << 20;
 
 /// Shows what can be compared with what the publisher says, and asks.
-pub fn ask(prefix: &str, address: &str, keys: &[Key]) -> Result<bool, Failure> {
+///
+/// # Errors
+/// When nobody answers, or nothing can be printed by `print`.
+pub fn ask(
+    prefix: &str,
+    address: &str,
+    keys: &[Key],
+    print: impl Fn(&str) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
     print(&describe(prefix, address, keys))?;
     let mut answers = io::stdin().lock();
     loop {
@@ -25,7 +32,7 @@ pub fn ask(prefix: &str, address: &str, keys: &[Key]) -> Result<bool, Failure> {
             "no" => return Ok(false),
             _ if read == 0 => {
                 return Err(Failure::new(
-                    "nobody answers whether the key is to be trusted: answer yes or no, or give --skip-fingerprint-review",
+                    "nobody answers whether the key is to be trusted: answer yes or no, or use `rkt trust --skip-fingerprint-review`",
                 ));
             }
             _ => print("Please enter 'yes' or 'no'\n")?,
@@ -59,10 +66,6 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     File::open(path)?.take(LONGEST).read_to_end(&mut content)?;
     Ok(content)
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    output::print(text).context("writing to standard output")
 }
 
 #[cfg(test)]

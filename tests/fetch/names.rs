@@ -179,3 +179,32 @@ fn logins_are_kept_secret() {
         assert!(!text.contains("very-secret"), "{text}");
     }
 }
+
+#[test]
+fn keys_are_reviewed_on_a_terminal() {
+    needs!(root, "busybox", "gpg", "setsid");
+    let (world, gpg) = (World::new(), Gpg::new());
+    let fingerprint = gpg.simple("maker");
+    let content = world.publish("app", &[]);
+    world.put(&format!("{}.asc", place("app", "latest")), gpg.sign("maker", &content));
+    world.put("images.example.com/keys.gpg", gpg.export("maker"));
+    // Nobody is there to be asked.
+    world.rkt(&["fetch", "example.com/app"]).refused(254, &["rkt trust"]);
+    assert!(world.asked_since(0).iter().all(|line| !line.ends_with("keys.gpg")));
+    let fetch = || Terminal::start(&world.rkt(&["fetch", "example.com/app"]));
+    let mut no = fetch();
+    no.expect("gpg key fingerprint is: ");
+    no.expect("maker");
+    no.expect("Are you sure you want to trust this key (yes/no)?");
+    no.send("no\n");
+    no.expect("not trusting the keys from https://images.example.com/keys.gpg");
+    let no = no.wait();
+    no.require(no.code() == 254, "a refusal");
+    let mut yes = fetch();
+    yes.expect("(yes/no)?");
+    yes.send("yes\n");
+    let yes = yes.wait();
+    yes.require(yes.code() == 0, "the image");
+    let trusted = world.scratch.path().join("local/trustedkeys/prefix.d/example.com/app").join(fingerprint);
+    assert!(trusted.is_file());
+}

@@ -67,7 +67,13 @@ fn layouts_and_archives_of_this_host_are_run() {
     world.rkt(&["run", "oci:nowhere"]).refused(254, &["run: oci:nowhere"]);
     world.rkt(&["run", "oci:layout:1.0", "--signature=x.asc"]).refused(254, &["--signature"]);
 
+    world.scratch.acbuild(["convert", "oci:layout:1.0", "bundle:bundle"]).ok();
+    for word in ["bundle:bundle", "./bundle", "bundle"] {
+        world.rkt(&["run", word]).ok().prints(&["I am app"]);
+    }
+
     policy(&world, &json!({"rktKind": "trust", "rktVersion": "v1", "localFiles": "signed"}));
+    world.rkt(&["run", "bundle"]).refused(254, &["policy", "--insecure-options=image"]);
     for word in words {
         world.rkt(&["run", word]).refused(254, &["policy", "--insecure-options=image"]);
         world.rkt(&["--insecure-options=image", "run", word]).ok();
@@ -197,4 +203,27 @@ fn a_policy_demands_signatures_in_registries() {
         world.rkt(&["run", &format!("--pull-policy={policy}"), APP]).ok().prints(&["I am app"]);
     }
     assert_eq!(world.requests(), asked, "it was checked when it came");
+}
+
+#[test]
+fn builds_begin_with_them() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    world.scratch.acbuild(["convert", "oci:layout:1.0", "bundle:bundle"]).ok();
+    let acbuild = |args: &[&str]| {
+        let command = world.scratch.acbuild(args).env("SSL_CERT_FILE", &world.authority);
+        command.env("HTTPS_PROXY", world.server.proxy())
+    };
+    let address = format!("https://{}", super::place("app", "latest"));
+    acbuild(&["begin", &address]).refused(1, &["begin: ", "404", "--insecure-options=image"]);
+    acbuild(&["begin", "docker://images.example.com/team/none"]).refused(1, &["begin: ", "no tag"]);
+    for start in [APP, "oci:layout:1.0", "bundle:bundle", &address, "example.com/app:1.0"] {
+        acbuild(&["begin", "--insecure-options=image", start]).ok();
+        let manifest = acbuild(&["cat-manifest"]).ok();
+        manifest.prints(&["I am app"]);
+        assert!(world.scratch.work().join(".acbuild/currentaci/rootfs/bin/busybox").is_file(), "{start}");
+        acbuild(&["end"]).ok();
+    }
 }

@@ -4,8 +4,14 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use appc_image::archive::{self, Kind, Ownership, UnpackOptions};
-use appc_image::store::{Query, Store};
+use appc_image::Error::{NotFound, NotStored};
+use appc_image::archive::{self, CopyOptions, Kind, Ownership, UnpackOptions, copy_tree};
+use appc_image::fetch::{self, Fetcher, Insecure};
+use appc_image::reference::Reference;
+use appc_image::registry::docker_config_path;
+use appc_image::render;
+use appc_image::store::Store;
+use appc_rooted::Root;
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
 
@@ -22,7 +28,9 @@ pub(super) const UNNAMED: &str = "acbuild-unnamed";
 /// Start a new build, with either a new and empty image or an existing image
 ///
 /// START is a directory or a tar archive that becomes the root file system, an image file (.aci) that is changed
-/// further, or the name or ID of an image in the store. A path begins with / or . so that it is not taken for a name.
+/// further, the ID or name of an image in the store, or an image elsewhere: a name that is found by discovery,
+/// https://..., docker://[REGISTRY/]REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]
+/// or bundle:DIR. A path begins with / or . so that it is not taken for a name.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild begin ./alpine-3.20.aci")]
 pub(crate) struct Begin {
@@ -31,6 +39,9 @@ pub(crate) struct Begin {
     /// Kind of image to build
     #[arg(long, value_enum, value_name = "MODE", default_value = "appc")]
     build_mode: BuildMode,
+    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
+    #[arg(long, value_name = "LIST", default_value = "none")]
+    insecure_options: Insecure,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -52,7 +63,7 @@ impl Begin {
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => from_path(&draft, start)?,
-            Some(name) => from_store(&draft, name, session)?,
+            Some(word) => from_image(&draft, word, self.insecure_options, session)?,
         };
         draft.finish(&manifest)?;
         if !rustix::process::geteuid().is_root() {
@@ -106,20 +117,41 @@ fn from_file(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
     if is_image { Ok(manifest) } else { empty_manifest() }
 }
 
-fn from_store(draft: &Draft, name: &Path, session: &Session) -> Result<Vec<u8>> {
-    let name = name.to_str().ok_or_else(|| Error::refused("the name of an image must be UTF-8"))?;
-    if name.contains("://") {
-        return Err(Error::Refused(format!(
-            "{name} is an address: fetch the image with rkt, then begin with its name"
-        )));
-    }
-    let query: Query = name.parse().map_err(|e| {
-        Error::Refused(format!("{name:?} is not the name of an image ({e}): a path must begin with / or ."))
+/// An image that is in the store, or is fetched into it.
+fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session) -> Result<Vec<u8>> {
+    let reference = match Reference::from_word(word) {
+        Ok(Reference::File(path)) if word.as_os_str().as_bytes().starts_with(b"file://") => {
+            return from_path(draft, &path);
+        }
+        Ok(Reference::File(path)) => {
+            return Err(Error::Refused(format!("{}: a local path must begin with / or .", path.display())));
+        }
+        Err(e) => return Err(Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))),
+        Ok(other) => other,
+    };
+    let dir = session.store_dir();
+    // What an ID names cannot come from elsewhere.
+    let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
+    let options = fetch::Options {
+        insecure,
+        config_dirs: fetch::config_dirs(),
+        docker_config: docker_config_path(),
+        ..fetch::Options::default()
+    };
+    let image = Fetcher::new(&store, options, session)?.fetch_alone(&reference, None).map_err(|e| match e {
+        NotFound { .. } | NotStored(_) => {
+            Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))
+        }
+        other => other.into(),
     })?;
-    let store = Store::open_existing(session.store_dir())?;
-    let image = store
-        .resolve(&query)
-        .map_err(|e| Error::Refused(format!("{e}; or is it a file? A local path must begin with / or .")))?;
+    if store.oci(&image.id)?.is_some() {
+        let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
+        for layer in render::layers(&store, &image)?.lower {
+            let root = Root::open(&layer).map_err(Error::io("open", &layer))?;
+            output::omissions(&copy_tree(&root, "", &draft.rootfs()?, "", &options)?.omitted);
+        }
+        return Ok(image.manifest.to_json().into_bytes());
+    }
     let blob = store.blob(&image.id);
     Ok(unpack(draft, File::open(&blob).map_err(Error::io("open", blob))?, Kind::Aci)??)
 }

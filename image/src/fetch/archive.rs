@@ -197,7 +197,7 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    fn import(&self, file: File, origin: &str, shown: &str) -> Result<StoredImage> {
+    pub(super) fn import(&self, file: File, origin: &str, shown: &str) -> Result<StoredImage> {
         let bar = self.reporter.bar();
         let image = self.store.import(file, origin, &*bar)?;
         self.tell_omitted(&image, shown);

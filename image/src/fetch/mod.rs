@@ -6,7 +6,7 @@
 //!            ├─ Name ─► store (policy) ─► discovery ─► addresses ─┐
 //!            ├─ Url ──► store (policy) ───────────────────────────┴► archive ─► signature ─► store
 //!            ├─ Docker ─► store (policy) ─► registry ─► signature, if the policy demands one ─► store
-//!            └─ OciLayout, OciArchive, DockerArchive ──────────────► store
+//!            └─ OciLayout, OciArchive, DockerArchive, Bundle ──────► store
 //! ```
 //!
 //! | who | what |
@@ -22,6 +22,7 @@ mod archive;
 mod auth;
 mod cache;
 mod dependencies;
+mod directories;
 mod discovery;
 mod download;
 pub mod http;
@@ -33,10 +34,11 @@ mod policy;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use appc_spec::ImageName;
+use appc_spec::{AcIdentifier, ImageName};
 
 use archive::Origin;
 pub use auth::Authorizations;
+pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
 pub use partial::remove_partial;
 pub use policy::{Insecure, PullPolicy};
 
@@ -44,7 +46,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::{Query, Store, StoredImage};
-use crate::trust::{Keystore, Policy};
+use crate::trust::{Key, Keystore, Policy};
 
 /// How images are fetched.
 #[derive(Debug, Clone, Default)]
@@ -73,6 +75,17 @@ pub trait Reporter: Sync {
         let _ = text;
     }
 
+    /// Whether somebody is there to be asked.
+    fn can_review(&self) -> bool {
+        false
+    }
+
+    /// Asks whether `keys`, which come from `address`, may sign the image `name` and those below it.
+    fn review(&self, name: &AcIdentifier, address: &str, keys: &[Key]) -> bool {
+        let _ = (name, address, keys);
+        false
+    }
+
     /// Something for those who look for a mistake.
     fn debug(&self, text: &str) {
         let _ = text;
@@ -90,6 +103,8 @@ pub struct Fetcher<'s> {
     demands: Policy,
     /// Made when it is needed: reading the certificates of all authorities takes time.
     client: Mutex<Option<Arc<http::Client>>>,
+    /// Held while somebody is asked about keys.
+    asking: Mutex<()>,
 }
 
 impl<'s> Fetcher<'s> {
@@ -101,7 +116,16 @@ impl<'s> Fetcher<'s> {
         let authorizations = Authorizations::read(&options.config_dirs)?;
         let keystore = Keystore::open(&options.config_dirs);
         let demands = Policy::read(&options.config_dirs)?;
-        Ok(Fetcher { store, options, reporter, authorizations, keystore, demands, client: Mutex::new(None) })
+        Ok(Fetcher {
+            store,
+            options,
+            reporter,
+            authorizations,
+            keystore,
+            demands,
+            client: Mutex::new(None),
+            asking: Mutex::new(()),
+        })
     }
 
     /// The image that `reference` means, in the store, with everything that it depends on. `signature` is a file with the

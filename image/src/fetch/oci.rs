@@ -1,10 +1,13 @@
-//! OCI images: from registries, and from layouts and archives of this host.
+//! OCI images: from registries, and from layouts, archives and bundles of this host.
 
+use std::io::Seek;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::cache::{Cache, Known, Validators, now};
 use super::{Fetcher, PullPolicy};
+use crate::archive::Compression;
+use crate::convert;
 use crate::error::{Error, Result};
 use crate::layout::{DockerArchive, OciLayout};
 use crate::oci::{Digest, Platform, Source};
@@ -22,26 +25,47 @@ struct FromThere {
 }
 
 impl Fetcher<'_> {
-    /// The image in a layout or an archive of this host.
+    /// The image in a layout, an archive or a bundle of this host.
     pub(super) fn take_local(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
         refuse_signature(signature)?;
+        self.check_local(reference)?;
         self.reporter.debug(&format!("using image from {reference}"));
         let source: Box<dyn Source> = match reference {
             Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
             Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
             Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+            Reference::Bundle(dir) => return self.take_bundle(dir),
             other => {
-                let rule = "images of this kind are not fetched: convert it, and give the file".into();
+                let rule = "images of this kind are not read from this host".into();
                 return Err(Error::Reference { word: other.to_string(), rule });
             }
         };
+        self.import_oci(&*source, &reference.origin()?)
+    }
+
+    /// A bundle as an image.
+    fn take_bundle(&self, dir: &Path) -> Result<StoredImage> {
+        let tmp = self.store.dir().join("tmp");
+        let mut archive = tempfile::tempfile_in(&tmp).map_err(Error::io(format!("write to {}", tmp.display())))?;
+        let mut options = convert::Options::new(&tmp);
+        options.write.compression = Compression::Zstd;
+        let bar = self.reporter.bar();
+        convert::from_bundle(dir, &archive, &options, &*bar)?;
+        drop(bar);
+        archive.rewind().map_err(Error::io(format!("read from {}", tmp.display())))?;
+        let reference = Reference::Bundle(dir.into());
+        self.import(archive, &reference.origin()?, &reference.to_string())
+    }
+
+    /// What cannot be signed is not taken where signatures are demanded.
+    fn check_local(&self, reference: &Reference) -> Result<()> {
         if self.demands.demands_signed_files() && !self.options.insecure.image {
             return Err(Error::Key {
                 what: reference.to_string(),
                 rule: "cannot be signed, and the policy demands a signature: --insecure-options=image takes it".into(),
             });
         }
-        self.import_oci(&*source, &reference.origin()?)
+        Ok(())
     }
 
     /// The image in a registry, or what is in the store from there.

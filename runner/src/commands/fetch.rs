@@ -18,7 +18,7 @@ const SHORT_ID: usize = 32;
 /// Which images to fetch.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Names: NAME[:VERSION][,LABEL=VALUE...], files, https://..., docker://..., oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]
+    /// Names: NAME[:VERSION][,LABEL=VALUE...], files, https://..., docker://..., oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG], bundle:DIR
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<OsString>,
     /// Prints whole image IDs

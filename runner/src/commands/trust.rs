@@ -63,7 +63,7 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         let keys = read(&client, &address, named_by_a_page)?;
         if args.skip_fingerprint_review {
             print(&format!("Trusting {address:?} for prefix {:?} without fingerprint review.\n", prefix_of(&scope)))?;
-        } else if review::ask(prefix_of(&scope), &address, &keys)? {
+        } else if review::ask(prefix_of(&scope), &address, &keys, print)? {
             print(&format!("Trusting {address:?} for prefix {:?} after fingerprint review.\n", prefix_of(&scope)))?;
         } else {
             print(&format!("Not trusting {address:?}\n"))?;

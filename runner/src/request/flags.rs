@@ -236,7 +236,8 @@ pub fn help() -> String {
         "Runs images as the apps of a pod\n\n\
          Usage: rkt run [POD OPTIONS] IMAGE [APP OPTIONS] [-- ARGS... [---]] [IMAGE2 ...]\n\n\
          IMAGE is an image ID (sha512-…, may be shortened), a name: NAME[:VERSION][,LABEL=VALUE...], a file, or one of\n\
-         https://…, docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]\n",
+         https://…, docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG],\n\
+         bundle:DIR\n",
     );
     section(&mut text, "Pod options", |apply| matches!(apply, Apply::Pod(_) | Apply::Mount(_)));
     section(&mut text, "App options, after the image they are for", |apply| !matches!(apply, Apply::Pod(_)));
