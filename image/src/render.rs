@@ -20,6 +20,8 @@ use appc_spec::{Dependency, ImageId, ImageName};
 
 use crate::error::{Error, Result};
 use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, place, sync_file_system};
+use crate::tree::compare::compare;
+pub use crate::tree::compare::{Change, Difference, Rules};
 
 /// No image has so long a chain of dependencies; the kernel takes 500 overlay layers at most.
 const DEEPEST: usize = 500;
@@ -46,6 +48,18 @@ pub fn layers(store: &Store, image: &StoredImage) -> Result<Rendered> {
     let node = renderer.done.remove(&image.id).unwrap_or_default();
     let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
     Ok(Rendered { images: node.images, lower, pin: renderer.pin })
+}
+
+/// What of the root file system of `b` differs from that of `a`, dependencies included, in the order of the paths.
+///
+/// # Errors
+/// Those of [`layers`].
+pub fn diff(store: &Store, a: &StoredImage, b: &StoredImage, rules: Rules) -> Result<Vec<Difference>> {
+    let (a, b) = (layers(store, a)?, layers(store, b)?);
+    let open = |rendered: &Rendered| -> Result<Vec<Root>> {
+        rendered.lower.iter().map(|path| Root::open(path).on("open", path)).collect()
+    };
+    compare(&open(&a)?, &open(&b)?, rules)
 }
 
 /// An image with everything below it.
@@ -96,30 +110,8 @@ impl Renderer<'_> {
 
     /// The stored image that is meant by a dependency of `image`.
     fn find(&self, image: &StoredImage, wanted: &Dependency) -> Result<StoredImage> {
-        let name = ImageName { name: wanted.image_name.clone(), labels: wanted.labels.clone() };
-        let wrong = |rule: String| Error::Dependency {
-            dependency: name.to_string(),
-            image: image.manifest.name.to_string(),
-            rule,
-        };
-        let found = match &wanted.image_id {
-            Some(id) => self.store.get(id),
-            None => self.store.resolve(&Query::Name(name.clone())),
-        };
-        let found = match found {
-            Err(Error::NotStored(_)) => {
-                let id =
-                    wanted.image_id.as_ref().map(|id| format!(" with the image ID {}", id.short())).unwrap_or_default();
-                return Err(wrong(format!("is not in the store{id}: fetch it with `rkt fetch FILE`")));
-            }
-            found => found?,
-        };
-        if !found.has_labels(&name) {
-            return Err(wrong(format!("has the image ID {}, but not these labels", found.id.short())));
-        }
-        if let Some(size) = wanted.size.filter(|size| *size != found.size) {
-            return Err(wrong(format!("must have {size} bytes, the stored image has {}", found.size)));
-        }
+        let found = dependency(self.store, image, wanted)?;
+        let wrong = |rule| wrong(image, wanted, rule);
         if let Some(start) = self.chain.iter().position(|(id, _)| *id == found.id) {
             let names: Vec<&str> = self.chain[start..].iter().map(|(_, name)| name.as_str()).collect();
             return Err(wrong(format!("depends on itself: {} → {}", names.join(" → "), names[0])));
@@ -155,6 +147,40 @@ impl Renderer<'_> {
         }
         Ok(key)
     }
+}
+
+/// The stored image that is meant by a dependency of `image`.
+pub(crate) fn dependency(store: &Store, image: &StoredImage, wanted: &Dependency) -> Result<StoredImage> {
+    let name = name_of(wanted);
+    let wrong = |rule| wrong(image, wanted, rule);
+    let found = match &wanted.image_id {
+        Some(id) => store.get(id),
+        None => store.resolve(&Query::Name(name.clone())),
+    };
+    let found = match found {
+        Err(Error::NotStored(_)) => {
+            let id =
+                wanted.image_id.as_ref().map(|id| format!(" with the image ID {}", id.short())).unwrap_or_default();
+            return Err(wrong(format!("is not in the store{id}: fetch it with `rkt fetch FILE`")));
+        }
+        found => found?,
+    };
+    if !found.has_labels(&name) {
+        return Err(wrong(format!("has the image ID {}, but not these labels", found.id.short())));
+    }
+    if let Some(size) = wanted.size.filter(|size| *size != found.size) {
+        return Err(wrong(format!("must have {size} bytes, the stored image has {}", found.size)));
+    }
+    Ok(found)
+}
+
+fn name_of(wanted: &Dependency) -> ImageName {
+    ImageName { name: wanted.image_name.clone(), labels: wanted.labels.clone() }
+}
+
+fn wrong(image: &StoredImage, wanted: &Dependency, rule: String) -> Error {
+    let (dependency, image) = (name_of(wanted).to_string(), image.manifest.name.to_string());
+    Error::Dependency { dependency, image, rule }
 }
 
 /// The same layers, the whitelist being in the manifest of the topmost, give the same tree.

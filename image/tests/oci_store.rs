@@ -1,12 +1,9 @@
 //! OCI images in the store: fetched once, extracted once, shared, and gone with the last image that has them.
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Mutex;
 
 use appc_image::archive::{CopyOptions, copy_tree};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Source, media_type, read_image, small};
@@ -15,68 +12,12 @@ use appc_image::{Error, Quiet, render};
 use appc_rooted::Root;
 use serde_json::json;
 
+mod memory;
 mod support;
 mod tarball;
+use memory::Memory;
 use support::Fixture;
 use tarball::{Tar, snapshot};
-
-/// Blobs in memory, and how often each was opened.
-#[derive(Default)]
-struct Memory {
-    blobs: BTreeMap<Digest, Vec<u8>>,
-    top: Option<Descriptor>,
-    opened: Mutex<BTreeMap<Digest, usize>>,
-}
-
-impl Memory {
-    fn add(&mut self, media_type: &str, bytes: Vec<u8>) -> Descriptor {
-        let descriptor = Descriptor::of(media_type, &bytes);
-        self.blobs.insert(descriptor.digest.clone(), bytes);
-        descriptor
-    }
-
-    /// An image of these tars, each compressed unless `plain`.
-    fn image(layers: &[Vec<u8>], note: &str) -> Memory {
-        let mut memory = Memory::default();
-        let diff_ids: Vec<Digest> = layers.iter().map(|tar| Digest::of(tar)).collect();
-        let layers = layers.iter().map(|tar| memory.add(media_type::LAYER_GZIP, gzip(tar))).collect();
-        let config = json!({
-            "architecture": Platform::host().architecture, "os": "linux",
-            "config": {"Cmd": ["/bin/app"], "Labels": {"note": note}},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let config = memory.add(media_type::CONFIG, config.to_string().into_bytes());
-        let manifest = serde_json::to_vec(&Manifest::new(config, layers)).unwrap();
-        memory.top = Some(memory.add(media_type::MANIFEST, manifest));
-        memory
-    }
-
-    fn opened(&self) -> usize {
-        let opened = std::mem::take(&mut *self.opened.lock().unwrap());
-        opened.values().sum()
-    }
-}
-
-impl Source for Memory {
-    fn top(&self) -> Result<Descriptor, Error> {
-        Ok(self.top.clone().unwrap())
-    }
-
-    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>, Error> {
-        *self.opened.lock().unwrap().entry(descriptor.digest.clone()).or_default() += 1;
-        Ok(Box::new(self.blobs[&descriptor.digest].as_slice()))
-    }
-
-    fn describe(&self) -> String {
-        "memory".into()
-    }
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut out, bytes).unwrap();
-    out.finish().unwrap()
-}
 
 fn import(f: &Fixture, source: &Memory, origin: &str) -> Result<StoredImage, Error> {
     f.store.import_oci(source, &Platform::host(), origin, &Quiet)

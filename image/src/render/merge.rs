@@ -97,7 +97,7 @@ fn below_opaque(layer: &Root, path: &Path) -> Result<bool, Errno> {
 }
 
 /// Opens `path` below `root` without following any link.
-fn open(root: &Root, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(root: &Root, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     loop {

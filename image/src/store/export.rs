@@ -94,7 +94,7 @@ impl Store {
     fn open_blob(&self, id: &ImageId) -> Result<(File, u64)> {
         let Some((metadata, _)) = self.metadata(id)? else { return Err(Error::NotStored(id.to_string())) };
         let path = self.blob(id);
-        let blob = work::found(File::open(&path)).on("read", &path)?;
+        let blob = work::found(work::open(&path)).on("read", &path)?;
         let blob = blob.ok_or_else(|| damaged(id, "its archive is missing".into()))?;
         let size = blob.metadata().on("read", &path)?.len();
         if size != metadata.size {

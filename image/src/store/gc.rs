@@ -102,14 +102,14 @@ impl Store {
         Ok(whole && (in_use.contains(top) || self.lock_unused(top)?.is_none()))
     }
 
-    fn rendered_trees(&self) -> Result<Vec<String>> {
+    pub(super) fn rendered_trees(&self) -> Result<Vec<String>> {
         let mut keys = entries(&self.dir.join("store/trees"))?;
         keys.retain(|key| key.starts_with(RENDERED));
         Ok(keys)
     }
 
     /// The images that a merged tree was made from, itself last; none when it is not whole.
-    fn rendered_from(&self, key: &str) -> Result<Vec<ImageId>> {
+    pub(super) fn rendered_from(&self, key: &str) -> Result<Vec<ImageId>> {
         let path = self.tree_dir(key).join("images");
         let list = work::found(work::read(&path)).on("read", &path)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).collect())

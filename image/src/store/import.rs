@@ -1,6 +1,7 @@
 //! Taking an image into the store: one pass over its bytes, one rename that counts.
 
 use std::fs::{self, File, Permissions};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +9,7 @@ use appc_rooted::Root;
 use appc_spec::{ImageId, ImageManifest};
 
 use super::metadata::{Fingerprint, Metadata};
+use super::share::share;
 use super::{IoContext, Store, StoredImage, WorkDir, remove_tree, sync_dir};
 use crate::archive::{self, Ownership, UnpackOptions, Unpacked};
 use crate::error::{Error, Result};
@@ -29,10 +31,11 @@ impl Store {
         }
         let work = WorkDir::new(self)?;
         let file = source.try_clone().on("read", origin)?;
-        let unpacked = unpack(source, work.path(), progress)?;
+        let (unpacked, checksum) = unpack(source, work.path(), progress)?;
         let manifest = ImageManifest::parse(&unpacked.manifest).map_err(Error::Manifest)?;
         let mut metadata = Metadata::new(&manifest, origin);
         metadata.size = unpacked.size;
+        metadata.checksum = Some(checksum);
         metadata.tree_size = unpacked.tree_size;
         let omitted = unpacked.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
         metadata.omitted = omitted.collect();
@@ -42,6 +45,7 @@ impl Store {
         let id = unpacked.image_id;
         let mut parts = Parts { id: &id, work: work.path(), metadata };
         if !parts.update(self)? {
+            share(self, &work.path().join("tree"))?;
             sync_file_system(work.path())?;
             parts.commit(self)?;
         }
@@ -93,6 +97,7 @@ impl Parts<'_> {
         let _lock = store.lock()?;
         match store.metadata(self.id).ok().flatten() {
             Some((stored, _)) if store.is_whole(self.id) && store.blob_size(self.id)? == stored.size => {
+                self.metadata.checksum = stored.checksum;
                 self.replace_metadata(store, &stored)?;
                 Ok(true)
             }
@@ -112,6 +117,8 @@ impl Parts<'_> {
         // Somebody was quicker, or the stored image has lost something. What it has stays: pods may be using it.
         if store.blob_size(self.id).ok() != Some(stored.size) {
             place(&blob.0, &blob.1)?;
+        } else {
+            self.metadata.checksum = stored.checksum;
         }
         if !tree.1.join("rootfs").is_dir() {
             place(&tree.0, &tree.1)?;
@@ -152,8 +159,8 @@ pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`.
-fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked> {
+/// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`, whose checksum is returned, too.
+fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacked, u32)> {
     let blob = work.join("blob");
     let rootfs = work.join("tree/rootfs");
     fs::create_dir_all(&rootfs).on("create", &rootfs)?;
@@ -169,7 +176,33 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<Unpacked
         ..Default::default()
     };
     let root = Root::open(&rootfs).on("open", &rootfs)?;
-    archive::unpack(source, &root, &options, progress)
+    let mut summed = Summed::new(source);
+    let unpacked = archive::unpack(&mut summed, &root, &options, progress)?;
+    Ok((unpacked, summed.checksum()))
+}
+
+/// A file of which every byte that is read is counted into a checksum.
+pub(super) struct Summed {
+    file: File,
+    crc: libdeflater::Crc,
+}
+
+impl Summed {
+    pub(super) fn new(file: File) -> Summed {
+        Summed { file, crc: libdeflater::Crc::new() }
+    }
+
+    pub(super) fn checksum(&self) -> u32 {
+        self.crc.sum()
+    }
+}
+
+impl Read for Summed {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read(into)?;
+        self.crc.update(&into[..len]);
+        Ok(len)
+    }
 }
 
 pub(super) fn write_image(work: &Path, manifest: &[u8], metadata: &Metadata) -> Result<()> {

@@ -175,7 +175,14 @@ impl Summary {
     /// All its names, as people write them, the one in its manifest first.
     pub fn names(&self) -> Vec<String> {
         let also = self.also.iter().map(|also| with_version(&also.name.name, &also.name.labels));
-        [self.name_and_version()].into_iter().chain(also).collect()
+        let mut names = vec![self.name_and_version()];
+        for name in also {
+            // The same from elsewhere.
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
     }
 
     /// Whether `origin` is where it was fetched from, under any name.

@@ -86,6 +86,10 @@ pub(super) struct Metadata {
     pub(super) file: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) oci: Option<OciParts>,
+    /// CRC-32 of what nothing else has a digest of: the archive as it was fetched, compressed, or the manifest that an OCI
+    /// image's configuration was mapped to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) checksum: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fetched: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -133,6 +137,7 @@ impl Metadata {
             omitted: Vec::new(),
             file: None,
             oci: None,
+            checksum: None,
             fetched: None,
             also: Vec::new(),
         }
@@ -148,14 +153,20 @@ impl Metadata {
             source: std::mem::replace(&mut self.source, stored.source.clone()),
             fetched: now(),
         };
-        self.fetched = stored.fetched;
+        (self.fetched, self.checksum) = (stored.fetched, stored.checksum);
         self.also.clone_from(&stored.also);
-        if (&named.name, &named.labels) == (&self.name, &self.labels) {
-            (self.source, self.fetched) = (named.source, Some(named.fetched));
-        } else {
-            self.also.retain(|also| (&also.name, &also.labels) != (&named.name, &named.labels));
-            self.also.push(named);
+        self.also.retain(|also| (&also.name, &also.labels) != (&named.name, &named.labels));
+        match (&named.name, &named.labels, &named.source) == (&self.name, &self.labels, &self.source) {
+            true => self.fetched = Some(named.fetched),
+            false => self.also.push(named),
         }
+    }
+
+    /// Whether this is the metadata of the image with that manifest.
+    pub(super) fn is_of(&self, manifest: &ImageManifest) -> bool {
+        let labels = manifest.labels.iter().map(|l| (l.name.as_str(), l.value.as_str()));
+        let known = self.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        self.name == manifest.name.as_str() && labels.eq(known)
     }
 
     pub(super) fn write(&self, path: &Path) -> Result<()> {

@@ -4,6 +4,7 @@
 //! <dir>/store/format                          "1": what this text describes
 //! <dir>/store/blobs/sha512/<hex>              the image as it was fetched, byte for byte; <hex> is the image ID's
 //! <dir>/store/trees/<image ID>/rootfs/        its root file system, never written to again
+//! <dir>/store/trees/<…>/files                 what it has, to find what it shares with others (`share.rs`); can be lost
 //! <dir>/store/trees/rendered-<hex>/rootfs/    an image with a path whitelist and its dependencies, merged
 //! <dir>/store/trees/rendered-<hex>/images     the IDs of the images that it was made from, one a line, itself last
 //! <dir>/store/images/<image ID>/manifest      the image manifest, byte for byte
@@ -32,8 +33,12 @@ mod import;
 mod lookup;
 mod metadata;
 mod oci;
+mod outline;
 mod pin;
 pub(crate) mod remove_tree;
+mod share;
+mod usage;
+mod verify;
 mod work;
 
 use std::ffi::OsString;
@@ -51,8 +56,11 @@ pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
 pub use metadata::{OtherName, Summary};
 pub use oci::{OciParts, StoredLayer, StoredOci};
+pub use outline::Outline;
 pub use pin::Pin;
 pub use remove_tree::remove as remove_tree;
+pub use usage::{ImageUsage, Usage};
+pub use verify::Fault;
 pub(crate) use work::WorkDir;
 
 use crate::error::{Error, Result};

@@ -13,14 +13,14 @@
 //! The image ID is the SHA-512 of the manifest's bytes. A blob or a tree belongs to the images whose metadata name it, and
 //! goes with the last of them.
 
-mod fix;
+pub(super) mod fix;
 mod import;
-mod jobs;
+pub(super) mod jobs;
 mod references;
 
 pub(super) use references::is_shared_tree;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -67,7 +67,7 @@ impl OciParts {
 }
 
 /// What is known of an extracted layer.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Info {
     pub(crate) tree_size: u64,
@@ -159,7 +159,7 @@ impl Source for StoredOci<'_> {
 
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>> {
         let path = self.store.oci_blob(&descriptor.digest);
-        let file = work::found(File::open(&path)).on("read", &path)?;
+        let file = work::found(work::open(&path)).on("read", &path)?;
         let missing = || damaged(&self.id, format!("its blob {} is missing", descriptor.digest));
         Ok(Box::new(file.ok_or_else(missing)?))
     }

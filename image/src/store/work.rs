@@ -103,6 +103,15 @@ pub(super) const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFla
 /// No small file of the store is larger.
 const SMALL: u64 = 512 << 20;
 
+/// Opens a file of the store to read it, whatever size it has.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let file = File::from(rustix::fs::open(path, READ, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file")),
+    }
+}
+
 /// Reads a small file of the store. Such are never written to, only replaced.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(read_open(&File::from(rustix::fs::open(path, READ, Mode::empty())?))?.1)

@@ -5,6 +5,7 @@
 //! the one above it (`O_NOFOLLOW`), and everything is created with "must not exist".
 
 pub(crate) mod apply;
+pub(crate) mod compare;
 mod dirs;
 pub(crate) mod links;
 pub(crate) mod overlay;

@@ -78,24 +78,11 @@ impl Gathered<'_> {
             let Some(root) = self.root(key)? else { return Ok(Fix::Vanished) };
             layers.push(root);
         }
-        let mut directories = Directories { below: &layers, own: root, info, found: BTreeMap::new() };
-        for path in &info.implied {
-            if directories.is_below(path)? {
-                directories.add(path)?;
-            }
-        }
-        for (path, _) in &info.links {
-            directories.add(path.parent().unwrap_or(Path::new("")))?;
-        }
+        let directories = Directories::of(&layers, root, info)?;
         if directories.found.is_empty() {
             return Ok(Fix::None);
         }
-        let out = self.new_tree(&fix)?;
-        directories.make(&out)?;
-        for (path, target) in &info.links {
-            directories.link(path, target, &out)?;
-        }
-        directories.describe(&out)?;
+        directories.build(&self.new_tree(&fix)?)?;
         let done = self.tree(&fix);
         fs::rename(self.tree(&partial(&fix)), &done).on("write to", &done)?;
         Ok(Fix::Made(fix))
@@ -143,7 +130,33 @@ struct Directories<'l> {
     found: BTreeMap<PathBuf, Option<usize>>,
 }
 
-impl Directories<'_> {
+/// Makes the small tree above the layer `own` once more, in `out`; `below` are the trees below it, the lowest first.
+pub(in crate::store) fn rebuild(below: &[Root], own: &Root, info: &Info, out: &Root) -> Result<()> {
+    Directories::of(below, own, info)?.build(out)
+}
+
+impl<'l> Directories<'l> {
+    fn of(below: &'l [Root], own: &'l Root, info: &'l Info) -> Result<Directories<'l>> {
+        let mut directories = Directories { below, own, info, found: BTreeMap::new() };
+        for path in &info.implied {
+            if directories.is_below(path)? {
+                directories.add(path)?;
+            }
+        }
+        for (path, _) in &info.links {
+            directories.add(path.parent().unwrap_or(Path::new("")))?;
+        }
+        Ok(directories)
+    }
+
+    fn build(&self, out: &Root) -> Result<()> {
+        self.make(out)?;
+        for (path, target) in &self.info.links {
+            self.link(path, target, out)?;
+        }
+        self.describe(out)
+    }
+
     /// Whether the layers below have the directory `path`.
     fn is_below(&self, path: &Path) -> Result<bool> {
         Ok(self.directory_below(path)?.is_some())

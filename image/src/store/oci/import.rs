@@ -61,6 +61,7 @@ impl Store {
     ) -> Result<Option<StoredImage>> {
         let image = gathered.work.join("image");
         let _ = fs::remove_dir_all(&image);
+        metadata.checksum = Some(libdeflater::crc32(manifest.to_json().as_bytes()));
         write_image(gathered.work, manifest.to_json().as_bytes(), &metadata)?;
         if new || self.metadata(id).ok().flatten().is_none() {
             sync_file_system(gathered.work)?;

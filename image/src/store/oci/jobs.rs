@@ -14,8 +14,9 @@ use super::{Info, blob_place, layer_key};
 use crate::archive::Ownership;
 use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, digest_layer, unpack_layer};
-use crate::oci::{Descriptor, Digest, Layer, OciImage, Source, verified};
+use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
 use crate::progress::Progress;
+use crate::store::share::share;
 use crate::store::{IoContext, Store};
 
 /// Layers that are worked on at once. Each has threads of its own; more only take turns at the disk.
@@ -154,6 +155,7 @@ impl Gathered<'_> {
         if job.tree {
             let key = layer_key(diff_id);
             let (from, to) = (self.tree(&format!("partial-{key}")), self.tree(&key));
+            share(self.store, &from)?;
             fs::rename(&from, &to).on("write to", &to)?;
         }
         if job.blob {
@@ -171,18 +173,9 @@ impl Gathered<'_> {
         progress: &dyn Progress,
     ) -> Result<(Digest, u64)> {
         let tree = self.tree(&format!("partial-{}", layer_key(diff_id)));
-        let rootfs = tree.join("rootfs");
-        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
-        fs::set_permissions(&rootfs, Permissions::from_mode(0o755)).on("create", &rootfs)?;
-        let root = Root::open(&rootfs).on("open", &rootfs)?;
-        let ownership = Ownership::of_this_process();
-        let options = LayerOptions { tee, ownership, algorithm: diff_id.algorithm() };
-        let layer = unpack_layer(content, &root, &options, progress)?;
-        let omitted = layer.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
-        let info =
-            Info { tree_size: layer.tree_size, omitted: omitted.collect(), implied: layer.implied, links: layer.links };
+        let (found, size, info) = unpack_into(&tree.join("rootfs"), content, tee, diff_id.algorithm(), progress)?;
         write_info(&tree, &info)?;
-        Ok((layer.diff_id, layer.size))
+        Ok((found, size))
     }
 
     /// Makes a blob that is known whole.
@@ -202,6 +195,26 @@ impl Gathered<'_> {
         file.set_permissions(Permissions::from_mode(0o644)).on("create", path)?;
         Ok(file)
     }
+}
+
+/// Unpacks a layer as the new directory `rootfs`. Returns the digest of its plain tar, its size as it came and what there
+/// is to know of it.
+pub(in crate::store) fn unpack_into(
+    rootfs: &Path,
+    content: impl Read + Send,
+    tee: Option<File>,
+    algorithm: Algorithm,
+    progress: &dyn Progress,
+) -> Result<(Digest, u64, Info)> {
+    fs::create_dir_all(rootfs).on("create", rootfs)?;
+    fs::set_permissions(rootfs, Permissions::from_mode(0o755)).on("create", rootfs)?;
+    let root = Root::open(rootfs).on("open", rootfs)?;
+    let options = LayerOptions { tee, ownership: Ownership::of_this_process(), algorithm };
+    let layer = unpack_layer(content, &root, &options, progress)?;
+    let omitted = layer.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
+    let info =
+        Info { tree_size: layer.tree_size, omitted: omitted.collect(), implied: layer.implied, links: layer.links };
+    Ok((layer.diff_id, layer.size, info))
 }
 
 /// Writes what is known of a tree beside it.

@@ -4,10 +4,15 @@ use crate::cli::Global;
 use crate::failure::Outcome;
 
 mod cat_manifest;
+mod diff;
 mod export;
 mod extract;
 mod list;
+mod render;
 mod rm;
+mod tree;
+mod usage;
+mod verify;
 
 /// What to do with stored images.
 #[derive(Debug, clap::Args)]
@@ -28,6 +33,16 @@ enum Command {
     Export(export::Args),
     /// Extracts an image, without its dependencies, into a directory
     Extract(extract::Args),
+    /// Makes the root file system of an image and its dependencies in a directory
+    Render(render::Args),
+    /// Compares stored images with what was fetched
+    Verify(verify::Args),
+    /// Shows what an image depends on, or its layers
+    Tree(tree::Args),
+    /// Shows which paths differ between two images
+    Diff(diff::Args),
+    /// Shows what images take on the disk and what they share
+    Usage(usage::Args),
 }
 
 /// Runs the command that was given.
@@ -38,5 +53,10 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         Command::CatManifest(args) => cat_manifest::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Extract(args) => extract::run(global, args),
+        Command::Render(args) => render::run(global, args),
+        Command::Verify(args) => verify::run(global, args),
+        Command::Tree(args) => tree::run(global, args),
+        Command::Diff(args) => diff::run(global, args),
+        Command::Usage(args) => usage::run(global, args),
     }
 }

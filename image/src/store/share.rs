@@ -1,0 +1,213 @@
+//! Files that images have in common, on the disk once.
+//!
+//! A file of a new tree that another tree has, under the same path and with the same content, owner, mode, time and attributes, is
+//! made from that one: its blocks are shared where the file system can do so (nobody can tell), else it becomes another
+//! name of it. That is safe since nobody writes to trees: pods stack something of their own on them or run on copies, and what
+//! is extracted or rendered for users is copied.
+//!
+//! Hard links show in what programs see as a file's link count. So files that are hard links within their own tree are left
+//! alone, be it here or there, for then two names of one image could become one file; and what lies in `etc` or `var`, too, where
+//! programs such as cron refuse files with more than one name.
+//!
+//! What trees have is listed beside each of them, in `files`: a number for each path with size, owner, mode and time, sorted. The
+//! list can be lost: then only nothing is shared with that tree.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use appc_rooted::Root;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::io::Errno;
+
+use super::{IoContext, Store, work};
+use crate::error::{Error, Result};
+use crate::render::merge::open;
+use crate::store::lookup::entries;
+use crate::tree::apply::xattrs_at;
+use crate::tree::compare::same_content;
+use crate::tree::walk::{Visitor, failed, walk};
+
+/// Folders at the top of a tree whose files have one name each.
+const ALONE: [&[u8]; 2] = [b"etc", b"var"];
+
+/// The name that a file has until it is in place.
+const NEW: &str = ".shared-by-the-store";
+
+/// Shares the files of the new tree in `dir` (`rootfs` is in it) with the trees of `store`, and lists them for those that come later.
+pub(super) fn share(store: &Store, dir: &Path) -> Result<()> {
+    let rootfs = dir.join("rootfs");
+    let top = File::open(&rootfs).on("open", &rootfs)?;
+    let mut listing = Listing::default();
+    if walk(OwnedFd::from(top), &mut listing).is_err() {
+        // It may hold what its owner cannot look into. Sharing only saves room.
+        return Ok(());
+    }
+    let mut numbers: Vec<u64> = listing.0.keys().copied().collect();
+    numbers.sort_unstable();
+    let list: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    fs::write(dir.join("files"), list).on("write", dir.join("files"))?;
+
+    let tree = Root::open(&rootfs).on("open", &rootfs)?;
+    let mut sharing = Sharing { tree, left: listing.0, touched: HashMap::new(), clones: true };
+    for key in entries(&store.dir.join("store/trees"))? {
+        if sharing.left.is_empty() {
+            break;
+        }
+        let other = store.tree_dir(&key);
+        // Gone since, or never listed.
+        let Ok(list) = work::read(&other.join("files")) else { continue };
+        let (numbers, _) = list.as_chunks::<8>();
+        let common: HashSet<u64> =
+            numbers.iter().map(|number| u64::from_le_bytes(*number)).filter(|n| sharing.left.contains_key(n)).collect();
+        if !common.is_empty()
+            && let Ok(other) = Root::open(other.join("rootfs"))
+        {
+            sharing.with(&other, common)?;
+        }
+    }
+    sharing.finish()
+}
+
+/// The files of a tree by their numbers.
+#[derive(Default)]
+struct Listing(HashMap<u64, Box<[u8]>>);
+
+impl Visitor for Listing {
+    fn directory(&mut self, path: &[u8], _: BorrowedFd<'_>, _: &Stat) -> Result<bool> {
+        Ok(!ALONE.contains(&path))
+    }
+
+    fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+        if kind == FileType::RegularFile {
+            let stat = stat(dir, name).map_err(failed("look at", path))?;
+            if stat.st_nlink == 1 && stat.st_size > 0 {
+                self.0.insert(number(path, &stat), path.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, Errno> {
+    rustix::fs::statat(dir, Path::new(OsStr::from_bytes(name)), AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// What is compared before a file is looked at. Whether two files are the same is never told from this alone.
+fn number(path: &[u8], stat: &Stat) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (path, about(stat)).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Everything of a file's inode that programs see, but for its number of names.
+fn about(stat: &Stat) -> impl Hash + PartialEq {
+    (stat.st_size, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
+}
+
+struct Sharing {
+    tree: Root,
+    /// What has found nothing to be shared with yet.
+    left: HashMap<u64, Box<[u8]>>,
+    /// The times of directories, which change with what is made in them.
+    touched: HashMap<Box<[u8]>, Timestamps>,
+    /// Whether the file system may be able to share blocks.
+    clones: bool,
+}
+
+impl Sharing {
+    fn with(&mut self, other: &Root, common: HashSet<u64>) -> Result<()> {
+        for number in common {
+            let Some(path) = self.left.get(&number).cloned() else { continue };
+            let what = || format!("share {}", Path::new(OsStr::from_bytes(&path)).display());
+            match self.one(other, &path) {
+                Ok(true) => drop(self.left.remove(&number)),
+                // Another that is the same may still come.
+                Ok(false) | Err(Errno::NOENT | Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => {}
+                // As in a tree with something else in that place, or one whose files this user cannot read or replace.
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::EXIST) => {}
+                Err(e) => return Err(Error::io(what())(e)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file `path` of the new tree from the one that `other` has there, when it is the same.
+    fn one(&mut self, other: &Root, path: &[u8]) -> Result<bool, Errno> {
+        let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let from = open(other, Path::new(OsStr::from_bytes(above)), flags)?;
+        let to = open(&self.tree, Path::new(OsStr::from_bytes(above)), flags)?;
+        let (theirs, own) = (stat(from.as_fd(), name)?, stat(to.as_fd(), name)?);
+        if about(&theirs) != about(&own)
+            || xattrs_at(from.as_fd(), name)? != xattrs_at(to.as_fd(), name)?
+            || !same_content(&from, &to, name)?
+        {
+            return Ok(false);
+        }
+        if !self.touched.contains_key(above) {
+            self.touched.insert(above.into(), times(&rustix::fs::statat(&to, "", AtFlags::EMPTY_PATH)?));
+        }
+        let name = Path::new(OsStr::from_bytes(name));
+        self.make(&from, &to, name, &own)?;
+        rustix::fs::renameat(&to, NEW, &to, name).inspect_err(|_| unlink(&to).unwrap_or_default())?;
+        Ok(true)
+    }
+
+    /// Makes what will be `name` in `to` of the same file in `from`.
+    fn make(&mut self, from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat) -> Result<(), Errno> {
+        if self.clones {
+            let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(to, NEW, write, Mode::from(0o600))?;
+            self.clones = clone(from, to, name, own, &file).inspect_err(|_| unlink(to).unwrap_or_default())?;
+            if self.clones {
+                return Ok(());
+            }
+            unlink(to)?;
+        }
+        rustix::fs::linkat(from, name, to, NEW, AtFlags::empty())
+    }
+
+    fn finish(self) -> Result<()> {
+        for (path, times) in &self.touched {
+            let path = Path::new(OsStr::from_bytes(path));
+            let set = open(&self.tree, path, OFlags::RDONLY | OFlags::DIRECTORY)
+                .and_then(|dir| rustix::fs::futimens(dir, times));
+            set.map_err(Error::io(format!("set the times of {}", path.display())))?;
+        }
+        Ok(())
+    }
+}
+
+fn unlink(dir: &OwnedFd) -> Result<(), Errno> {
+    rustix::fs::unlinkat(dir, NEW, AtFlags::empty())
+}
+
+/// Makes `file`, a new one, share its blocks with `name` in `from` and otherwise be as `name` in `to`. Tells whether the
+/// file system can.
+fn clone(from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat, file: &OwnedFd) -> Result<bool, Errno> {
+    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let source = rustix::fs::openat(from, name, read, Mode::empty())?;
+    if rustix::fs::ioctl_ficlone(file, &source).is_err() {
+        return Ok(false);
+    }
+    rustix::fs::fchown(file, Some(Uid::from_raw(own.st_uid)), Some(Gid::from_raw(own.st_gid)))?;
+    for (attribute, value) in xattrs_at(to.as_fd(), name.as_os_str().as_bytes())? {
+        rustix::fs::fsetxattr(file, attribute, &value, rustix::fs::XattrFlags::empty())?;
+    }
+    rustix::fs::fchmod(file, Mode::from_raw_mode(own.st_mode & 0o7777))?;
+    rustix::fs::futimens(file, &times(own))?;
+    Ok(true)
+}
+
+fn times(stat: &Stat) -> Timestamps {
+    let time = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };
+    Timestamps { last_access: time, last_modification: time }
+}

@@ -1,0 +1,58 @@
+//! `rkt image diff`
+
+use appc_image::render::{self, Change, Rules};
+use appc_image::store::Store;
+
+use crate::cli::Global;
+use crate::commands::Format;
+use crate::failure::{Context, Outcome};
+use crate::output;
+
+/// Which images to compare.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Each line is a path: + only in B, - only in A, ~ in both but different, and how.
+
+Example:
+  rkt image diff example.com/app:1.0 example.com/app:1.1")]
+pub(super) struct Args {
+    /// ID (or its beginning) or name of the first image
+    a: String,
+    /// ID (or its beginning) or name of the second
+    b: String,
+    /// Files with other times are different, too
+    #[arg(long)]
+    times: bool,
+    /// Prints JSON instead of lines
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+}
+
+/// Prints what of the root file systems differs, dependencies included.
+pub(super) fn run(global: &Global, args: Args) -> Outcome {
+    let store = Store::open_existing(&global.dir)?;
+    let (a, b) = (super::find(&store, &args.a)?, super::find(&store, &args.b)?);
+    let rules = if args.times { Rules::Times } else { Rules::Seen };
+    let differences = render::diff(&store, &a, &b, rules)?;
+    let text = match args.format {
+        Some(format) => format.print(&differences)?,
+        None => {
+            let mut text = String::new();
+            for difference in &differences {
+                let path = shown(&difference.path.to_string_lossy());
+                text.push_str(&match &difference.change {
+                    Change::Added => format!("+ {path}\n"),
+                    Change::Removed => format!("- {path}\n"),
+                    Change::Changed(what) => format!("~ {path} ({})\n", what.join(", ")),
+                });
+            }
+            text
+        }
+    };
+    output::print(&text).context("writing to standard output")?;
+    Ok(0)
+}
+
+/// A path on one line, whatever is in it.
+fn shown(path: &str) -> String {
+    path.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+}

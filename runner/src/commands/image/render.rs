@@ -1,0 +1,42 @@
+//! `rkt image render`
+
+use std::path::PathBuf;
+
+use appc_image::Error;
+use appc_image::store::{ExtractOptions, Store};
+
+use crate::cli::Global;
+use crate::failure::{Failure, Outcome};
+use crate::progress::Bar;
+
+/// Which image goes where.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt image render --rootfs-only example.com/app:1.0 ./rootfs")]
+pub(super) struct Args {
+    /// ID (or its beginning) or name of an image
+    image: String,
+    /// The directory to make
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Makes the root file system alone, as the directory itself
+    #[arg(long)]
+    rootfs_only: bool,
+    /// Replaces the directory when it exists
+    #[arg(long)]
+    overwrite: bool,
+}
+
+/// Makes the image's root file system, dependencies included. The directory is there whole or not at all.
+pub(super) fn run(global: &Global, args: Args) -> Outcome {
+    let store = Store::open_existing(&global.dir)?;
+    let image = super::find(&store, &args.image)?;
+    let options = ExtractOptions { rootfs_only: args.rootfs_only, overwrite: args.overwrite };
+    match store.render(&image, &args.directory, options, &Bar::default()) {
+        Ok(()) => Ok(0),
+        Err(Error::Exists(dir)) => {
+            Err(Failure::new(format!("{}: output directory exists (try --overwrite)", dir.display())))
+        }
+        Err(e) => Err(e.into()),
+    }
+}

@@ -1,0 +1,93 @@
+//! `rkt image verify`
+
+use appc_image::store::{Fault, Store, Summary};
+use serde::Serialize;
+
+use crate::cli::Global;
+use crate::commands::Format;
+use crate::failure::{Context, Failure, OWN_ERROR, Outcome};
+use crate::output;
+use crate::progress::Bar;
+
+/// The exit status when an image is not what was fetched.
+const DIFFERS: u8 = 1;
+
+/// Which images to look at.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  rkt image verify
+  rkt image verify --format=json example.com/app:1.0")]
+pub(super) struct Args {
+    /// IDs (or their beginnings) or names of images; all of them when there is none
+    #[arg(value_name = "IMAGE")]
+    images: Vec<String>,
+    /// Prints JSON instead of text
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<Format>,
+}
+
+/// What was found of an image.
+#[derive(Serialize)]
+struct Verdict {
+    id: String,
+    name: String,
+    verified: bool,
+    faults: Vec<Fault>,
+}
+
+/// Compares stored images with what was fetched. Ends with 1 when something differs.
+pub(super) fn run(global: &Global, args: Args) -> Outcome {
+    let store = Store::open_existing(&global.dir)?;
+    let (images, mut unreadable) = chosen(global, &store, &args.images)?;
+    let mut verdicts = Vec::new();
+    for image in images {
+        match store.verify(&image.id, &Bar::default()) {
+            Ok(faults) => {
+                let (id, name) = (image.id.to_string(), image.name_and_version());
+                verdicts.push(Verdict { id, name, verified: faults.is_empty(), faults });
+            }
+            Err(e) => {
+                global.warn(format!("{}: {e}", image.describe()));
+                unreadable = true;
+            }
+        }
+    }
+    let text = match args.format {
+        Some(format) => format.print(&verdicts)?,
+        None => verdicts.iter().map(report).collect(),
+    };
+    output::print(&text).context("writing to standard output")?;
+    Ok(match verdicts.iter().all(|verdict| verdict.verified) {
+        _ if unreadable => OWN_ERROR,
+        true => 0,
+        false => DIFFERS,
+    })
+}
+
+/// The images that the words mean, and whether there are some that cannot be read.
+fn chosen(global: &Global, store: &Store, words: &[String]) -> Result<(Vec<Summary>, bool), Failure> {
+    if words.is_empty() {
+        let (images, damaged) = store.list_all()?;
+        damaged.iter().for_each(|why| global.warn(why.to_string()));
+        return Ok((images, !damaged.is_empty()));
+    }
+    let mut images = Vec::new();
+    for word in words {
+        let id = super::find(store, word)?.id;
+        images.extend(store.find(&super::query(&id.to_string())?)?);
+    }
+    Ok((images, false))
+}
+
+fn report(verdict: &Verdict) -> String {
+    let (name, id) = (&verdict.name, &verdict.id[..19]);
+    if verdict.verified {
+        return format!("successfully verified image: {name:?} ({id})\n");
+    }
+    let mut text = format!("image {name:?} ({id}) is not what was fetched:\n");
+    for fault in &verdict.faults {
+        let path = fault.path.as_ref().map(|path| format!("{path:?}: ")).unwrap_or_default();
+        text.push_str(&format!("  {}: {path}{}\n", fault.part, fault.what));
+    }
+    text
+}

@@ -1,0 +1,192 @@
+//! Keeping images: every `rkt image` command over ACIs and OCI images, and what kills leave of a store that two processes work in.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use support::{Scratch, busybox_image, needs, tree};
+
+/// The names in a folder of the store.
+fn names(folder: PathBuf) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// A base image, and one that depends on it and has a file of its own.
+fn two_images(scratch: &Scratch) {
+    busybox_image(scratch, "base", "example.com/base", &["label add version 1.0"]);
+    let own = scratch.file("own", "what the app has").display().to_string();
+    let commands = ["dependency add example.com/base", &format!("copy {own} /srv/own")];
+    busybox_image(scratch, "app", "example.com/app", &commands);
+    scratch.rkt(["fetch", "base.aci"]).ok();
+    scratch.rkt(["fetch", "app.aci"]).ok();
+}
+
+fn tree_of(scratch: &Scratch, name: &str) -> PathBuf {
+    let list = scratch.rkt(["image", "list", "--format=json"]).ok().json();
+    let image =
+        list.as_array().expect("a list").iter().find(|image| image["name"] == name).expect("in the list").clone();
+    scratch.data().join("store/trees").join(image["id"].as_str().expect("text")).join("rootfs")
+}
+
+#[test]
+fn what_changed_is_found_and_named() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    scratch.rkt(["image", "verify"]).ok().prints(&["successfully verified", "example.com/app", "example.com/base:1.0"]);
+    fs::write(tree_of(&scratch, "example.com/app").join("srv/own"), "something else").expect("the store is ours");
+    let found = scratch.rkt(["image", "verify", "example.com/app"]).exits(1);
+    found.prints(&["is not what was fetched", "/srv/own", "content"]);
+    scratch.rkt(["image", "verify", "example.com/base"]).ok();
+    let found = scratch.rkt(["image", "verify", "--format=json"]).exits(1).json();
+    let bad = found.as_array().expect("a list").iter().find(|image| image["verified"] == false).expect("the app");
+    assert_eq!((&bad["name"], &bad["faults"][0]["path"]), (&"example.com/app".into(), &"/srv/own".into()));
+    scratch.rkt(["image", "verify", "example.com/none"]).refused(254, &["example.com/none"]);
+}
+
+#[test]
+fn images_are_shown_compared_and_rendered() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    scratch.rkt(["image", "tree", "example.com/app"]).ok().prints(&["example.com/app", "└─ example.com/base:1.0"]);
+    let json = scratch.rkt(["image", "tree", "--format=json", "example.com/app"]).ok().json();
+    assert_eq!(json["below"][0]["name"], "example.com/base:1.0");
+    let diff = scratch.rkt(["image", "diff", "example.com/base", "example.com/app"]).ok();
+    assert_eq!(diff.text(), "+ /srv\n+ /srv/own");
+    assert_eq!(scratch.rkt(["image", "diff", "example.com/app", "example.com/app"]).ok().text(), "");
+    let json = scratch.rkt(["image", "diff", "--format=json", "example.com/app", "example.com/base"]).ok().json();
+    assert_eq!(
+        json,
+        serde_json::json!([{"path": "/srv", "change": "removed"}, {"path": "/srv/own", "change": "removed"}])
+    );
+    scratch.rkt(["image", "usage"]).ok().prints(&["FREED", "example.com/app", "in total"]);
+    let usage = scratch.rkt(["image", "usage", "--format=json"]).ok().json();
+    let shared = usage["images"][0]["shared"].as_u64().expect("a number");
+    assert!(shared > 100_000, "busybox is in both, once: {usage}");
+
+    scratch.rkt(["image", "render", "example.com/app", "whole"]).ok();
+    assert!(scratch.work().join("whole/manifest").is_file() && scratch.work().join("whole/rootfs/srv/own").is_file());
+    scratch.rkt(["image", "render", "example.com/app", "whole"]).refused(254, &["whole", "--overwrite"]);
+    scratch.rkt(["image", "render", "--rootfs-only", "--overwrite", "example.com/app", "whole"]).ok();
+    assert!(scratch.work().join("whole/bin/busybox").exists() && !scratch.work().join("whole/manifest").exists());
+    scratch.rkt(["image", "rm", "example.com/base"]).ok();
+    scratch.rkt(["image", "tree", "example.com/app"]).ok().prints(&["not in the store"]);
+    scratch.rkt(["image", "render", "example.com/app", "other"]).refused(254, &["example.com/base"]);
+    let missing = scratch.rkt(["image", "rm", "example.com/base"]).refused(254, &["example.com/base"]);
+    missing.require(missing.stderr.lines().count() == 1, "one line");
+}
+
+#[test]
+fn an_oci_image_is_kept_and_given_out_again() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    busybox_image(&scratch, "a", "example.com/a", &["label add version 1.0"]);
+    let id = |file: &str| {
+        let pipe = format!("gzip -dc {} | sha512sum", scratch.work().join(file).display());
+        support::Cmd::new("sh").args(["-c", &pipe]).ok().text().split(' ').next().map(str::to_owned)
+    };
+    scratch.acbuild(["convert", "a.aci", "oci-archive:a.tar:1.0"]).ok();
+    scratch.rkt(["--insecure-options=image", "fetch", "oci-archive:a.tar:1.0"]).ok();
+    scratch.rkt(["image", "verify"]).ok();
+    let name = scratch.rkt(["image", "list", "--no-legend", "--fields=name"]).ok().text().to_owned();
+    scratch.rkt(["image", "tree", &name]).ok().prints(&["└─ sha256:"]);
+    scratch.rkt(["image", "export", &name, "out.tar"]).ok();
+    scratch.acbuild(["convert", "oci-archive:out.tar", "again.aci"]).ok();
+    assert_eq!(id("again.aci"), id("a.aci"), "by way of the store the same image");
+    scratch.rkt(["image", "export", "--aci", &name, "out.aci"]).ok();
+    assert_eq!(id("out.aci"), id("a.aci"));
+    scratch.rkt(["image", "extract", "--rootfs-only", &name, "out"]).ok();
+    assert!(scratch.work().join("out/bin/busybox").exists());
+    scratch.rkt(["image", "rm", &name]).ok();
+    assert_eq!(names(scratch.data().join("store/trees")), Vec::<String>::new());
+    assert_eq!(names(scratch.data().join("store/blobs/sha256")), Vec::<String>::new());
+}
+
+/// Numbers that look random and are the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+/// What is done at once, and the image that it brings or takes.
+const ACTIONS: [(&[&str], Option<(&str, bool)>); 8] = [
+    (&["fetch", "one.aci"], Some(("example.com/one", true))),
+    (&["fetch", "two.aci"], Some(("example.com/two", true))),
+    (&["--insecure-options=image", "fetch", "oci-archive:oci.tar:1.0"], None),
+    (&["image", "rm", "example.com/one"], Some(("example.com/one", false))),
+    (&["image", "rm", "example.com/two"], Some(("example.com/two", false))),
+    (&["image", "render", "--rootfs-only", "--overwrite", "example.com/kept", "rendered"], None),
+    (&["image", "verify", "example.com/kept"], None),
+    (&["gc", "--grace-period=0s"], None),
+];
+
+#[test]
+fn a_kill_at_any_moment_of_any_two_commands_loses_nothing() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let noise: Vec<u8> = (0..500_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise = scratch.file("noise", noise);
+    let copy = format!("copy {} /lib/noise", noise.display());
+    for name in ["kept", "one", "two", "oci"] {
+        let own = scratch.file(name, name).display().to_string();
+        busybox_image(&scratch, name, &format!("example.com/{name}"), &[&copy, &format!("copy {own} /own")]);
+    }
+    scratch.acbuild(["convert", "oci.aci", "oci-archive:oci.tar:1.0"]).ok();
+    scratch.rkt(["fetch", "kept.aci"]).ok();
+    let wanted = tree::sha512(&fs::read(&noise).expect("written above"));
+
+    let mut random = Random(20_240_229);
+    let mut known: Vec<(&str, bool)> = vec![("example.com/one", false), ("example.com/two", false)];
+    for round in 0..support::kills(16) {
+        let (first, second) = (random.below(8) as usize, random.below(8) as usize);
+        let running = [first, second].map(|action| scratch.rkt(ACTIONS[action].0).spawn());
+        running[0].ended_within(Duration::from_millis(random.below(200)));
+        running[0].signal(rustix::process::Signal::KILL);
+        if random.below(2) == 0 {
+            running[1].ended_within(Duration::from_millis(random.below(100)));
+            running[1].signal(rustix::process::Signal::KILL);
+        }
+        let codes = running.map(|one| one.wait().code());
+        // All that is listed is whole.
+        scratch.rkt(["image", "verify"]).ok().prints(&["example.com/kept"]);
+        let listed = scratch.rkt(["image", "list", "--no-legend", "--fields=name"]).ok();
+        for (name, there) in &mut known {
+            let about = |action: usize| ACTIONS[action].1.filter(|(about, _)| about == name);
+            let now = listed.text().contains(*name);
+            match (about(first), about(second)) {
+                (None, None) => assert_eq!(now, *there, "round {round}: {name} is as it was"),
+                (Some((_, brings)), None) if codes[0] == 0 => assert_eq!(now, brings, "round {round}: {name}"),
+                (None, Some((_, brings))) if codes[1] == 0 => assert_eq!(now, brings, "round {round}: {name}"),
+                _ => {}
+            }
+            *there = now;
+        }
+        let rendered = scratch.work().join("rendered");
+        if rendered.exists() {
+            let noise = fs::read(rendered.join("lib/noise")).expect("whole or not there");
+            assert_eq!(tree::sha512(&noise), wanted, "round {round}");
+        }
+    }
+    scratch.rkt(["gc", "--grace-period=0s"]).ok();
+    assert_eq!(names(scratch.data().join("tmp")), Vec::<String>::new(), "the rest is collected");
+    for image in scratch.rkt(["image", "list", "--format=json"]).ok().json().as_array().expect("a list") {
+        if image["name"] != "example.com/kept" {
+            scratch.rkt(["image", "rm", image["id"].as_str().expect("text")]).ok();
+        }
+    }
+    for folder in ["images", "trees", "blobs/sha512"] {
+        assert_eq!(names(scratch.data().join("store").join(folder)).len(), 1, "{folder}: what is kept");
+    }
+    assert_eq!(names(scratch.data().join("store/blobs/sha256")), Vec::<String>::new());
+    scratch.rkt(["image", "export", "example.com/kept", "out.aci"]).ok();
+    let same = |a: &Path, b: &Path| fs::read(a).expect("there") == fs::read(b).expect("there");
+    assert!(same(&scratch.work().join("out.aci"), &scratch.work().join("kept.aci")));
+}
