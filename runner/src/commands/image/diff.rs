@@ -1,12 +1,14 @@
 //! `rkt image diff`
 
+use std::ffi::OsString;
+
 use appc_image::render::{self, Change, Rules};
 use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::commands::Format;
 use crate::failure::{Context, Outcome};
-use crate::output;
+use crate::{images, output};
 
 /// Which images to compare.
 #[derive(Debug, clap::Args)]
@@ -15,10 +17,10 @@ use crate::output;
 Example:
   rkt image diff example.com/app:1.0 example.com/app:1.1")]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of the first image
-    a: String,
-    /// ID (or its beginning) or name of the second
-    b: String,
+    /// The first image: its ID (or the beginning of it) or name, or where it is
+    a: OsString,
+    /// The second
+    b: OsString,
     /// Files with other times are different, too
     #[arg(long)]
     times: bool,
@@ -30,7 +32,7 @@ pub(super) struct Args {
 /// Prints what of the root file systems differs, dependencies included.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
-    let (a, b) = (super::find(&store, &args.a)?, super::find(&store, &args.b)?);
+    let (a, b) = (images::stored(global, &store, &args.a)?, images::stored(global, &store, &args.b)?);
     let rules = if args.times { Rules::Times } else { Rules::Seen };
     let differences = render::diff(&store, &a, &b, rules)?;
     let text = match args.format {

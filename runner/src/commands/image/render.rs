@@ -1,5 +1,6 @@
 //! `rkt image render`
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use appc_image::Error;
@@ -7,6 +8,7 @@ use appc_image::store::{ExtractOptions, Store};
 
 use crate::cli::Global;
 use crate::failure::{Failure, Outcome};
+use crate::images;
 use crate::progress::Bar;
 
 /// Which image goes where.
@@ -14,8 +16,8 @@ use crate::progress::Bar;
 #[command(after_help = "Example:
   rkt image render --rootfs-only example.com/app:1.0 ./rootfs")]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of an image
-    image: String,
+    /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
+    image: OsString,
     /// The directory to make
     #[arg(value_name = "DIR")]
     directory: PathBuf,
@@ -30,7 +32,7 @@ pub(super) struct Args {
 /// Makes the image's root file system, dependencies included. The directory is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
-    let image = super::find(&store, &args.image)?;
+    let image = images::stored(global, &store, &args.image)?;
     let options = ExtractOptions { rootfs_only: args.rootfs_only, overwrite: args.overwrite };
     match store.render(&image, &args.directory, options, &Bar::default()) {
         Ok(()) => Ok(0),

@@ -1,19 +1,21 @@
 //! `rkt image tree`
 
+use std::ffi::OsString;
+
 use appc_image::store::{Outline, Store};
 
 use crate::cli::Global;
 use crate::commands::Format;
 use crate::failure::{Context, Outcome};
-use crate::{human, output};
+use crate::{human, images, output};
 
 /// Whose parts to show.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   rkt image tree example.com/app:1.0")]
 pub(super) struct Args {
-    /// ID (or its beginning) or name of an image
-    image: String,
+    /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
+    image: OsString,
     /// Prints whole IDs and sizes in bytes
     #[arg(long)]
     full: bool,
@@ -25,7 +27,7 @@ pub(super) struct Args {
 /// Prints what the image depends on, or its layers: the lowest first.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = Store::open_existing(&global.dir)?;
-    let outline = store.outline(&super::find(&store, &args.image)?)?;
+    let outline = store.outline(&images::stored(global, &store, &args.image)?)?;
     let text = match args.format {
         Some(format) => format.print(&outline)?,
         None => {

@@ -1,13 +1,16 @@
 //! `rkt image verify`
 
+use std::ffi::OsString;
+
+use appc_image::reference::Reference;
 use appc_image::store::{Fault, Store, Summary};
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::commands::Format;
 use crate::failure::{Context, Failure, OWN_ERROR, Outcome};
-use crate::output;
 use crate::progress::Bar;
+use crate::{images, output};
 
 /// The exit status when an image is not what was fetched.
 const DIFFERS: u8 = 1;
@@ -18,9 +21,9 @@ const DIFFERS: u8 = 1;
   rkt image verify
   rkt image verify --format=json example.com/app:1.0")]
 pub(super) struct Args {
-    /// IDs (or their beginnings) or names of images; all of them when there is none
+    /// Images by their IDs (or the beginnings of these) or names, or by where they came from; all of them when there is none
     #[arg(value_name = "IMAGE")]
-    images: Vec<String>,
+    images: Vec<OsString>,
     /// Prints JSON instead of text
     #[arg(long, value_name = "FORMAT")]
     format: Option<Format>,
@@ -65,18 +68,23 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
 }
 
 /// The images that the words mean, and whether there are some that cannot be read.
-fn chosen(global: &Global, store: &Store, words: &[String]) -> Result<(Vec<Summary>, bool), Failure> {
+fn chosen(global: &Global, store: &Store, words: &[OsString]) -> Result<(Vec<Summary>, bool), Failure> {
     if words.is_empty() {
         let (images, damaged) = store.list_all()?;
         damaged.iter().for_each(|why| global.warn(why.to_string()));
         return Ok((images, !damaged.is_empty()));
     }
-    let mut images = Vec::new();
+    let mut chosen = Vec::new();
     for word in words {
-        let id = super::find(store, word)?.id;
-        images.extend(store.find(&super::query(&id.to_string())?)?);
+        let reference = Reference::from_word(word)?;
+        let found = images::all_stored(store, &reference)?;
+        if found.is_empty() {
+            let word = images::shown(&reference, word);
+            return Err(Failure::new(format!("cannot find image {word:?} in the store")));
+        }
+        chosen.extend(found);
     }
-    Ok((images, false))
+    Ok((chosen, false))
 }
 
 fn report(verdict: &Verdict) -> String {
