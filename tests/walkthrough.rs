@@ -116,6 +116,23 @@ fn a_shell_on_the_terminal() {
     assert_eq!(state, 0, "nothing of the container is remembered");
 }
 
+/// Whether it comes before, while or after a shell changes its terminal's mode; also when that says nothing of it.
+#[test]
+fn a_shell_whose_input_has_ended_ends() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    bundle(&scratch);
+    let mut config = configuration(&scratch);
+    for (times, script) in
+        [(20, "exec sh"), (1, "sleep 0.2; stty -echo; cat"), (1, "sleep 0.2; stty raw; head -c 1 >/dev/null")]
+    {
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        scratch.file("config.json", config.to_string());
+        (0..times).for_each(|_| drop(run(&scratch, "ended").ok()));
+    }
+    assert_eq!(scratch.processes(), Vec::<String>::new());
+}
+
 #[test]
 fn the_terminal_is_as_it_was_afterwards() {
     needs!(root, "busybox", "setsid", "stty");

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::{
@@ -64,7 +64,7 @@ pub(crate) fn copy_size(terminal: impl AsFd) -> io::Result<()> {
 
 /// Passes bytes between the caller's standard input and output and the master side of a container's terminal.
 ///
-/// It never waits by itself: poll [`Relay::interests`], then call [`Relay::advance`]; on `SIGWINCH`
+/// It never waits by itself: poll [`Relay::interests`] for [`Relay::patience`], then call [`Relay::advance`]; on `SIGWINCH`
 /// [`Relay::resize`]; when the container has ended [`Relay::finish`].
 #[derive(Debug)]
 pub struct Relay {
@@ -100,6 +100,12 @@ impl Relay {
             interests.push(PollFd::from_borrowed_fd(stdin(), PollFlags::IN));
         }
         interests
+    }
+
+    /// How long to poll at most: nothing tells that the container's terminal changes its mode.
+    pub fn patience(&self) -> Option<Timespec> {
+        let second = Timespec { tv_sec: 1, tv_nsec: 0 };
+        (!self.input_open && self.master_open).then_some(second)
     }
 
     /// Passes on what there is.
@@ -212,7 +218,7 @@ fn send_fd(path: &Path, fd: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 
 fn readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     match rustix::event::poll(&mut fds, Some(&now)) {
         Err(Errno::INTR) => Ok(false),
         ready => Ok(ready? > 0),

@@ -182,6 +182,17 @@ fn processes_are_found_without_a_cgroup() {
 }
 
 #[test]
+fn a_user_can_only_be_killed_sooner() {
+    needs!(root, "busybox", "setpriv");
+    let mut user = User::rootless("cat /proc/self/oom_score_adj");
+    user.bundle.config["process"]["oomScoreAdj"] = json!(1000);
+    assert_eq!(user.run().ok().stdout, "1000\n");
+    user.bundle.config["process"]["oomScoreAdj"] = json!(-1000);
+    user.run().refused(1, &["process.oomScoreAdj", "cannot be set to -1000", "can only raise the score of the caller"]);
+    user.nothing_left();
+}
+
+#[test]
 fn what_an_ordinary_user_cannot_have_is_said() {
     needs!(root, "busybox", "setpriv");
     let needs_none = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";

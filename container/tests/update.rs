@@ -144,6 +144,10 @@ fn what_is_refused_changes_nothing() {
         r#"{"memory": {"limit": 4096, "swap": 8192, "checkBeforeUpdate": true}}"#,
         &["linux.resources.memory.", "rejecting memory", " <= usage"],
     );
+    // The kernel refuses these: field, value and its reason are said, and where it was written.
+    refused(r#"{"cpu": {"period": 5}}"#, &["linux.resources.cpu.", "invalid argument"]);
+    refused(r#"{"memory": {"limit": 70000000}, "cpu": {"mems": "900"}}"#, &["linux.resources.cpu.mems", "900"]);
+    refused(r#"{"memory": {"swappiness": 200}}"#, &["linux.resources.memory.swappiness"]);
     refused(r#"{"cpu": {"shares": "many"}}"#, &["resources: "]);
     refused("nonsense", &["--resources -: "]);
     assert_ne!(limited.bundle.command(["update", "--memory", "some", "one"]).run().code(), 0);

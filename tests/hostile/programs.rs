@@ -96,7 +96,7 @@ fn item_20_the_runtime_is_not_looked_into() {
     let first = Attack::new(watch);
     let log = first.scratch.path().join("out");
     let line = format!("exec {} >{} 2>&1 </dev/null", first.command(["run", "-d", "first"]).line(), log.display());
-    support::Cmd::new("bash").args(["-c", &line]).cwd(first.scratch.work()).ok();
+    support::Cmd::new("sh").args(["-c", &line]).cwd(first.scratch.work()).ok();
     let pid = first.command(["state", "first"]).ok().json()["pid"].to_string();
     let mut second = Attack::new("true");
     for namespace in second.config["linux"]["namespaces"].as_array_mut().unwrap() {
@@ -124,7 +124,7 @@ fn item_20_the_callers_environment_is_not_there_to_be_read() {
     }
     let log = first.scratch.path().join("out");
     let line = format!("exec {} >{} 2>&1 </dev/null", first.command(["run", "-d", "first"]).line(), log.display());
-    support::Cmd::new("bash").args(["-c", &line]).cwd(first.scratch.work()).ok();
+    support::Cmd::new("sh").args(["-c", &line]).cwd(first.scratch.work()).ok();
     let pid = first.command(["state", "first"]).ok().json()["pid"].to_string();
     let mut second = Attack::new("true");
     for namespace in second.config["linux"]["namespaces"].as_array_mut().unwrap() {

@@ -33,7 +33,8 @@ pub(crate) fn attend(
         fds.push(PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN));
         fds.extend(relay.iter().flat_map(Relay::interests));
         fds.extend(proxy.iter().map(|proxy| PollFd::new(proxy, PollFlags::IN)));
-        rustix::io::retry_on_intr(|| poll(&mut fds, None)).map_err(|e| failed(e.into()))?;
+        let limit = relay.as_ref().and_then(Relay::patience);
+        rustix::io::retry_on_intr(|| poll(&mut fds, limit.as_ref())).map_err(|e| failed(e.into()))?;
         let ended = !fds[1].revents().is_empty();
         drop(fds);
         while let Some(received) = signals.read().map_err(failed)? {
