@@ -99,8 +99,10 @@ impl Reference {
     /// # Errors
     /// [`Error::Reference`] with the word and the rule that it breaks.
     pub fn parse(word: &OsStr, found: impl Fn(&Path) -> Option<Found>) -> Result<Reference> {
-        let shown = || without_user(&printable(word.as_bytes()));
-        let wrong = |rule: String| Error::Reference { word: shown(), rule };
+        let wrong = |rule: String| {
+            let word = printable(word.as_bytes());
+            Error::Reference { word: if word.starts_with("http") { without_user(&word) } else { word }, rule }
+        };
         if word.is_empty() {
             return Err(wrong("an empty word names no image".into()));
         }
