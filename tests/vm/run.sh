@@ -93,6 +93,7 @@ done
 (cd "$root/tree" && find . | cpio -o -H newc -R 0:0 --quiet) >"$root/initramfs"
 
 # No KVM: nested virtualisation hangs on some machines, and the emulator is there on all.
+# On a busy host the timer is late, which the kernel takes for a broken one unless it is told not to look.
 timeout -k 5 "$((minutes * 60))" qemu-system-x86_64 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 \
     -nodefaults -no-user-config -display none -no-reboot -serial stdio \
     -kernel "$kernel" -initrd "$root/initramfs" -append "console=ttyS0 quiet panic=-1 no_timer_check $cgroups" \
