@@ -116,8 +116,11 @@ impl Random {
     }
 }
 
-/// What is done at once, and the image that it brings or takes.
-const ACTIONS: [(&[&str], Option<(&str, bool)>); 8] = [
+/// The words of a command, and the image that it brings or takes.
+type Action = (&'static [&'static str], Option<(&'static str, bool)>);
+
+/// What is done at once.
+const ACTIONS: [Action; 8] = [
     (&["fetch", "one.aci"], Some(("example.com/one", true))),
     (&["fetch", "two.aci"], Some(("example.com/two", true))),
     (&["--insecure-options=image", "fetch", "oci-archive:oci.tar:1.0"], None),

@@ -73,7 +73,8 @@ fn whatever_changes_in_a_tree_is_named() {
     let files = [("etc/x", "x"), ("etc/y", "y"), ("bin/app", "program"), ("link", "->etc/x"), ("dir/", "")];
     let image = f.import("example.com/a", "", &files);
     let tree = f.store.tree(&image.id);
-    let changes: &[(&str, &str, &dyn Fn(&Path))] = &[
+    type Change<'c> = (&'c str, &'c str, &'c dyn Fn(&Path));
+    let changes: &[Change<'_>] = &[
         ("etc/x", "content", &|path| fs::write(path, "X").unwrap()),
         ("etc/x", "mode", &|path| fs::set_permissions(path, Permissions::from_mode(0o4755)).unwrap()),
         ("dir", "mode", &|path| fs::set_permissions(path, Permissions::from_mode(0o700)).unwrap()),
