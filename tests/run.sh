@@ -50,7 +50,8 @@ missing() {
     for pair in debootstrap:debootstrap runc:runc bwrap:bubblewrap ip:iproute2 qemu-system-x86_64:qemu-system-x86 pigz:pigz setfattr:attr \
         setcap:libcap2-bin gpg:gnupg openssl:openssl strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
         setpriv:util-linux ps:procps hyperfine:hyperfine criu:criu crun:crun cc:gcc python3:python3-minimal \
-        dockerd:docker.io containerd:containerd podman:podman skopeo:skopeo umoci:umoci conmon:conmon slirp4netns:slirp4netns mkfs.xfs:xfsprogs; do
+        dockerd:docker.io containerd:containerd podman:podman skopeo:skopeo umoci:umoci conmon:conmon slirp4netns:slirp4netns \
+        buildah:buildah docker-registry:docker-registry htpasswd:apache2-utils mkfs.xfs:xfsprogs; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done
     busybox=$(command -v busybox) || busybox=

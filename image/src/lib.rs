@@ -6,6 +6,8 @@ pub mod copy;
 mod error;
 mod extract;
 pub mod fetch;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod layer;
 pub mod layout;
 pub mod oci;

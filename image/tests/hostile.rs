@@ -7,6 +7,10 @@ use std::io::Write;
 use std::path::Path;
 
 use appc_image::archive::{Kind, Ownership, UnpackOptions, manifest, unpack};
+use appc_image::convert;
+use appc_image::layer::{LayerOptions, unpack_layer};
+use appc_image::layout::{DockerArchive, OciLayout};
+use appc_image::oci::{Algorithm, Descriptor, Platform, Sink, read_image};
 use appc_image::{Error, Quiet};
 use appc_rooted::Root;
 use tarball::{MANIFEST, Tar, assert_same, pax_data, snapshot};
@@ -45,6 +49,8 @@ fn check_one(name: &str, archive: &[u8], expect: Expect, dir: tempfile::TempDir,
     assert_same(&before, &snapshot(&host));
     let beside = std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(beside, 2, "{name}: something was made beside the target");
+    as_anything_else(name, archive, &dir);
+    assert_same(&before, &snapshot(&host));
     match (expect, outcome) {
         (Contained, outcome) => drop(outcome.unwrap_or_else(|e| panic!("{name}: {e}"))),
         (Refused(rule), Ok(_)) => panic!("{name}: unpacked, not refused as \"{rule}\""),
@@ -56,6 +62,51 @@ fn check_one(name: &str, archive: &[u8], expect: Expect, dir: tempfile::TempDir,
                 assert!(offset <= 64 << 20, "{name}: {offset}");
             }
         }
+    }
+}
+
+/// Gives the archive to every other reader: whatever each makes of it stays where it belongs, and is one plain line if it
+/// is a refusal.
+fn as_anything_else(name: &str, archive: &[u8], dir: &tempfile::TempDir) {
+    let plain = |error: Error| {
+        let text = error.to_string();
+        assert!(!text.contains(['\n', '\x1b']) && text.len() < 10_000, "{name}: {text:?} is not one plain line");
+    };
+    let place = dir.path().join("target/others");
+    let _made = std::fs::create_dir(&place);
+    let below = |name: &str| {
+        let path = place.join(name);
+        std::fs::create_dir(&path).unwrap();
+        path
+    };
+    let options = LayerOptions { tee: None, ownership: Ownership::default(), algorithm: Algorithm::Sha256 };
+    let layer = unpack_layer(archive, &Root::open(below("layer")).unwrap(), &options, &Quiet).map(drop);
+    let bundle = convert::archive_to_bundle(archive, &below("bundle"), &Quiet).map(drop);
+    let file = place.join("archive");
+    std::fs::write(&file, archive).unwrap();
+    let host = Platform::host();
+    let docker = DockerArchive::open(&file, None).and_then(|source| read_image(&source, &host)).map(drop);
+    let oci = OciLayout::open_archive(&file, None).and_then(|source| read_image(&source, &host)).map(drop);
+    let aci = std::fs::File::open(&file).unwrap();
+    let layers = convert::to_oci(&aci, &[], &Nowhere, &convert::Options::new(&place), &Quiet).map(drop);
+    [layer, bundle, docker, oci, layers].into_iter().filter_map(Result::err).for_each(plain);
+    std::fs::remove_dir_all(&place).unwrap();
+}
+
+/// Has everything already.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn has(&self, _: &Descriptor) -> appc_image::Result<bool> {
+        Ok(true)
+    }
+
+    fn put(&self, _: &Descriptor, _: &mut dyn std::io::Read) -> appc_image::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&self, _: &Descriptor) -> appc_image::Result<()> {
+        Ok(())
     }
 }
 

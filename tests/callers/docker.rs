@@ -125,6 +125,36 @@ fn runs_and_tells_how_it_ended(docker: &Docker) {
     docker.command(&format!("run --rm --network none {IMAGE} /etc/passwd")).exits(126).says(&["permission denied"]);
 }
 
+/// What `acbuild convert` writes, and what it reads of `docker save`.
+fn images_go_both_ways(docker: &Docker) {
+    let scratch = &docker.scratch;
+    let convert = |args: &[&str]| scratch.acbuild(["convert"].iter().chain(args)).ok().text().to_owned();
+    let commands = ["set-exec -- /bin/sh", "environment add A 1", "set-working-directory /etc"];
+    support::busybox_image(scratch, "app", "example.com/app", &commands);
+    convert(&["app.aci", "docker-archive:app.tar:example.com/app:1.0"]);
+    docker.command("load -q -i app.tar").ok().prints(&["example.com/app:1.0"]);
+    let run = docker.command("run --rm --network none example.com/app:1.0 -c").arg("echo $A $PWD");
+    run.ok().prints(&["1 /etc"]);
+
+    let change =
+        "cd /root; echo 1 >one; ln one two; rm -r /var; mkdir /var; echo new >/var/new; rm /bin/ls; echo ls >/bin/ls";
+    docker.run("--name changed", change).ok();
+    docker.command("commit changed example.com/changed:1").ok();
+    docker.command("save -o saved.tar example.com/changed:1").ok();
+    convert(&["docker-archive:saved.tar", "saved.aci"]);
+    convert(&["saved.aci", "bundle:saved"]);
+    let file = |name: &str| fs::read_to_string(scratch.work().join("saved/rootfs").join(name)).unwrap_or_default();
+    assert_eq!(["root/one", "root/two", "var/new", "bin/ls"].map(file), ["1\n", "1\n", "new\n", "ls\n"]);
+    let in_var = fs::read_dir(scratch.work().join("saved/rootfs/var")).expect("it is there").count();
+    assert_eq!(in_var, 1, "what was in /var is hidden");
+    // It is the same image to docker when it comes back.
+    let id = docker.command("image inspect --format {{.Id}} example.com/changed:1").ok().text().to_owned();
+    docker.command("image rm --force example.com/changed:1").ok();
+    convert(&["saved.aci", "docker-archive:again.tar:example.com/again:1"]);
+    docker.command("load -q -i again.tar").ok();
+    assert_eq!(docker.command("image inspect --format {{.Id}} example.com/again:1").ok().text(), id);
+}
+
 fn is_what_docker_says_it_runs(docker: &Docker) {
     docker
         .command("info --format")
@@ -338,6 +368,7 @@ fn main() {
         &docker,
         cases![
             runs_and_tells_how_it_ended,
+            images_go_both_ways,
             is_what_docker_says_it_runs,
             a_terminal_is_the_callers,
             logs_are_kept,

@@ -14,6 +14,7 @@ use rustix::process::{getegid, geteuid};
 use super::{Options, to_aci};
 use crate::archive::{self, Compression, Omission, UnpackOptions, Unpacked, Written};
 use crate::oci::{DOCUMENT_MAX, Source};
+use crate::store::remove_tree;
 use crate::{Error, Progress, Quiet, Result, users};
 
 const CONFIG: &str = "config.json";
@@ -30,8 +31,15 @@ pub struct WrittenBundle {
 
 /// A bundle in the making, beside the place where it will be; gone unless it is finished.
 struct Draft {
-    temporary: tempfile::TempDir,
+    temporary: PathBuf,
     target: PathBuf,
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // It is no longer there when it was finished. Whatever else is in the way, the error that led here counts.
+        let _gone = remove_tree(&self.temporary);
+    }
 }
 
 impl Draft {
@@ -47,13 +55,14 @@ impl Draft {
         let mode = fs::Permissions::from_mode(0o755);
         let made = tempfile::Builder::new().prefix(".bundle-").permissions(mode).tempdir_in(parent);
         let temporary = made.map_err(Error::io(format!("make a directory in {}", parent.display())))?;
-        let rootfs = temporary.path().join(ROOTFS);
+        let draft = Draft { temporary: temporary.keep(), target: target.to_owned() };
+        let rootfs = draft.temporary.join(ROOTFS);
         fs::create_dir(&rootfs).map_err(Error::io(format!("make {}", rootfs.display())))?;
-        Ok(Draft { temporary, target: target.to_owned() })
+        Ok(draft)
     }
 
     fn rootfs(&self) -> Result<Root> {
-        Root::open(self.temporary.path().join(ROOTFS)).map_err(Error::io("open the root file system"))
+        Root::open(self.temporary.join(ROOTFS)).map_err(Error::io("open the root file system"))
     }
 
     fn finish(self, unpacked: Unpacked) -> Result<WrittenBundle> {
@@ -63,15 +72,9 @@ impl Draft {
         let rootless = (!uid.is_root()).then(|| (uid.as_raw(), gid.as_raw()));
         let made = to_bundle(&manifest, &user, rootless).map_err(Error::Manifest)?;
         let text = serde_json::to_vec_pretty(&made.config).map_err(|e| Error::io("write the configuration")(e))?;
-        let written = File::create(self.temporary.path().join(CONFIG)).and_then(|mut file| file.write_all(&text));
+        let written = File::create(self.temporary.join(CONFIG)).and_then(|mut file| file.write_all(&text));
         written.map_err(Error::io("write the configuration"))?;
-        let dir = self.temporary.keep();
-        let placed = fs::rename(&dir, &self.target);
-        if placed.is_err() {
-            // What went wrong first counts.
-            let _left = fs::remove_dir_all(&dir);
-        }
-        placed.map_err(Error::io(format!("make {}", self.target.display())))?;
+        fs::rename(&self.temporary, &self.target).map_err(Error::io(format!("make {}", self.target.display())))?;
         Ok(WrittenBundle { omitted: unpacked.omitted, unenforced: made.unenforced })
     }
 }

@@ -1,0 +1,188 @@
+//! Images to and from a real registry, and those that buildah and umoci build.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use support::engine::Daemon;
+use support::{Cmd, Scratch, busybox_image, needs};
+
+const LOGIN: &str = "someone:secret";
+
+/// A registry on loopback, with a certificate of its own and one login.
+struct Registry {
+    // In this order: it must have ended before its folder goes.
+    _daemon: Daemon,
+    address: String,
+    scratch: Scratch,
+}
+
+impl Registry {
+    fn start() -> Self {
+        let scratch = Scratch::new();
+        let path = |name: &str| scratch.path().join(name).display().to_string();
+        let tool = |name: &str, args: &[&str]| Cmd::new(name).args(args).cwd(scratch.path()).ok();
+        let request = "req -x509 -newkey rsa:2048 -nodes -days 2 -keyout key.pem -out ca.crt -subj /CN=registry";
+        // A server that is an authority, too, is not trusted by everyone.
+        let names = "-addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE";
+        tool("openssl", &format!("{request} {names}").split(' ').collect::<Vec<_>>());
+        let (user, password) = LOGIN.split_once(':').expect("it has two parts");
+        let known = tool("htpasswd", &["-Bbn", user, password]).stdout;
+        fs::write(scratch.path().join("htpasswd"), known).expect("the folder is ours");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port is free");
+        let config = json!({
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": path("stored")}},
+            "http": {"addr": free.to_string(), "tls": {"certificate": path("ca.crt"), "key": path("key.pem")}},
+            "auth": {"htpasswd": {"realm": "registry", "path": path("htpasswd")}},
+        });
+        fs::write(scratch.path().join("config.yml"), config.to_string()).expect("the folder is ours");
+        let serve = Cmd::new("docker-registry").cwd(scratch.path()).args(["serve", "config.yml"]);
+        let ready = format!(": </dev/tcp/127.0.0.1/{}", free.port());
+        let daemon = Daemon::start(&serve, &Cmd::new("bash").args(["-c", &ready]), &[]);
+        let registry = Self { _daemon: daemon, address: free.to_string(), scratch };
+        fs::create_dir(registry.file("logins")).expect("the folder is ours");
+        let encoded = Cmd::new("openssl").args(["base64", "-A"]).input(LOGIN).ok();
+        let logins = json!({"auths": {(registry.address.as_str()): {"auth": encoded.text()}}});
+        fs::write(registry.file("logins/config.json"), logins.to_string()).expect("the folder is ours");
+        registry
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
+    fn image(&self, name: &str) -> String {
+        format!("docker://{}/{name}", self.address)
+    }
+
+    fn acbuild(&self, args: &[&str]) -> Cmd {
+        let command = self.scratch.acbuild(["convert"].iter().chain(args));
+        let command = command.env("SSL_CERT_FILE", self.file("ca.crt")).env("DOCKER_CONFIG", self.file("logins"));
+        command.env("NO_PROXY", "127.0.0.1")
+    }
+
+    fn convert(&self, args: &[&str]) -> String {
+        self.acbuild(args).ok().text().to_owned()
+    }
+
+    fn skopeo(&self, args: &[&str]) -> Cmd {
+        // Its directory of certificates is to hold nothing else.
+        let certificates = self.file("certificates");
+        fs::create_dir_all(&certificates).expect("the folder is ours");
+        fs::copy(self.file("ca.crt"), certificates.join("ca.crt")).expect("the folder is ours");
+        let command = Cmd::new("skopeo").cwd(self.scratch.work()).arg("--insecure-policy").args(args);
+        command.env("DOCKER_CONFIG", self.file("logins")).env("SSL_CERT_FILE", self.file("ca.crt"))
+    }
+}
+
+#[test]
+fn a_registry_with_tls_and_logins_takes_images_and_gives_them_back() {
+    needs!("busybox", "docker-registry", "htpasswd", "openssl", "skopeo", "bash");
+    let registry = Registry::start();
+    let scratch = &registry.scratch;
+    busybox_image(scratch, "app", "example.com/app", &["set-exec -- /bin/true", "label add version 1.0"]);
+    let id = scratch.rkt(["fetch", "--full", "./app.aci"]).ok().text().to_owned();
+    let ours = registry.image("team/app:1.0");
+    // Neither without a login, nor to a stranger.
+    let stranger = registry.acbuild(&["app.aci", &ours]);
+    stranger.env("DOCKER_CONFIG", registry.file("nothing")).refused(1, &["convert: ", "log"]);
+    registry.acbuild(&["app.aci", &ours]).env("SSL_CERT_FILE", "/dev/null").refused(1, &["convert: ", "certificate"]);
+    let digest = registry.convert(&["app.aci", &ours]);
+    assert_eq!(registry.convert(&["app.aci", &ours]), digest, "pushed again");
+    assert_eq!(registry.convert(&[&ours, "back.aci"]), id);
+
+    let seen = registry.skopeo(&["inspect", &ours]).ok().json();
+    assert_eq!(seen["Digest"], json!(digest));
+    registry.skopeo(&["copy", &ours, "oci:pulled:1.0"]).ok();
+    assert_eq!(registry.convert(&["oci:pulled:1.0", "pulled.aci"]), id);
+    // What another client pushes, in docker's format: a digest of its own, which is kept.
+    let theirs = registry.image("team/theirs:2.0");
+    registry.skopeo(&["copy", "--format", "v2s2", "oci:pulled:1.0", &theirs]).ok();
+    let digest = registry.skopeo(&["inspect", &theirs]).ok().json()["Digest"].clone();
+    assert_eq!(json!(registry.convert(&[&theirs, "oci:theirs:2.0"])), digest);
+    registry.convert(&[&theirs, "theirs.aci"]);
+    assert_eq!(json!(registry.convert(&["theirs.aci", &registry.image("team/again:2.0")])), digest);
+    let by_digest = format!("{}@{}", registry.image("team/again"), digest.as_str().expect("a digest"));
+    registry.convert(&[&by_digest, "by-digest.aci"]);
+}
+
+/// Everything about the files of a root file system that containers see, but for the times.
+fn listing(scratch: &Scratch, rootfs: &str) -> String {
+    let print = "-type d -printf '%P d %m %U:%G\\n' -o -printf '%P %y %m %U:%G %n %s %l\\n'";
+    let script = format!(
+        "cd {rootfs} && find . {print} | LC_ALL=C sort && find . -type f -exec sha256sum {{}} + | LC_ALL=C sort"
+    );
+    Cmd::new("bash").cwd(scratch.work()).args(["-c", &script]).ok().stdout
+}
+
+/// What `acbuild convert` makes of an image of `layout` is what umoci makes of it, by every way.
+#[track_caller]
+fn same_as_umoci(scratch: &Scratch, layout: &str, layers: usize) {
+    let image = format!("{layout}:1.0");
+    Cmd::new("umoci").cwd(scratch.work()).args(["unpack", "--image", &image, "umoci"]).ok();
+    let expected = listing(scratch, "umoci/rootfs");
+    let convert = |args: &[&str]| scratch.acbuild(["convert"].iter().chain(args)).ok().text().to_owned();
+    convert(&[&format!("oci:{image}"), "bundle:direct"]);
+    assert_eq!(listing(scratch, "direct/rootfs"), expected);
+    convert(&[&format!("oci:{image}"), "image.aci"]);
+    convert(&["image.aci", "bundle:by-aci"]);
+    assert_eq!(listing(scratch, "by-aci/rootfs"), expected);
+    // And the very image comes back.
+    let digest = convert(&["image.aci", "oci:back:1.0"]);
+    let path = scratch.work().join("back/blobs").join(digest.replace(':', "/"));
+    let manifest: Value = serde_json::from_slice(&fs::read(path).expect("it is there")).expect("it is JSON");
+    assert_eq!(manifest["layers"].as_array().map(Vec::len), Some(layers));
+    let index = fs::read_to_string(scratch.work().join(layout).join("index.json")).expect("it is there");
+    assert!(index.contains(&digest), "{digest} is not in {index}");
+}
+
+/// Files, and what a second layer does to them.
+const FIRST: &str = "mkdir -p etc dir/sub gone again links && echo one >etc/one && echo old >etc/again && echo x >dir/x && \
+    echo y >dir/sub/y && echo z >gone/z && echo a >again/a && echo linked >links/first && ln -s ../etc/one links/soft && \
+    chown 12:34 etc/one && chmod 4755 links/first";
+const SECOND: &str = "rm -r gone dir etc/again && mkdir dir && echo new >dir/new && echo again >etc/again && \
+    rm -r again && echo file >again && ln links/first links/second && mkdir gone.not && echo 2 >etc/two";
+
+#[test]
+fn images_by_umoci_come_in() {
+    needs!(root, "umoci", "bash");
+    let scratch = Scratch::new();
+    let umoci = |args: &[&str]| drop(Cmd::new("umoci").cwd(scratch.work()).args(args).ok());
+    umoci(&["init", "--layout", "layout"]);
+    umoci(&["new", "--image", "layout:1.0"]);
+    for (bundle, script) in [("first", FIRST), ("second", SECOND)] {
+        umoci(&["unpack", "--image", "layout:1.0", bundle]);
+        Cmd::new("bash").cwd(scratch.work().join(bundle).join("rootfs")).args(["-ec", script]).ok();
+        umoci(&["repack", "--image", "layout:1.0", bundle]);
+    }
+    same_as_umoci(&scratch, "layout", 2);
+}
+
+#[test]
+fn images_by_buildah_come_in() {
+    needs!(root, "buildah", "umoci", "bash");
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path().join(name).display().to_string();
+    // Below a folder that is removed with all that was mounted in it.
+    let buildah = |args: &[&str]| {
+        let command = Cmd::new("buildah").cwd(scratch.work()).args(["--root", &path("storage")]);
+        let command = command.args(["--runroot", &path("run"), "--storage-driver", "vfs"]).args(args);
+        command.env("HOME", scratch.path()).env("BUILDAH_ISOLATION", "chroot").ok().text().to_owned()
+    };
+    let mut from = "scratch".to_owned();
+    for (script, name) in [(FIRST, "first"), (SECOND, "second")] {
+        let container = buildah(&["from", &from]);
+        let mounted = buildah(&["mount", &container]);
+        Cmd::new("bash").cwd(&mounted).args(["-ec", script]).ok();
+        buildah(&["umount", &container]);
+        buildah(&["config", "--cmd", "/bin/true", "--stop-signal", "SIGINT", "--port", "80", &container]);
+        from = format!("localhost/{name}");
+        buildah(&["commit", "--quiet", &container, &from]);
+        buildah(&["rm", &container]);
+    }
+    buildah(&["push", "--quiet", "localhost/second", "oci:layout:1.0"]);
+    same_as_umoci(&scratch, "layout", 2);
+}
