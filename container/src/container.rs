@@ -187,9 +187,11 @@ impl Created {
                 Message::Sources(from) => self.hand_over(from)?,
                 Message::RootReady => {
                     // Of old these ran after `create`, and what is written for them may look for that.
-                    let with = Surroundings { environment: None, interrupt: self.plan.interrupt.as_ref() };
-                    self.plan.hooks.run_with(Stage::Prestart, &self.plan.state("created", Some(pid)), with)?;
-                    self.plan.hooks.run_with(Stage::CreateRuntime, &self.plan.state("creating", Some(pid)), with)?;
+                    let [before, now] = ["created", "creating"].map(|status| self.plan.state(status, Some(pid)));
+                    let interrupt = self.plan.interrupt.as_ref();
+                    let with = Surroundings { interrupt, ..Surroundings::on_the_host(&now) };
+                    self.plan.hooks.run_with(Stage::Prestart, &before, with)?;
+                    self.plan.hooks.run_with(Stage::CreateRuntime, &now, with)?;
                     fault::point("hooks run");
                     self.tell(&Message::HooksDone)?;
                 }

@@ -49,10 +49,18 @@ pub(crate) fn is_in(directory: &Path) -> bool {
 
 /// Lets init go on, removes the fifo, and waits for the program to be executed.
 ///
+/// One at a time: of two readers one would take the byte, and the other wait for it for ever.
+///
 /// # Errors
-/// What init fails with, or that it has died.
+/// What init fails with, that it has died, or that somebody else has let it go.
 pub(crate) fn release(directory: &Path, pidfd: &OwnedFd) -> Result<()> {
     let path = directory.join(NAME);
+    let held = File::open(directory).context(|| format!("open {}", directory.display()))?;
+    let lock = || rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive);
+    rustix::io::retry_on_intr(lock).context(|| format!("lock {}", directory.display()))?;
+    if !is_in(directory) {
+        return Err(Error::State("cannot start an already running container".to_owned()));
+    }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fifo = rustix::fs::open(&path, flags, Mode::empty()).context(|| format!("open {}", path.display()))?;
     fault::point("fifo opened");
@@ -85,9 +93,18 @@ fn wait_for_program(mut fifo: File, pidfd: &OwnedFd) -> Result<()> {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && sentence.is_empty() && !ended => {}
             Err(e) if e.kind() != io::ErrorKind::WouldBlock => return Err(e).context(|| "read exec.fifo"),
             _ if sentence.is_empty() => return Ok(()),
-            _ => return Err(Error::Other(String::from_utf8_lossy(&sentence).into_owned())),
+            _ => {
+                wait_for_end(pidfd);
+                return Err(Error::Other(String::from_utf8_lossy(&sentence).into_owned()));
+            }
         }
     }
+}
+
+/// Init has told why it ends: when that is printed it is to have ended, which takes it no time.
+fn wait_for_end(pidfd: &OwnedFd) {
+    let end = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let _whatever = poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&end));
 }
 
 /// Waits for something to read or the end of init; whether it has ended.

@@ -77,6 +77,21 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) environment: Option<&'a [(String, String)]>,
     /// What ends them.
     pub(crate) interrupt: Option<&'a Interrupt>,
+    /// Where they start; where this program is if absent.
+    pub(crate) directory: Option<&'a Path>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Those of hooks on the host's side start in the bundle, as with runc, unless it is gone.
+    pub(crate) fn on_the_host(state: &HookState<'a>) -> Surroundings<'a> {
+        Surroundings { directory: enterable(state.bundle), ..Surroundings::default() }
+    }
+}
+
+/// The directory, if a hook can start there.
+pub(crate) fn enterable(directory: &Path) -> Option<&Path> {
+    let may = directory.is_dir() && rustix::fs::access(directory, rustix::fs::Access::EXEC_OK).is_ok();
+    may.then_some(directory)
 }
 
 impl Hooks {
@@ -100,7 +115,7 @@ impl Hooks {
 
     /// Runs the hooks of one moment in their order, stopping at the first failure.
     pub(crate) fn run(&self, stage: Stage, state: &HookState<'_>) -> Result<()> {
-        self.run_with(stage, state, Surroundings::default())
+        self.run_with(stage, state, Surroundings::on_the_host(state))
     }
 
     /// [`Hooks::run`] in other surroundings.
@@ -119,14 +134,13 @@ impl Hooks {
     /// Runs every hook of one moment, whatever the others do; returns the failures.
     pub(crate) fn run_all(&self, stage: Stage, state: &HookState<'_>) -> Vec<Error> {
         let (name, hooks) = self.of(stage);
-        let state = match serde_json::to_vec(state) {
-            Ok(state) => state,
+        let with = Surroundings::on_the_host(state);
+        let said = match serde_json::to_vec(state) {
+            Ok(said) => said,
             Err(e) => return vec![Error::Other(format!("state for hooks: {e}"))],
         };
-        let failures = hooks
-            .iter()
-            .enumerate()
-            .filter_map(|(index, hook)| Some((index, run(hook, &state, Surroundings::default()).err()?)));
+        let failures =
+            hooks.iter().enumerate().filter_map(|(index, hook)| Some((index, run(hook, &said, with).err()?)));
         failures.map(|(index, why)| Error::Hook { name, index, why }).collect()
     }
 
@@ -171,6 +185,9 @@ fn run(hook: &Hook, state: &[u8], with: Surroundings<'_>) -> Result<(), String> 
             command.envs(containers.iter().map(|(name, value)| (name, value)));
         }
         (None, None) => {}
+    }
+    if let Some(directory) = with.directory {
+        command.current_dir(directory);
     }
     // A file in memory takes whatever the hook says, whether or not somebody holds it open afterwards.
     let flags = rustix::fs::MemfdFlags::CLOEXEC;

@@ -165,21 +165,60 @@ fn start_returns_when_the_program_runs_or_says_why_not() {
 }
 
 #[test]
+fn of_several_starts_at_once_one_succeeds() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let bundle = Bundle::new("sleep 1000");
+    for _ in 0..support::kills(10) {
+        bundle.command(["create", "one"]).ok();
+        let starts = [(); 3].map(|()| bundle.command(["start", "one"]).spawn());
+        let ended = starts.map(|start| start.wait());
+        assert_eq!(ended.iter().filter(|ended| ended.code() == 0).count(), 1, "{ended:?}");
+        for late in ended.iter().filter(|ended| ended.code() != 0) {
+            late.require(late.stderr.contains("cannot start an already running container"), "the reason");
+        }
+        bundle.command(["delete", "--force", "one"]).ok();
+    }
+    bundle.nothing_left();
+    host.check();
+}
+
+#[test]
+fn what_runs_out_of_descriptors_leaves_nothing() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let bundle = Bundle::new("true");
+    // With fewer not even what was made can be looked at.
+    for limit in 8..24 {
+        let limited = format!("ulimit -n {limit}; exec \"$@\"");
+        // Whether it is enough is not the question.
+        bundle.run().under("/bin/sh", ["-c", limited.as_str(), "sh"]).run();
+    }
+    bundle.nothing_left();
+    host.check();
+}
+
+#[test]
 fn hooks_run_in_their_order_and_see_the_state() {
     needs!(root, "busybox");
     let host = HostState::new();
     let mut bundle = Bundle::new("true");
     let log = bundle.scratch.path().join("hooks");
     let hook = |name: &str| {
-        let script = format!("echo {name} $(sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/') >>{}", log.display());
+        let status = "$(sed 's/.*\"status\":\"\\([a-z]*\\)\".*/\\1/')";
+        let script = format!("echo {name} {status} in ${{PWD##*/}} >>{}", log.display());
         json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"]}])
     };
     for name in ["prestart", "createRuntime", "createContainer", "poststart", "poststop"] {
         bundle.config["hooks"][name] = hook(name);
     }
     bundle.run().ok();
-    let wanted =
-        "prestart created\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n";
+    let name = bundle.rootfs("..").canonicalize().unwrap();
+    let name = name.file_name().unwrap().to_str().unwrap();
+    let wanted = format!(
+        "prestart created in {name}\ncreateRuntime creating in {name}\ncreateContainer creating in rootfs\n\
+         poststart running in {name}\npoststop stopped in {name}\n"
+    );
     assert_eq!(fs::read_to_string(&log).unwrap(), wanted);
     for name in ["prestart", "createRuntime", "createContainer", "startContainer", "poststart"] {
         let mut bundle = Bundle::new("sleep 100");

@@ -91,7 +91,16 @@ impl Dir {
             Err(Errno::EXIST) => false,
             Err(e) => return Err(e.into()),
         };
-        Ok((Dir::open(self.fd.as_fd(), name, path.to_owned())?, made))
+        match Dir::open(self.fd.as_fd(), name, path.to_owned()) {
+            Ok(dir) => Ok((dir, made)),
+            Err(e) => {
+                if made {
+                    // The first failure is the one to tell.
+                    let _ = unlink(self.as_fd(), name);
+                }
+                Err(e)
+            }
+        }
     }
 
     pub(super) fn read(&self, file: &str) -> io::Result<String> {

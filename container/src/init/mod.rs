@@ -21,7 +21,7 @@ use rustix::process::DumpableBehavior;
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Error, Result};
 use crate::fifo::Starter;
-use crate::hooks::{HookState, Stage, Surroundings};
+use crate::hooks::{HookState, Stage, Surroundings, enterable};
 use crate::mappings::groups_are_fixed;
 use crate::plan::{Plan, Stdio};
 use crate::protocol::{Channel, Failure, Message};
@@ -226,7 +226,9 @@ impl Init<'_> {
         }
         let mut environment = self.plan.process.env.clone();
         environment.extend(home);
-        let with = Surroundings { environment: Some(&environment), interrupt: None };
+        // As with runc: those before the root is changed start in what becomes it.
+        let directory = if stage == Stage::CreateContainer { enterable(&self.plan.rootfs) } else { None };
+        let with = Surroundings { environment: Some(&environment), interrupt: None, directory };
         self.plan.hooks.run_with(stage, &self.state(status), with)
     }
 
