@@ -46,6 +46,9 @@ pub(crate) struct Global {
     /// Directory in which the build is kept, as .acbuild
     #[arg(long, global = true, value_name = "DIR", default_value = ".")]
     pub(crate) work_path: PathBuf,
+    /// Change the image in this file instead of the build: all of it or, if the command fails, nothing
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) modify_appc: Option<PathBuf>,
     /// Do not record the command in the image's annotations
     #[arg(long, global = true)]
     pub(crate) no_history: bool,
@@ -96,6 +99,13 @@ commands! {
     Dependency(dependency::Dependency),
     CatManifest(cat_manifest::CatManifest),
     ReplaceManifest(replace_manifest::ReplaceManifest),
+    Status(status::Status),
+    Build(build::Build),
+    PatchManifest(patch_manifest::PatchManifest),
+    Validate(validate::Validate),
+    Discover(discover::Discover),
+    Sign(sign::Sign),
+    Verify(verify::Verify),
     Version(version::Version),
 }
 

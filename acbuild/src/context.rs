@@ -163,7 +163,7 @@ fn create_lock(path: &Path) -> Result<File> {
 }
 
 /// Whether `path` still leads to the open file.
-fn is_at(file: &File, path: &Path) -> Result<bool> {
+pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool> {
     let ours = file.metadata().map_err(Error::io("lock", path))?;
     match fs::metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),

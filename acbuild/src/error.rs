@@ -24,6 +24,14 @@ pub(crate) enum Error {
     /// The image cannot be read, written or stored.
     #[error("{}", with_advice(.0))]
     Image(#[from] appc_image::Error),
+    /// The image in a file cannot be read or changed.
+    #[error("{}: {}", path.display(), with_advice(.error))]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, or with what was done.
+        error: appc_image::Error,
+    },
     /// Files of the host cannot be copied into the image.
     #[error("cannot copy {path:?}: {}", with_advice(.error))]
     Copy {

@@ -13,10 +13,23 @@ const PREFIX: &str = "coreos.com/acbuild/command-";
 
 /// Adds `line` to the history in `manifest`, behind everything that is there.
 pub(crate) fn record(manifest: &mut ImageManifest, line: &str) -> Result<()> {
-    let numbers = manifest.annotations.iter().filter_map(|a| a.name.as_str().strip_prefix(PREFIX)?.parse::<u64>().ok());
+    let numbers = manifest.annotations.iter().filter_map(|a| number(a.name.as_str()));
     let next = numbers.max().unwrap_or(0).saturating_add(1);
     manifest.annotations.set(format!("{PREFIX}{next}").parse()?, line.to_owned());
     Ok(())
+}
+
+/// The history in `manifest`: what was recorded, in the order of the numbers.
+pub(crate) fn steps(manifest: &ImageManifest) -> Vec<&str> {
+    let numbered = manifest.annotations.iter().filter_map(|a| Some((number(a.name.as_str())?, a.value.as_str())));
+    let mut steps: Vec<(u64, &str)> = numbered.collect();
+    steps.sort_by_key(|(number, _)| *number);
+    steps.into_iter().map(|(_, step)| step).collect()
+}
+
+/// The number in the name of an annotation that is part of the history.
+fn number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
 }
 
 /// The line for a command: its full name, then each positional argument, quoted. Flags are left out.
@@ -119,5 +132,8 @@ mod tests {
         record(&mut manifest, "acbuild end").unwrap();
         let last = manifest.annotations.iter().last().unwrap();
         assert_eq!((last.name.as_str(), last.value.as_str()), ("coreos.com/acbuild/command-8", "acbuild end"));
+        record(&mut manifest, "acbuild 9").unwrap();
+        record(&mut manifest, "acbuild 10").unwrap();
+        assert_eq!(steps(&manifest), ["v", "acbuild end", "acbuild 9", "acbuild 10"]);
     }
 }

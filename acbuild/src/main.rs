@@ -5,9 +5,12 @@ mod commands;
 mod context;
 mod error;
 mod history;
+mod images;
 mod install;
+mod modify;
 mod outfile;
 mod output;
+mod patch;
 mod progress;
 mod session;
 mod usage;
@@ -33,8 +36,9 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error, &typed),
     };
     let (command, arguments) = as_understood(&matches);
-    let session = Session::new(&cli.global, history::line(&command, &arguments));
-    match cli.command.run(&session) {
+    let session =
+        Session::new(&cli.global, history::line(&command, &arguments), command.first().copied().unwrap_or_default());
+    match session.and_then(|session| cli.command.run(&session).and_then(|()| session.finish())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Closed) => ExitCode::FAILURE,
         Err(error) => {

@@ -9,7 +9,8 @@ use appc_spec::{App, ImageManifest};
 
 use crate::cli::Global;
 use crate::context::{Access, Build};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::modify::Image;
 use crate::progress::Bar;
 use crate::{history, output};
 
@@ -20,17 +21,29 @@ pub(crate) struct Session {
     store: Option<PathBuf>,
     debug: bool,
     history: Option<String>,
+    /// What is changed instead of the build.
+    image: Option<Image>,
 }
 
 impl Session {
-    /// `line` is what the history will say about this command.
-    pub(crate) fn new(global: &Global, line: String) -> Session {
-        Session {
+    /// `line` is what the history will say about this command, of which `command` is the first word.
+    ///
+    /// # Errors
+    /// When the command cannot work on the image file that it is to change.
+    pub(crate) fn new(global: &Global, line: String, command: &str) -> Result<Session> {
+        let image = global.modify_appc.as_deref().map(|path| Image::new(path, command)).transpose()?;
+        Ok(Session {
             work_path: global.work_path.clone(),
             store: global.dir.clone(),
             debug: global.debug,
             history: (!global.no_history).then_some(line),
-        }
+            image,
+        })
+    }
+
+    /// What is left to do when the command has succeeded.
+    pub(crate) fn finish(&self) -> Result<()> {
+        self.image.as_ref().map_or(Ok(()), Image::finish)
     }
 
     /// The directory that `.acbuild` lies in.
@@ -52,7 +65,18 @@ impl Session {
 
     /// Opens the build.
     pub(crate) fn build(&self, access: Access) -> Result<Build> {
-        Build::open(&self.work_path, access)
+        match &self.image {
+            Some(image) => image.build(access),
+            None => Build::open(&self.work_path, access),
+        }
+    }
+
+    /// The manifest, to be looked at.
+    pub(crate) fn manifest(&self) -> Result<ImageManifest> {
+        match &self.image {
+            Some(image) => ImageManifest::parse(&image.manifest_bytes()?).map_err(Error::BadManifest),
+            None => self.build(Access::Read)?.manifest(),
+        }
     }
 
     /// Adds this command to the history in `manifest`, unless that is switched off.
@@ -65,15 +89,23 @@ impl Session {
 
     /// Changes the manifest: the whole of what most commands do. Nothing is saved when `change` fails.
     pub(crate) fn edit(&self, change: impl FnOnce(&mut ImageManifest) -> Result<()>) -> Result<()> {
+        let changed = |mut manifest: ImageManifest| -> Result<ImageManifest> {
+            change(&mut manifest)?;
+            self.record(&mut manifest)?;
+            Ok(manifest)
+        };
+        if let Some(image) = &self.image {
+            return image.edit(|bytes| changed(ImageManifest::parse(bytes).map_err(Error::BadManifest)?));
+        }
         let build = self.build(Access::Change)?;
-        let mut manifest = build.manifest()?;
-        change(&mut manifest)?;
-        self.record(&mut manifest)?;
-        build.prepare(&manifest)?.commit()
+        build.prepare(&changed(build.manifest()?)?)?.commit()
     }
 
     /// Puts `manifest` in place of the present one, which need not even be readable.
     pub(crate) fn replace(&self, mut manifest: ImageManifest) -> Result<()> {
+        if let Some(image) = &self.image {
+            return image.edit(|_| self.record(&mut manifest).map(|()| manifest));
+        }
         let build = self.build(Access::Change)?;
         self.record(&mut manifest)?;
         build.prepare(&manifest)?.commit()

@@ -109,7 +109,7 @@ fn a_wrong_number_of_arguments_exits_with_1() {
         (&["copy", "a"], "copy: incorrect number of arguments"),
         (&["copy-to-dir", "a"], "copy-to-dir: incorrect number of arguments"),
         (&["port", "add", "a", "b"], "port add: incorrect number of arguments"),
-        (&["cat-manifest", "x"], "cat-manifest: incorrect number of arguments"),
+        (&["cat-manifest", "x", "y"], "cat-manifest: incorrect number of arguments"),
     ];
     for (args, words) in wrong {
         scratch.refused(*args, 1, words);

@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod fuzzing;
 pub mod layer;
 pub mod layout;
+pub mod measure;
 pub mod oci;
 mod progress;
 pub mod reference;

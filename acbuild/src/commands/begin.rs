@@ -6,17 +6,16 @@ use std::path::{Path, PathBuf};
 
 use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, CopyOptions, Kind, Ownership, UnpackOptions, copy_tree};
-use appc_image::fetch::{self, Fetcher, Insecure};
+use appc_image::fetch::Insecure;
 use appc_image::reference::Reference;
-use appc_image::registry::docker_config_path;
 use appc_image::render;
-use appc_image::store::Store;
 use appc_rooted::Root;
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
 
 use crate::context::Draft;
 use crate::error::{Error, Result};
+use crate::images;
 use crate::install::copy_from_host;
 use crate::output;
 use crate::progress::Bar;
@@ -129,20 +128,11 @@ fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session)
         Err(e) => return Err(Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))),
         Ok(other) => other,
     };
-    let dir = session.store_dir();
-    // What an ID names cannot come from elsewhere.
-    let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
-    let options = fetch::Options {
-        insecure,
-        config_dirs: fetch::config_dirs(),
-        docker_config: docker_config_path(),
-        ..fetch::Options::default()
-    };
-    let image = Fetcher::new(&store, options, session)?.fetch_alone(&reference, None).map_err(|e| match e {
-        NotFound { .. } | NotStored(_) => {
+    let (store, image) = images::fetch(&reference, insecure, session).map_err(|e| match e {
+        Error::Image(NotFound { .. } | NotStored(_)) => {
             Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))
         }
-        other => other.into(),
+        other => other,
     })?;
     if store.oci(&image.id)?.is_some() {
         let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
@@ -157,7 +147,7 @@ fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session)
 }
 
 /// Unpacks `source` into the new build, and returns its manifest; the inner error is that of the archive.
-fn unpack(draft: &Draft, source: File, kind: Kind) -> Result<appc_image::Result<Vec<u8>>> {
+pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind) -> Result<appc_image::Result<Vec<u8>>> {
     let total = source.metadata().ok().map(|metadata| metadata.len());
     let options = UnpackOptions { ownership: Ownership::of_this_process(), kind, total, ..UnpackOptions::default() };
     let unpacked = archive::unpack(source, &draft.rootfs()?, &options, &Bar::new());

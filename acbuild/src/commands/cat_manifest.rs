@@ -1,18 +1,27 @@
 //! `acbuild cat-manifest`
 
+use std::ffi::OsString;
+use std::fs::File;
+
+use appc_image::archive;
+use appc_image::fetch::Insecure;
+use appc_image::reference::Reference;
+use appc_spec::ImageManifest;
 use clap::{Args, ValueEnum};
 
-use crate::context::Access;
 use crate::error::{Error, Result};
-use crate::output;
 use crate::session::Session;
+use crate::{images, output};
 
-/// Print the manifest from the current build
+/// Print the manifest from the current build, or that of an image
 ///
-/// Use it to see what the commands so far made.
+/// Use it to see what the commands so far made, or what is in an image. The manifest of an image is printed as it is,
+/// whatever is wrong with it, unless it is to be indented.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  acbuild cat-manifest --pretty-print")]
+#[command(after_help = "Examples:\n  acbuild cat-manifest --pretty-print\n  acbuild cat-manifest hello.aci")]
 pub(crate) struct CatManifest {
+    /// The image: a file, the name or ID of one in the store, or where it is; the build without it
+    image: Option<OsString>,
     /// Print it over several lines, indented
     #[arg(long)]
     pretty_print: bool,
@@ -29,11 +38,28 @@ enum Which {
 
 impl CatManifest {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        session.debug("Printing manifest from current build");
         if let Which::Config = self.file {
             return Err(Error::refused("can't print config, appc has no image configs: use --file manifest"));
         }
-        let manifest = session.build(Access::Read)?.manifest()?;
+        if let Some(word) = &self.image {
+            let manifest = of_image(&Reference::from_word(word)?, session)?;
+            return match self.pretty_print {
+                true => output::result(ImageManifest::parse(&manifest)?.to_json_pretty()),
+                false => output::result(String::from_utf8_lossy(&manifest)),
+            };
+        }
+        session.debug("Printing manifest from current build");
+        let manifest = session.manifest()?;
         output::result(if self.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() })
     }
+}
+
+/// The manifest as it lies in the image.
+fn of_image(reference: &Reference, session: &Session) -> Result<Vec<u8>> {
+    if let Reference::File(path) = reference {
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        return archive::manifest(file).map_err(|error| Error::File { path: path.clone(), error });
+    }
+    let (store, image) = images::stored(reference, Insecure::default(), session)?;
+    Ok(store.manifest_bytes(&image.id)?)
 }

@@ -2,16 +2,19 @@
 
 pub(crate) mod annotation;
 pub(crate) mod begin;
+pub(crate) mod build;
 pub(crate) mod cat_manifest;
 pub(crate) mod convert;
 pub(crate) mod copy;
 pub(crate) mod copy_to_dir;
 pub(crate) mod dependency;
+pub(crate) mod discover;
 pub(crate) mod end;
 pub(crate) mod environment;
 pub(crate) mod isolator;
 pub(crate) mod label;
 pub(crate) mod mount;
+pub(crate) mod patch_manifest;
 pub(crate) mod port;
 pub(crate) mod replace_manifest;
 pub(crate) mod set_event_handler;
@@ -22,6 +25,10 @@ pub(crate) mod set_supp_groups;
 pub(crate) mod set_tag;
 pub(crate) mod set_user;
 pub(crate) mod set_working_directory;
+pub(crate) mod sign;
+pub(crate) mod status;
+pub(crate) mod validate;
+pub(crate) mod verify;
 pub(crate) mod version;
 pub(crate) mod write;
 
@@ -30,6 +37,23 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::output;
+
+/// A format for programs.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// One line of JSON
+    Json,
+}
+
+impl Format {
+    /// Prints `value`.
+    fn print(self, value: &serde_json::Value) -> Result<()> {
+        match self {
+            Format::Json => output::result(value),
+        }
+    }
+}
 
 /// More than any manifest or isolator has; what is longer was not meant to be one.
 const LONGEST_JSON: u64 = 16 << 20;

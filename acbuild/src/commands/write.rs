@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use appc_image::archive::{self, Compression, WriteOptions};
+use appc_image::archive::{self, Compression, WriteOptions, Written};
 use appc_spec::ImageManifest;
 use clap::Args;
 
 use super::begin::UNNAMED;
-use crate::context::Access;
+use crate::context::{Access, Build};
 use crate::error::{Error, Result};
 use crate::outfile::OutFile;
 use crate::output;
@@ -45,11 +45,16 @@ impl Write {
 
         let out = OutFile::create(&self.path, self.overwrite)?;
         let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
-        let written = archive::write(&manifest, &build.rootfs()?, out.file()?, &options, &Bar::new())?;
+        let written = to_archive(&build, &manifest, &out, &options)?;
         out.publish()?;
         output::sockets(&written.sockets);
         output::result(written.image_id)
     }
+}
+
+/// Writes the build as an image archive with this manifest.
+pub(crate) fn to_archive(build: &Build, manifest: &[u8], out: &OutFile, options: &WriteOptions) -> Result<Written> {
+    Ok(archive::write(manifest, &build.rootfs()?, out.file()?, options, &Bar::new())?)
 }
 
 /// Whether an image with this manifest is worth writing.
@@ -64,7 +69,7 @@ fn check(manifest: &ImageManifest) -> Result<()> {
 }
 
 /// <https://reproducible-builds.org/specs/source-date-epoch/>
-pub(super) fn source_date_epoch() -> Result<Option<i64>> {
+pub(crate) fn source_date_epoch() -> Result<Option<i64>> {
     let Some(text) = std::env::var_os("SOURCE_DATE_EPOCH").filter(|text| !text.is_empty()) else { return Ok(None) };
     let seconds = text.to_str().and_then(|text| text.parse::<i64>().ok()).filter(|seconds| *seconds >= 0);
     let why = || {

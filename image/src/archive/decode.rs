@@ -39,6 +39,25 @@ fn decoder<'r>(compression: Compression, input: impl BufRead + 'r) -> io::Result
     })
 }
 
+/// A decompressor for the next of the members, streams or frames that a file is a row of. It takes nothing of what is
+/// behind that. Of what is not compressed it gives a block.
+pub(super) fn single<'r>(compression: Compression, input: impl BufRead + 'r) -> io::Result<Box<dyn Read + 'r>> {
+    Ok(match compression {
+        Compression::None => Box::new(input.take(BLOCK_LEN as u64)),
+        Compression::Gzip => Box::new(flate2::bufread::GzDecoder::new(input)),
+        Compression::Bzip2 => Box::new(bzip2::bufread::BzDecoder::new(input)),
+        Compression::Xz => {
+            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, 0)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(input, stream))
+        }
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
+            decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        }
+    })
+}
+
 /// The plain bytes, decompressed as they are asked for on this thread.
 pub(super) struct Direct<'r> {
     decoder: Box<dyn Read + 'r>,

@@ -11,6 +11,7 @@ mod block;
 mod compression;
 pub(crate) mod decode;
 mod digest;
+mod edit;
 mod encode;
 pub(crate) mod entry;
 mod fields;
@@ -26,13 +27,16 @@ mod sparse;
 pub(crate) mod stream;
 pub(crate) mod tar_out;
 mod unpack;
+mod validate;
 pub(crate) mod writer;
 
 pub use crate::copy::{Copied, CopyOptions, copy_tree};
 pub use compression::Compression;
+pub use edit::{Rest, compression_of, replace_manifest};
 pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
 pub use unpack::{looks_like_aci, manifest, unpack};
-pub use writer::write;
+pub use validate::{validate, validate_layout};
+pub use writer::{write, write_as_root};
 
 pub(crate) use digest::image_id;
 pub(crate) use encode::Finished;

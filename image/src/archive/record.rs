@@ -1,9 +1,10 @@
 //! One entry on its way into an archive: its header, and an extended one for what does not fit.
 
-use super::entry::{Attributes, PATH_MAX};
+use super::entry::{Attributes, PATH_MAX, Time};
 use super::header::{self, BLOCK, Header};
 use super::pax::{write_record, xattr_key};
 use super::reader::MAX_EXTENDED;
+use crate::extract::MANIFEST_MAX;
 use crate::tree::walk::shown;
 use crate::{Error, Result};
 
@@ -77,6 +78,22 @@ impl Record<'_> {
         }
         (header, extended)
     }
+}
+
+/// The whole entry of an image's manifest. Its time is `epoch`, or 1970.
+pub(super) fn manifest_entry(content: &[u8], epoch: Option<i64>) -> Result<Vec<u8>> {
+    if content.len() as u64 > MANIFEST_MAX {
+        return Err(Error::Option(format!("the image manifest is longer than {MANIFEST_MAX} bytes")));
+    }
+    let mtime = Time { seconds: epoch.unwrap_or(0), nanoseconds: 0 };
+    let attributes = Attributes { mode: 0o644, mtime, ..Attributes::default() };
+    let size = content.len() as u64;
+    let (name, device) = (&b"manifest"[..], (0, 0));
+    let mut entry =
+        Record { path: name, name, kind: b'0', attributes: &attributes, size, link: b"", device }.bytes()?;
+    entry.extend_from_slice(content);
+    entry.resize(entry.len().next_multiple_of(BLOCK), 0);
+    Ok(entry)
 }
 
 /// Stores a long name in its two halves, if it can be cut at a slash, and tells whether it could.

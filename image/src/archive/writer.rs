@@ -24,9 +24,8 @@ use super::entry::{Attributes, PATH_MAX, Time, Xattrs};
 use super::header::{self, BLOCK, Header};
 use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
-use super::record::{Record, extended_name};
+use super::record::{Record, extended_name, manifest_entry};
 use super::{WriteOptions, Written};
-use crate::extract::MANIFEST_MAX;
 use crate::oci::Algorithm;
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::links::Links;
@@ -51,10 +50,38 @@ pub fn write(
     Ok(Written { image_id: image_id(&plain)?, size, sockets })
 }
 
+/// The same, with every file root's whoever owns it in `rootfs`.
+///
+/// # Errors
+/// See [`write()`].
+pub fn write_as_root(
+    manifest: &[u8],
+    rootfs: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let owner = Some((0, 0));
+    let (Finished { plain, size, .. }, sockets) = write_owned(Some(manifest), rootfs, owner, out, options, progress)?;
+    Ok(Written { image_id: image_id(&plain)?, size, sockets })
+}
+
 /// Writes an image archive, or a layer when there is no manifest. Returns the sockets that were left out, too.
 pub(crate) fn write_tree(
     manifest: Option<&[u8]>,
     tree: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<(Finished, Vec<PathBuf>)> {
+    write_owned(manifest, tree, None, out, options, progress)
+}
+
+/// The same; every file becomes that of `owner`, if there is one.
+fn write_owned(
+    manifest: Option<&[u8]>,
+    tree: &Root,
+    owner: Option<(u32, u32)>,
     out: File,
     options: &WriteOptions,
     progress: &dyn Progress,
@@ -66,7 +93,8 @@ pub(crate) fn write_tree(
     let written = std::thread::scope(|scope| {
         let sink = Sink::start(scope, out, options, digests, progress)?;
         let epoch = options.source_date_epoch;
-        let mut writer = Writer { sink, layer, epoch, links: Links::default(), sockets: Vec::new(), closed: false };
+        let (links, sockets) = (Links::default(), Vec::new());
+        let mut writer = Writer { sink, layer, epoch, owner, links, sockets, closed: false };
         let begun = manifest.map_or(Ok(()), |manifest| writer.manifest(manifest));
         let walked = begun.and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
         let Writer { sink, sockets, closed, .. } = writer;
@@ -87,6 +115,8 @@ struct Writer<'scope, 'p> {
     /// Writes a layer, not an image.
     layer: bool,
     epoch: Option<i64>,
+    /// Whose all files become.
+    owner: Option<(u32, u32)>,
     links: Links,
     sockets: Vec<PathBuf>,
     /// The output has failed.
@@ -126,16 +156,7 @@ impl Visitor for Writer<'_, '_> {
 
 impl Writer<'_, '_> {
     fn manifest(&mut self, content: &[u8]) -> Result<()> {
-        if content.len() as u64 > MANIFEST_MAX {
-            return Err(Error::Option(format!("the image manifest is longer than {MANIFEST_MAX} bytes")));
-        }
-        let mtime = Time { seconds: self.epoch.unwrap_or(0), nanoseconds: 0 };
-        let attributes = Attributes { mode: 0o644, mtime, ..Attributes::default() };
-        let size = content.len() as u64;
-        let (name, device) = (&b"manifest"[..], (0, 0));
-        self.entry(Record { path: name, name, kind: b'0', attributes: &attributes, size, link: b"", device })?;
-        self.put(content)?;
-        self.pad(size)
+        self.put(&manifest_entry(content, self.epoch)?)
     }
 
     /// The end mark.
@@ -275,7 +296,8 @@ impl Writer<'_, '_> {
             mtime = mtime.min(Time { seconds: epoch, nanoseconds: 0 });
         }
         let mode = stat.st_mode & 0o7777;
-        Attributes { mode, uid: stat.st_uid, gid: stat.st_gid, mtime, atime: None, xattrs: Vec::new() }
+        let (uid, gid) = self.owner.unwrap_or((stat.st_uid, stat.st_gid));
+        Attributes { mode, uid, gid, mtime, atime: None, xattrs: Vec::new() }
     }
 
     /// Writes a header, with an extended one before it for what does not fit.

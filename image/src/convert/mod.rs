@@ -32,6 +32,7 @@ use crate::oci::{Platform, media_type};
 
 pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
 pub use copy::copy;
+pub(crate) use tail::is_tail;
 pub use to_aci::to_aci;
 pub use to_oci::{Below, Converted, Files, to_oci};
 

@@ -142,6 +142,11 @@ impl Tail {
     }
 }
 
+/// Whether a member that begins so is the first of a tail.
+pub(crate) fn is_tail(start: &[u8]) -> bool {
+    start.get(..10) == Some(&HEADER[..]) && matches!(start.get(12..14), Some(name) if name == PIECE || name == TABLE)
+}
+
 /// The note in a member, if it has one of that name and nothing else.
 fn note(member: &[u8], name: [u8; 2]) -> Option<&[u8]> {
     let (before, rest) = member.split_at_checked(BEFORE)?;

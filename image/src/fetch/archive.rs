@@ -1,8 +1,8 @@
 //! App Container images from addresses and files: into the store, if they are what they should be.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use appc_spec::{ImageManifest, ImageName};
 
@@ -14,12 +14,10 @@ use crate::archive;
 use crate::error::{Error, Result};
 use crate::reference::{Reference, without_user};
 use crate::store::StoredImage;
-use crate::trust::{Refused, Verifier};
+use crate::trust::{LONGEST, Refused, Verifier, beside, read_signature, verify};
 
 /// No image is longer.
 const LONGEST_IMAGE: u64 = 64 << 30;
-/// No signature is longer.
-const LONGEST_SIGNATURE: u64 = 1 << 20;
 
 /// Where an image comes from, and what it must be.
 pub(super) struct Origin<'a> {
@@ -58,9 +56,9 @@ impl Fetcher<'_> {
         }
         if let Some(signature) = signature.filter(|_| !self.options.insecure.image) {
             let signature = read_signature(signature)?;
-            let mut verifier = Verifier::expecting(&signature)?;
-            io::copy(&mut &file, &mut verifier).map_err(Error::io(format!("reading {shown}")))?;
-            self.check_signature(verifier, &signature, &manifest_of(open()?)?)?;
+            let keys = self.keystore.keyring(&manifest_of(open()?)?.name)?;
+            let signer = verify(&file, &signature, &keys)?;
+            self.reporter.note(&format!("signature verified: {}", signer.identity));
         }
         let origin = Reference::File(path.into()).origin()?;
         self.import(open()?, &origin, &shown.to_string())
@@ -178,7 +176,7 @@ impl Fetcher<'_> {
         let shown = without_user(origin.signature_url);
         self.reporter.debug(&format!("downloading signature from {shown}"));
         let place = self.place(client, origin.signature_url, origin.name.is_some());
-        match small(&place, LONGEST_SIGNATURE) {
+        match small(&place, LONGEST) {
             Ok(Small::Deferred) => {
                 self.reporter.debug("server requested deferring the signature download");
                 Ok(Small::Deferred)
@@ -250,21 +248,6 @@ fn check_name(origin: &Origin, manifest: &ImageManifest) -> Result<()> {
 
 fn manifest_of(file: File) -> Result<ImageManifest> {
     ImageManifest::parse(&archive::manifest(file)?).map_err(Error::Manifest)
-}
-
-fn read_signature(path: &Path) -> Result<Vec<u8>> {
-    let mut signature = Vec::new();
-    let what = || format!("error opening signature file {}", path.display());
-    let file = File::open(path).map_err(Error::io(what()))?;
-    file.take(LONGEST_SIGNATURE).read_to_end(&mut signature).map_err(Error::io(what()))?;
-    Ok(signature)
-}
-
-/// Where the signature of a file lies.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".asc");
-    name.into()
 }
 
 fn fault(url: &str, why: &str) -> Error {

@@ -1,12 +1,12 @@
 //! From a name to the addresses where it may be: pages are asked, from the name's own up to its host's.
 
-use appc_spec::discovery::{Endpoint, MetaTag, endpoints, for_this_host, meta_tags, page, prefixes};
+use appc_spec::discovery::{Endpoint, MetaTag, endpoints, for_this_host, keys, meta_tags, page, prefixes};
 use appc_spec::{AcIdentifier, ImageName};
 
-use super::Reporter;
 use super::auth::Authorizations;
 use super::download::{Place, Small, small};
 use super::http::Client;
+use super::{Options, Reporter};
 use crate::error::Result;
 
 /// More than the home page of anybody.
@@ -17,6 +17,42 @@ pub(super) struct Discovery<'a> {
     pub(super) client: &'a Client,
     pub(super) authorizations: &'a Authorizations,
     pub(super) reporter: &'a dyn Reporter,
+    /// Of all hosts, instead of the scheme's own.
+    pub(super) port: Option<u16>,
+}
+
+/// What pages say about an image.
+#[derive(Debug, Clone, Default)]
+pub struct Announced {
+    /// Where the image may be, best first.
+    pub endpoints: Vec<Endpoint>,
+    /// Where the keys of those who sign it may be.
+    pub keys: Vec<String>,
+    /// What was wrong with each page that was asked for the image.
+    pub endpoint_faults: Vec<String>,
+    /// What was wrong with each page that was asked for keys.
+    pub key_faults: Vec<String>,
+}
+
+/// Asks the pages that are about the image `name`, and fetches nothing else. `port` is that of all hosts, when they do not
+/// listen on the usual one.
+///
+/// # Errors
+/// When the configuration breaks a rule. What is wrong with pages is no error.
+pub fn discover(name: &ImageName, port: Option<u16>, options: &Options, reporter: &dyn Reporter) -> Result<Announced> {
+    let authorizations = Authorizations::read(&options.config_dirs)?;
+    let client = options.client()?;
+    let discovery = Discovery { client: &client, authorizations: &authorizations, reporter, port };
+    let mut announced = Announced::default();
+    announced.endpoints = discovery.endpoints(name, &mut announced.endpoint_faults);
+    let keys = discovery.pages(&name.name, &mut announced.key_faults, |tags| {
+        let mut found: Vec<String> =
+            keys(tags, name.name.as_str()).into_iter().map(|tag| tag.template.clone()).collect();
+        found.dedup();
+        (!found.is_empty()).then_some(found)
+    });
+    announced.keys = keys.unwrap_or_default();
+    Ok(announced)
 }
 
 impl Discovery<'_> {
@@ -40,7 +76,7 @@ impl Discovery<'_> {
         let schemes: &[&str] = if self.client.options().insecure_http { &["https", "http"] } else { &["https"] };
         for prefix in prefixes(name) {
             for scheme in schemes {
-                let url = page(scheme, prefix, None);
+                let url = page(scheme, prefix, self.port);
                 match self.tags(&url) {
                     Ok(tags) => match take(&tags) {
                         Some(found) => return Some(found),

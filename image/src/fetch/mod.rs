@@ -39,6 +39,7 @@ use appc_spec::{AcIdentifier, ImageName};
 use archive::Origin;
 pub use auth::Authorizations;
 pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
+pub use discovery::{Announced, discover};
 pub use partial::remove_partial;
 pub use policy::{Insecure, PullPolicy};
 
@@ -63,6 +64,16 @@ pub struct Options {
     pub docker_config: Option<PathBuf>,
     /// How long other hosts are waited for, and through whom they are reached.
     pub http: http::Options,
+}
+
+impl Options {
+    fn client(&self) -> Result<http::Client> {
+        let Insecure { tls, http, .. } = self.insecure;
+        let mut options = self.http.clone();
+        options.insecure_tls |= tls;
+        options.insecure_http |= http;
+        http::Client::new(options)
+    }
 }
 
 /// Is told what goes on. Every method may be called from any thread.
@@ -167,7 +178,8 @@ impl<'s> Fetcher<'s> {
         self.reporter.debug(&format!("searching for app image {name}"));
         let client = self.client()?;
         let reporter = self.reporter;
-        let discovery = discovery::Discovery { client: &client, authorizations: &self.authorizations, reporter };
+        let authorizations = &self.authorizations;
+        let discovery = discovery::Discovery { client: &client, authorizations, reporter, port: None };
         let mut faults = Vec::new();
         let endpoints = discovery.endpoints(name, &mut faults);
         if signature.is_none()
@@ -205,11 +217,7 @@ impl<'s> Fetcher<'s> {
         if let Some(client) = &*client {
             return Ok(Arc::clone(client));
         }
-        let Insecure { tls, http, .. } = self.options.insecure;
-        let mut options = self.options.http.clone();
-        options.insecure_tls |= tls;
-        options.insecure_http |= http;
-        Ok(Arc::clone(client.insert(Arc::new(http::Client::new(options)?))))
+        Ok(Arc::clone(client.insert(Arc::new(self.options.client()?))))
     }
 }
 

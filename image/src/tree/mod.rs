@@ -6,6 +6,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod compare;
+mod difference;
 mod dirs;
 pub(crate) mod links;
 pub(crate) mod overlay;

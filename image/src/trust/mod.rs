@@ -29,4 +29,5 @@ pub use key::{Key, fingerprints};
 pub use keystore::{Keyring, Keystore, Scope, TrustedKey};
 pub use policy::Policy;
 pub use refused::Refused;
-pub use verifier::{Signer, Verifier};
+pub(crate) use verifier::LONGEST;
+pub use verifier::{Signer, Verifier, beside, read_signature, verify};

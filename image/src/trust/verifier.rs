@@ -1,7 +1,9 @@
 //! Hashing an image as it comes by, and holding its signature against that.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use pgp::crypto::hash::HashAlgorithm;
@@ -12,6 +14,10 @@ use super::keystore::{Keyring, Scope};
 use super::refused::Refused;
 use super::signature;
 use super::standing::Component;
+use crate::error::{Error, Result};
+
+/// No signature is longer.
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// What is computed when the signature is not known yet: what programs make signatures with today.
 const USUAL: [HashAlgorithm; 3] = [HashAlgorithm::Sha256, HashAlgorithm::Sha384, HashAlgorithm::Sha512];
@@ -110,6 +116,35 @@ impl Verifier {
             None => Err(keys.refuse_unknown(one, made)),
         }
     }
+}
+
+/// Checks that `signature` is one of all that `image` gives, made with one of `keys`.
+///
+/// # Errors
+/// [`Error::Refused`] when it is not.
+pub fn verify(mut image: impl Read, signature: &[u8], keys: &Keyring) -> Result<Signer> {
+    let mut verifier = Verifier::expecting(signature)?;
+    io::copy(&mut image, &mut verifier).map_err(Error::io("read the image"))?;
+    Ok(verifier.finish(signature, keys)?)
+}
+
+/// Where the signature of the image in `file` lies.
+pub fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".asc");
+    name.into()
+}
+
+/// Reads a file with a signature.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn read_signature(path: &Path) -> Result<Vec<u8>> {
+    let mut signature = Vec::new();
+    let what = || format!("error opening signature file {}", path.display());
+    let file = File::open(path).map_err(Error::io(what()))?;
+    file.take(LONGEST).read_to_end(&mut signature).map_err(Error::io(what()))?;
+    Ok(signature)
 }
 
 impl Default for Verifier {

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use appc_image::render::{self, Change, Rules};
+use appc_image::render::{self, Rules};
 use appc_image::store::Store;
 
 use crate::cli::Global;
@@ -37,24 +37,8 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let differences = render::diff(&store, &a, &b, rules)?;
     let text = match args.format {
         Some(format) => format.print(&differences)?,
-        None => {
-            let mut text = String::new();
-            for difference in &differences {
-                let path = shown(&difference.path.to_string_lossy());
-                text.push_str(&match &difference.change {
-                    Change::Added => format!("+ {path}\n"),
-                    Change::Removed => format!("- {path}\n"),
-                    Change::Changed(what) => format!("~ {path} ({})\n", what.join(", ")),
-                });
-            }
-            text
-        }
+        None => differences.iter().map(|difference| format!("{difference}\n")).collect(),
     };
     output::print(&text).context("writing to standard output")?;
     Ok(0)
-}
-
-/// A path on one line, whatever is in it.
-fn shown(path: &str) -> String {
-    path.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }

@@ -1,0 +1,94 @@
+//! Whether something is an image, without unpacking it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use appc_spec::ImageManifest;
+
+use super::Kind;
+use super::decode::Direct;
+use super::entry::{Entry, Type, cleaned};
+use super::reader::Reader;
+use crate::extract::{MANIFEST_MAX, Place, place};
+use crate::{Error, Result};
+
+/// Reads the image archive `source` to its end, and returns its manifest.
+///
+/// # Errors
+/// The first rule of the specification ("Image Archives", "Image Manifest Schema") that it breaks.
+pub fn validate(source: impl Read) -> Result<ImageManifest> {
+    let mut reader = Reader::new(Direct::new(source)?);
+    let mut manifest = None;
+    // Every path, and whether there can be others below it.
+    let mut seen: HashMap<Vec<u8>, bool> = HashMap::new();
+    while let Some(entry) = reader.next()? {
+        match place(Kind::Aci, &entry)? {
+            Place::Top => {}
+            Place::Manifest if manifest.is_some() => return Err(entry.refuse("it is in the archive twice")),
+            Place::Manifest => manifest = Some(reader.whole(MANIFEST_MAX)?),
+            Place::Rootfs(path) => {
+                check(path, &entry, &seen)?;
+                seen.insert(path.to_vec(), entry.kind == Type::Directory);
+            }
+        }
+    }
+    let incomplete = |what: &str| {
+        let rule = format!("the archive ends without a {what}: it is no App Container image");
+        Error::Archive { entry: String::new(), offset: reader.offset(), rule }
+    };
+    let manifest = manifest.ok_or_else(|| incomplete("manifest"))?;
+    if seen.is_empty() {
+        return Err(incomplete("rootfs"));
+    }
+    ImageManifest::parse(&manifest).map_err(Error::Manifest)
+}
+
+/// Whether `entry` can be what is at `path` beside what came before it.
+fn check(path: &[u8], entry: &Entry, seen: &HashMap<Vec<u8>, bool>) -> Result<()> {
+    if seen.contains_key(path) {
+        return Err(entry.refuse("it is in the archive twice"));
+    }
+    let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    if slashes.any(|(at, _)| seen.get(&path[..at]) == Some(&false)) {
+        return Err(entry.refuse("what is above it is not a directory"));
+    }
+    if entry.kind == Type::HardLink {
+        let target = cleaned(&entry.link).map_err(|rule| entry.refuse(format!("as a hard link's target, {rule}")))?;
+        match target.strip_prefix(b"rootfs/").map(|target| seen.get(target)) {
+            Some(Some(false)) => {}
+            _ => return Err(entry.refuse("it is a hard link to something that is no file before it")),
+        }
+    }
+    Ok(())
+}
+
+/// Looks at the extracted image in the directory `layout`, and returns its manifest.
+///
+/// # Errors
+/// The first rule of the specification ("Image Layout") that it breaks.
+pub fn validate_layout(layout: &Path) -> Result<ImageManifest> {
+    let broken = |rule: String| Error::Tree { path: layout.into(), rule };
+    let what = || format!("read {}", layout.display());
+    let (mut manifest, mut rootfs) = (false, false);
+    for entry in fs::read_dir(layout).map_err(Error::io(what()))? {
+        let entry = entry.map_err(Error::io(what()))?;
+        let kind = entry.file_type().map_err(Error::io(what()))?;
+        match entry.file_name().to_str() {
+            Some("manifest") if kind.is_file() => manifest = true,
+            Some("manifest") => return Err(broken("the manifest must be a regular file".into())),
+            Some("rootfs") if kind.is_dir() => rootfs = true,
+            Some("rootfs") => return Err(broken("rootfs is not a directory".into())),
+            _ => return Err(broken(format!("unrecognized file path in layout: {:?}", entry.file_name()))),
+        }
+    }
+    match (manifest, rootfs) {
+        (false, _) => Err(broken("no image manifest found in layout".into())),
+        (_, false) => Err(broken("no rootfs found in layout".into())),
+        (true, true) => {
+            let text = fs::read(layout.join("manifest")).map_err(Error::io(what()))?;
+            ImageManifest::parse(&text).map_err(Error::Manifest)
+        }
+    }
+}
