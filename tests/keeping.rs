@@ -81,6 +81,41 @@ fn images_are_shown_compared_and_rendered() {
 }
 
 #[test]
+fn images_that_nobody_uses_any_more_go() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    busybox_image(&scratch, "other", "example.com/other", &["set-exec -- /bin/true"]);
+    scratch.rkt(["fetch", "other.aci"]).ok();
+    let gc = |grace: &str| scratch.rkt(["image", "gc", &format!("--grace-period={grace}")]).ok();
+    let left = || scratch.rkt(["image", "list", "--no-legend", "--fields=name", "--sort=name"]).ok().text().to_owned();
+    let all = left();
+    gc("1h");
+    scratch.rkt(["image", "gc"]).ok();
+    assert_eq!(left(), all, "all are new");
+    // A pod is made of it, though it has ended.
+    scratch.rkt(["run", "example.com/other"]).ok();
+    let old = |name: &str| {
+        let rootfs = tree_of(&scratch, name);
+        let id = rootfs.parent().and_then(Path::file_name).expect("it is called as the image");
+        let metadata = scratch.data().join("store/images").join(id).join("metadata");
+        support::Cmd::new("touch").args(["-d", "2020-01-01"]).arg(metadata).ok();
+    };
+    ["example.com/base:1.0", "example.com/other"].iter().for_each(|name| old(name));
+    gc("1h");
+    assert_eq!(left(), all, "the one is what an image that stays depends on, the other that of a pod");
+    scratch.rkt(["gc", "--grace-period=0s"]).ok();
+    let removed = gc("1h");
+    removed.prints(&["successfully removed aci for image"]);
+    removed.says(&["1 image(s) successfully removed"]);
+    assert_eq!(left(), "example.com/app\nexample.com/base:1.0");
+    gc("0s").says(&["2 image(s) successfully removed"]);
+    for folder in ["images", "trees", "blobs/sha512"] {
+        assert_eq!(names(scratch.data().join("store").join(folder)), Vec::<String>::new(), "{folder}");
+    }
+}
+
+#[test]
 fn an_oci_image_is_kept_and_given_out_again() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

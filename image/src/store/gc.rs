@@ -95,6 +95,25 @@ impl Store {
         Ok(report)
     }
 
+    /// The images that nobody has used since `before`, in nanoseconds since 1970: neither `in_use`, nor what an image that
+    /// stays depends on.
+    ///
+    /// # Errors
+    /// When the store cannot be read. Images that are damaged are left to who looks at them.
+    pub fn unused_since(&self, before: i64, in_use: &[ImageId]) -> Result<Vec<ImageId>> {
+        let (old, stays): (Vec<_>, Vec<_>) =
+            self.list()?.into_iter().partition(|image| image.last_used < before && !in_use.contains(&image.id));
+        let mut needed = BTreeSet::new();
+        if !old.is_empty() {
+            for image in &stays {
+                // A damaged one needs nothing that could be known.
+                let Ok(image) = self.get(&image.id) else { continue };
+                needed.extend(self.outline(&image)?.ids());
+            }
+        }
+        Ok(old.into_iter().map(|image| image.id).filter(|id| !needed.contains(id.as_str())).collect())
+    }
+
     /// Whether a merged tree has all its images and somebody who uses the last of them.
     fn still_needed(&self, from: &[ImageId], images: &BTreeSet<ImageId>, in_use: &[ImageId]) -> Result<bool> {
         let Some(top) = from.last() else { return Ok(false) };

@@ -32,6 +32,13 @@ pub struct Outline {
     pub below: Vec<Outline>,
 }
 
+impl Outline {
+    /// The IDs of everything in it.
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.id.iter().cloned().chain(self.below.iter().flat_map(Outline::ids)).collect()
+    }
+}
+
 impl Store {
     /// What the image is made of. A dependency that is missing is part of the answer, not an error.
     pub fn outline(&self, image: &StoredImage) -> Result<Outline> {

@@ -77,15 +77,21 @@ fn sweep(global: &Global, pod: Pod, grace: Duration) -> Result<(), Failure> {
 
 /// Images that pods which are being prepared or run are made of stay; what is left over from killed imports goes.
 fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
-    let mut in_use: Vec<ImageId> = Vec::new();
-    for pod in pods.all(&[Place::Prepare, Place::Run]).context("reading the pods")? {
-        let images = pod.runtime().map(|r| r.images).unwrap_or_default();
-        in_use.extend(images.iter().filter_map(|id| id.parse().ok()));
-    }
+    let in_use = images_of(pods, &[Place::Prepare, Place::Run])?;
     let store = Store::open_existing(&global.dir)?;
     let report = store.gc(&in_use)?;
     let partial = appc_image::fetch::remove_partial(&store, PARTIAL)?;
     global.debug(format!("broken downloads removed: {partial}"));
     global.debug(format!("store: {report:?}"));
     Ok(())
+}
+
+/// All images that the pods in `places` are made of.
+pub(super) fn images_of(pods: &Pods, places: &[Place]) -> Result<Vec<ImageId>, Failure> {
+    let mut images: Vec<ImageId> = Vec::new();
+    for pod in pods.all(places).context("reading the pods")? {
+        let of_pod = pod.runtime().map(|runtime| runtime.images).unwrap_or_default();
+        images.extend(of_pod.iter().filter_map(|id| id.parse().ok()));
+    }
+    Ok(images)
 }

@@ -7,6 +7,7 @@ mod cat_manifest;
 mod diff;
 mod export;
 mod extract;
+mod gc;
 mod list;
 mod render;
 mod rm;
@@ -27,6 +28,8 @@ enum Command {
     List(list::Args),
     /// Removes images from the store
     Rm(rm::Args),
+    /// Removes images that have not been used for some time
+    Gc(gc::Args),
     /// Prints an image's manifest
     CatManifest(cat_manifest::Args),
     /// Writes an image into a file, byte for byte as it was fetched
@@ -50,6 +53,7 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     match args.command {
         Command::List(args) => list::run(global, args),
         Command::Rm(args) => rm::run(global, args),
+        Command::Gc(args) => gc::run(global, args),
         Command::CatManifest(args) => cat_manifest::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Extract(args) => extract::run(global, args),

@@ -49,7 +49,8 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
     Ok(0)
 }
 
-fn removed(id: &ImageId) -> String {
+/// What is said of an image that was removed.
+pub(super) fn removed(id: &ImageId) -> String {
     format!("successfully removed aci for image: \"{id}\"\n")
 }
 
