@@ -12,6 +12,7 @@ pub mod layer;
 pub mod layout;
 pub mod measure;
 pub mod oci;
+mod parallel;
 mod progress;
 pub mod reference;
 pub mod registry;

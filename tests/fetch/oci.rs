@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
-use support::{Cmd, Reply, needs, tree};
+use support::{Cmd, Reply, busybox_image, needs, tree};
 
 use super::World;
 
@@ -42,6 +42,43 @@ fn ids(world: &World) -> usize {
 
 fn policy(world: &World, policy: &Value) {
     world.scratch.file("../local/trust.d/policy.json", policy.to_string());
+}
+
+#[test]
+fn images_from_everywhere_are_converted() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let digest = make(&world);
+    push(&world, &digest);
+    let content = world.publish("other", &[]);
+    world.put("images.example.com/direct.aci", content);
+    let convert = |args: &[&str]| {
+        let command = world.scratch.acbuild(["convert", "--insecure-options=image"].iter().chain(args));
+        command.env("SSL_CERT_FILE", &world.authority).env("HTTPS_PROXY", world.server.proxy())
+    };
+    // What is not in the store is fetched: by address, and by name, unsigned only by those who want it.
+    convert(&["--insecure-options=none", "https://images.example.com/direct.aci", "oci:none"])
+        .refused(1, &["direct.aci.asc"]);
+    let direct = convert(&["https://images.example.com/direct.aci", "oci:direct:1.0"]).ok();
+    assert_eq!(convert(&["example.com/other:1.0", "oci:named:1.0"]).ok().text(), direct.text());
+    convert(&["example.com/nothing", "oci:none"]).refused(1, &["example.com/nothing", "not found"]);
+    assert!(!world.scratch.work().join("none").exists());
+
+    // One of OCI that is in the store is read there, by its name and its ID, as what it came as and as anything else.
+    world.rkt(&["fetch", APP]).ok();
+    let before = world.requests();
+    assert_eq!(convert(&["images.example.com/team/app:1.0", "oci:stored:1.0"]).ok().text(), digest);
+    let id = world.rkt(&["image", "list", "--no-legend", "--fields=id", "--full", "--sort=importtime"]).ok();
+    let id = id.text().lines().last().expect("it was fetched").to_owned();
+    let app = convert(&["oci:layout:1.0", "from-layout.aci"]).ok().text().to_owned();
+    assert_eq!(convert(&[&id, "stored.aci"]).ok().text(), app);
+    convert(&[&id, "bundle:stored-bundle"]).ok();
+    assert!(world.scratch.work().join("stored-bundle/rootfs/bin/busybox").is_file());
+    assert_eq!(world.requests(), before, "nobody is asked for what is there");
+    // Of what an image depends on, too, though it has a single layer.
+    world.rkt(&["fetch", "oci:direct:1.0"]).ok();
+    let top = busybox_image(&world.scratch, "top", "example.com/top", &["dependency add example.com/other"]);
+    convert(&[&top.display().to_string(), "oci:top:1.0"]).ok();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `acbuild convert`
 
 mod below;
+mod input;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,17 +9,17 @@ use std::sync::Arc;
 
 use appc_image::archive::{self, Compression, WriteOptions};
 use appc_image::convert::{self, Options, WrittenBundle};
-use appc_image::fetch::http;
+use appc_image::fetch::{Insecure, http};
 use appc_image::layout::{DockerArchive, LayoutArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
 use appc_image::reference::{DockerName, Reference};
 use appc_image::registry::{Access, Credentials, Registry, docker_config_path};
-use appc_image::store::{Query, Store};
+use appc_spec::ImageManifest;
 use appc_spec::oci::Origin;
-use appc_spec::{ImageId, ImageManifest};
 use clap::Args;
 
 use below::below;
+use input::Input;
 
 use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
@@ -31,7 +32,7 @@ use crate::session::Session;
 ///
 /// SRC and DST are each an image archive (FILE.aci), oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME],
 /// docker://[REGISTRY/]REPOSITORY[:TAG] or bundle:DIR, a root file system with the config.json to run it with; SRC may
-/// also be the name or ID of an image in the store. What one format cannot hold is kept for the way back: an image that
+/// also be the name or ID of an image in the store, and a name or https://... that is fetched into it. What one format cannot hold is kept for the way back: an image that
 /// was not edited comes back the same, bit by bit. Images that SRC depends on are taken from the store and become lower
 /// layers. Prints the image ID, or the digest of the manifest; of a bundle nothing.
 #[derive(Debug, Args)]
@@ -65,7 +66,10 @@ pub(crate) struct Convert {
     /// Do not put the original layers behind an image archive: it is smaller, but no longer converts back to the same
     #[arg(long)]
     no_originals: bool,
-    /// Accept any certificate of a registry, and registries without TLS
+    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
+    #[arg(long, value_name = "LIST", default_value = "none")]
+    insecure_options: Insecure,
+    /// The same as --insecure-options=tls,http: any certificate, and registries without TLS
     #[arg(long)]
     insecure: bool,
 }
@@ -90,14 +94,24 @@ impl Convert {
             output::sockets(&written.sockets);
             return output::result(written.image_id);
         }
-        match (archive(&source, &options, session)?, &target) {
-            (Some(archive), Reference::Bundle(dir)) => self.bundle_of_archive(&archive, dir, &options, session),
-            (Some(archive), _) => self.convert_archive(&archive, &target, &options, session),
-            (None, Reference::Bundle(dir)) => {
-                self.bundle_of_oci(&*self.source(&source)?, &origin(&source), dir, &options)
+        let kept = input::kept(&source, self.insecure(), session)?;
+        let input = match &kept {
+            Some((store, image)) => input::stored(store, image, &options)?,
+            None => self.input(&source, &options)?,
+        };
+        match (input, &target) {
+            (Input::Archive(archive), Reference::Bundle(dir)) => {
+                self.bundle_of_archive(&archive, dir, &options, session)
             }
-            (None, _) => self.convert_oci(&source, &target, &options),
+            (Input::Archive(archive), _) => self.convert_archive(&archive, &target, &options, session),
+            (Input::Oci(from, origin), Reference::Bundle(dir)) => self.bundle_of_oci(&*from, &origin, dir, &options),
+            (Input::Oci(from, origin), _) => self.convert_oci(&*from, &origin, &target, &options),
         }
+    }
+
+    /// What is not checked of images that are fetched.
+    fn insecure(&self) -> Insecure {
+        self.insecure_options.and(Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() })
     }
 
     fn bundle_of_archive(&self, archive: &File, dir: &Path, options: &Options, session: &Session) -> Result<()> {
@@ -135,33 +149,35 @@ impl Convert {
         output::result(made.top.digest)
     }
 
-    fn convert_oci(&self, source: &Reference, target: &Reference, options: &Options) -> Result<()> {
-        let from = self.source(source)?;
-        let origin = origin(source);
+    fn convert_oci(&self, from: &dyn Source, origin: &Origin, target: &Reference, options: &Options) -> Result<()> {
         if let Reference::File(path) = target {
             if self.all_platforms {
                 return Err(Error::refused("an image archive holds one platform: name it with --platform"));
             }
             let out = OutFile::create(path, self.overwrite)?;
-            let written = convert::to_aci(&*from, &origin, &out.file()?, options, &Bar::new())?;
+            let written = convert::to_aci(from, origin, &out.file()?, options, &Bar::new())?;
             out.publish()?;
             return output::result(written.image_id);
         }
         let tag = if origin.tag.is_empty() { "latest" } else { &origin.tag };
         let sink = self.sink(target, tag, &format!("{}:{tag}", origin.repository))?;
         let platform = (!self.all_platforms).then_some(&options.platform);
-        let made: Descriptor = convert::copy(&*from, &*sink, platform, &Bar::new())?;
+        let made: Descriptor = convert::copy(from, &*sink, platform, &Bar::new())?;
         output::result(made.digest)
     }
 
-    fn source(&self, reference: &Reference) -> Result<Box<dyn Source>> {
-        Ok(match reference {
+    /// An image that is not looked for in the store.
+    fn input(&self, reference: &Reference, options: &Options) -> Result<Input<'_>> {
+        let from: Box<dyn Source> = match reference {
+            Reference::Bundle(dir) => return input::bundle(dir, options).map(Input::Archive),
+            Reference::File(path) => return Ok(Input::Archive(File::open(path).map_err(Error::io("open", path))?)),
             Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
             Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
             Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
             Reference::Docker(name) => Box::new(self.registry(name, Access::Pull)?),
             other => return Err(Error::Refused(format!("cannot convert {other}: fetch it with \"rkt fetch\" first"))),
-        })
+        };
+        Ok(Input::Oci(from, input::origin(reference)))
     }
 
     /// Where an image goes, under this `tag` or `name` unless it was given one.
@@ -193,7 +209,8 @@ impl Convert {
     }
 
     fn registry(&self, name: &DockerName, access: Access) -> Result<Registry> {
-        let options = http::Options { insecure_tls: self.insecure, insecure_http: self.insecure, ..Default::default() };
+        let Insecure { tls: insecure_tls, http: insecure_http, .. } = self.insecure();
+        let options = http::Options { insecure_tls, insecure_http, ..Default::default() };
         let client = Arc::new(http::Client::new(options)?);
         let configuration = ["/etc/rkt", "/usr/lib/rkt"];
         let credentials = Credentials::read(&configuration, docker_config_path().as_deref())?;
@@ -219,48 +236,6 @@ fn work_dir(target: &Reference) -> PathBuf {
     parent.to_owned()
 }
 
-/// What is known of the place that an image comes from.
-fn origin(reference: &Reference) -> Origin {
-    let file_name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let (registry, repository, tag) = match reference {
-        Reference::Docker(name) => {
-            (name.registry.clone(), name.repository.clone(), name.tag.clone().unwrap_or_default())
-        }
-        Reference::OciLayout { dir: path, name }
-        | Reference::OciArchive { file: path, name }
-        | Reference::DockerArchive { file: path, name } => match name.as_deref().map(|name| name.rsplit_once(':')) {
-            Some(Some((repository, tag))) => (String::new(), repository.to_owned(), tag.to_owned()),
-            _ => (String::new(), file_name(path), name.clone().unwrap_or_default()),
-        },
-        _ => Default::default(),
-    };
-    Origin { registry, repository, tag, original: reference.to_string(), ..Origin::default() }
-}
-
-/// The image as an App Container archive, if it is one of App Containers.
-fn archive(source: &Reference, options: &Options, session: &Session) -> Result<Option<File>> {
-    match source {
-        Reference::File(path) => Ok(Some(File::open(path).map_err(Error::io("open", path))?)),
-        Reference::Id(_) | Reference::Name(_) => {
-            let store = Store::open_existing(session.store_dir())?;
-            let query: Query = source.to_string().parse()?;
-            let stored = store.resolve(&query)?;
-            exported(&store, &stored.id, options).map(Some)
-        }
-        Reference::Bundle(dir) => {
-            let mut file =
-                tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
-            let mut plain = options.clone();
-            plain.write.compression = Compression::None;
-            let written = convert::from_bundle(dir, &file, &plain, &Bar::new())?;
-            output::sockets(&written.sockets);
-            std::io::Seek::rewind(&mut file).map_err(Error::io("read", &options.temp_dir))?;
-            Ok(Some(file))
-        }
-        _ => Ok(None),
-    }
-}
-
 /// The manifest of an archive, which is then to be read from its beginning.
 fn manifest(archive: &File, path: &Path) -> Result<ImageManifest> {
     let mut archive = archive.try_clone().map_err(Error::io("read", path))?;
@@ -276,12 +251,4 @@ fn tell(made: &WrittenBundle) -> Result<()> {
         output::warning(format_args!("no runtime will see to {what}: config.json cannot say it"));
     }
     Ok(())
-}
-
-/// A stored image as a file.
-fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
-    let mut file = tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
-    store.export(id, &mut file, &Bar::new())?;
-    std::io::Seek::rewind(&mut file).map_err(Error::io("read", &options.temp_dir))?;
-    Ok(file)
 }

@@ -9,6 +9,7 @@ use appc_rooted::Root;
 use appc_spec::oci::Origin;
 use appc_spec::runtime::{User, to_appc, to_bundle};
 use appc_spec::{AcIdentifier, ImageManifest};
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{getegid, geteuid};
 
 use super::{Options, to_aci};
@@ -132,8 +133,13 @@ pub fn to_bundle_dir(
 /// What is wrong with its configuration, and [`Error::Tree`] for a file that cannot be archived.
 pub fn from_bundle(dir: &Path, out: &File, options: &Options, progress: &dyn Progress) -> Result<Written> {
     let path = dir.join(CONFIG);
-    let read = File::open(&path).and_then(|file| {
-        let mut bytes = Vec::new();
+    // A fifo must not make us wait.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let read = rustix::fs::open(&path, flags, Mode::empty()).map_err(io::Error::from).and_then(|file| {
+        let (file, mut bytes) = (File::from(file), Vec::new());
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+        }
         file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
     });
     let bytes = read.map_err(Error::io(format!("read {}", path.display())))?;

@@ -1,12 +1,14 @@
 //! OCI images from one place to another, blob by blob.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
 use crate::oci::{
     Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image, small,
 };
+use crate::parallel::for_each;
 use crate::{Error, Progress, Result};
 
 /// Copies the image for `platform`, or all that there are, from `source` to `sink`. Blobs that are there are not read.
@@ -60,9 +62,7 @@ struct Copy<'c> {
 
 impl Copy<'_> {
     fn image(&mut self, image: &OciImage) -> Result<()> {
-        for layer in &image.layers {
-            self.blob(&layer.descriptor)?;
-        }
+        self.blobs(image.layers.iter().map(|layer| &layer.descriptor))?;
         self.document(&image.config, &image.config_bytes)?;
         self.document(&image.manifest, &image.manifest_bytes)
     }
@@ -89,21 +89,22 @@ impl Copy<'_> {
             }
         } else {
             let manifest: Manifest = serde_json::from_slice(&bytes).map_err(refuse)?;
-            for layer in &manifest.layers {
-                self.blob(layer)?;
-            }
-            self.blob(&manifest.config)?;
+            self.blobs(manifest.layers.iter().chain([&manifest.config]))?;
         }
         self.document(at, &bytes)
     }
 
-    fn blob(&mut self, descriptor: &Descriptor) -> Result<()> {
-        if !self.done.insert(descriptor.digest.clone()) || self.sink.has(descriptor)? {
-            return Ok(());
-        }
-        // The sink refuses what does not match: once is enough.
-        let mut content = Counted { content: self.source.open(descriptor)?, progress: self.progress };
-        self.sink.put(descriptor, &mut content)
+    /// Those that have not been copied yet, each once, several at a time where the sink takes them so.
+    fn blobs<'b>(&mut self, blobs: impl Iterator<Item = &'b Descriptor>) -> Result<()> {
+        let new: Vec<&Descriptor> = blobs.filter(|blob| self.done.insert(blob.digest.clone())).collect();
+        for_each(&new, self.sink.at_once(), |blob, failed| {
+            if self.sink.has(blob)? {
+                return Ok(());
+            }
+            // The sink refuses what does not match: once is enough.
+            let mut content = Counted { content: self.source.open(blob)?, progress: self.progress, failed };
+            self.sink.put(blob, &mut content)
+        })
     }
 
     fn document(&mut self, descriptor: &Descriptor, mut bytes: &[u8]) -> Result<()> {
@@ -114,14 +115,18 @@ impl Copy<'_> {
     }
 }
 
-/// Tells of what is read.
+/// Tells of what is read, until another blob has failed.
 struct Counted<'p, R> {
     content: R,
     progress: &'p dyn Progress,
+    failed: &'p AtomicBool,
 }
 
 impl<R: std::io::Read> std::io::Read for Counted<'_, R> {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("another blob has failed"));
+        }
         let len = self.content.read(into)?;
         self.progress.advance(len as u64);
         Ok(len)

@@ -14,7 +14,7 @@ use super::files::Files;
 use super::oci::{parse_index, read_index};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, blob_path, index};
 use crate::archive::tar_out::TarOut;
-use crate::oci::{DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
+use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
 use crate::{Error, Result};
 
 /// A layout in a directory, made when there is none. Other images in it stay.
@@ -79,6 +79,10 @@ impl Sink for LayoutDir {
         let written = io::copy(&mut verified(content, descriptor), &mut file).and_then(|_| file.sync_all());
         let placed = written.and_then(|()| temporary.persist(&path).map_err(|e| e.error));
         placed.map_err(Error::io(format!("write {}", path.display())))
+    }
+
+    fn at_once(&self) -> usize {
+        BLOBS_AT_ONCE
     }
 
     fn finish(&self, top: &Descriptor) -> Result<()> {

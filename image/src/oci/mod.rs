@@ -30,6 +30,9 @@ use crate::{Error, Result};
 /// The longest manifest, index or configuration that is read: what registries take, too.
 pub const DOCUMENT_MAX: u64 = 4 << 20;
 
+/// As many blobs go to a place that takes several. More share the same way there.
+pub(crate) const BLOBS_AT_ONCE: usize = 4;
+
 /// A place that OCI images are read from.
 pub trait Source: Sync {
     /// The manifest or index that was asked for.
@@ -49,6 +52,11 @@ pub trait Sink: Sync {
 
     /// Stores a blob. What does not match `descriptor` is refused and leaves nothing.
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()>;
+
+    /// How many blobs may be put at once. One where what is written depends on their order.
+    fn at_once(&self) -> usize {
+        1
+    }
 
     /// Gives what has been put its name: from now on it is an image. Called once, last, with every blob below `top` put.
     fn finish(&self, top: &Descriptor) -> Result<()>;

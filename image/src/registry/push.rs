@@ -9,7 +9,7 @@ use super::upload::{self, Session};
 use super::{Document, Registry, locked};
 use crate::fetch::http;
 use crate::fetch::http::types::Method;
-use crate::oci::{DOCUMENT_MAX, Descriptor, Sink, media_type, verified};
+use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Sink, media_type, verified};
 use crate::{Error, Result};
 
 /// What a manifest is about, if it is about another one.
@@ -51,6 +51,10 @@ impl Sink for Registry {
         self.put_document(&descriptor.digest.to_string(), &descriptor.media_type, &bytes)?;
         self.keep(&descriptor.digest, &descriptor.media_type, &bytes);
         Ok(())
+    }
+
+    fn at_once(&self) -> usize {
+        BLOBS_AT_ONCE
     }
 
     fn finish(&self, top: &Descriptor) -> Result<()> {

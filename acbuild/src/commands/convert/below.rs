@@ -9,7 +9,7 @@ use appc_image::store::{Pin, Query, Store};
 use appc_rooted::Root;
 use appc_spec::{ImageId, ImageManifest, ImageName};
 
-use super::exported;
+use super::input::exported;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -45,8 +45,10 @@ pub(super) fn below(manifest: &ImageManifest, options: &Options, session: &Sessi
         }
         let rendered = render::layers(&store, &stored)?;
         pins.push(rendered.pin);
-        // One directory for each image, unless a path whitelist has several merged, or an image has layers of its own.
-        if rendered.images.len() == rendered.lower.len() {
+        // One directory for each image, unless a path whitelist has several merged, or an image has
+        // layers of its own.
+        let archives = rendered.images.iter().map(|id| Ok(store.oci(id)?.is_none())).collect::<Result<Vec<_>>>()?;
+        if rendered.images.len() == rendered.lower.len() && archives.into_iter().all(|is_one| is_one) {
             all.extend(rendered.images.into_iter().map(Part::Image));
         } else {
             let name = name_of(&stored.manifest);

@@ -5,8 +5,7 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use appc_rooted::Root;
 
@@ -15,6 +14,7 @@ use crate::archive::Ownership;
 use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, digest_layer, unpack_layer};
 use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
+use crate::parallel::for_each;
 use crate::progress::Progress;
 use crate::store::share::share;
 use crate::store::{IoContext, Store};
@@ -104,27 +104,7 @@ impl Gathered<'_> {
     }
 
     fn run(&self, jobs: &[Job], source: &dyn Source, progress: &dyn Progress) -> Result<()> {
-        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let error: Mutex<Option<Error>> = Mutex::new(None);
-        std::thread::scope(|scope| {
-            let work = || {
-                while !failed.load(Ordering::Relaxed)
-                    && let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
-                {
-                    if let Err(e) = self.job(job, source, &Stopped { progress, failed: &failed }) {
-                        // The first one is why; what the others say follows from being stopped.
-                        if !failed.swap(true, Ordering::Relaxed) {
-                            *error.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(e);
-                        }
-                    }
-                }
-            };
-            for _ in 1..AT_ONCE.min(jobs.len()) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        error.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+        for_each(jobs, AT_ONCE, |job, failed| self.job(job, source, &Stopped { progress, failed }))
     }
 
     /// One pass over a layer: fetched or read from the store, checked, kept, extracted.
