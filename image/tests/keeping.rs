@@ -43,6 +43,13 @@ fn oci(f: &Fixture, layers: &[Vec<u8>], origin: &str) -> StoredImage {
 }
 
 #[test]
+fn an_image_without_layers_is_what_was_fetched() {
+    let f = Fixture::new();
+    let image = oci(&f, &[], "oci:empty");
+    assert_eq!(faults(&f, &image), Vec::<String>::new());
+}
+
+#[test]
 fn every_flipped_byte_of_an_archive_is_found() {
     let f = Fixture::new();
     let image = f.import("example.com/a", "", &[("etc/x", "x"), ("bin/app", "program")]);

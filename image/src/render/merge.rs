@@ -29,7 +29,12 @@ pub(super) fn merge(layers: &[Root], whitelist: &[String], out: &Root) -> Result
     directories.insert(PathBuf::new(), layers.len().checked_sub(1));
     let mut listed: Vec<(PathBuf, bool)> = whitelist.iter().map(|path| parse(path)).collect();
     listed.sort();
-    listed.dedup();
+    // With and without a slash it is the same path.
+    listed.dedup_by(|later, first| {
+        let same = later.0 == first.0;
+        first.1 |= same && later.1;
+        same
+    });
     for (path, directory) in &listed {
         let fail = |e: Errno| Error::io(format!("cannot render /{}", path.display()))(e);
         match look_up(layers, path).map_err(fail)? {
@@ -41,7 +46,9 @@ pub(super) fn merge(layers: &[Root], whitelist: &[String], out: &Root) -> Result
                 make_directories(layers, parent(path), out, &mut directories).map_err(fail)?;
                 link(&layers[layer], path, out)?;
             }
-            Found::Nowhere if *directory => make_directories(layers, path, out, &mut directories).map_err(fail)?,
+            _ if *directory && !is_blocked(layers, path).map_err(fail)? => {
+                make_directories(layers, path, out, &mut directories).map_err(fail)?;
+            }
             Found::Nowhere | Found::Hidden => {}
         }
     }
@@ -82,6 +89,17 @@ pub(crate) fn look_up(layers: &[Root], path: &Path) -> Result<Found, Errno> {
         }
     }
     Ok(Found::Nowhere)
+}
+
+/// Whether the layers, one over the other, have something else than a directory on the way to `path`. What hides it in one
+/// of them may itself lie below a directory of another.
+fn is_blocked(layers: &[Root], path: &Path) -> Result<bool, Errno> {
+    for above in path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()) {
+        if let Found::In(_, stat) = look_up(layers, above)? {
+            return Ok(FileType::from_raw_mode(stat.st_mode) != FileType::Directory);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a directory on the way to `path` hides what other layers have in it.

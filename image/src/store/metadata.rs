@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 use appc_spec::{AcIdentifier, ImageId, ImageManifest, ImageName, Label, Labels};
 use rustix::fs::Mode;
@@ -12,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{IoContext, OciParts, Store, work};
 use crate::error::{Error, Result};
+
+/// Fewer images than these are read sooner than a thread starts.
+const WORTH_A_THREAD: usize = 500;
 
 /// What is known about a stored image without its manifest.
 #[derive(Debug, Clone)]
@@ -217,18 +221,32 @@ impl Store {
     pub(super) fn summaries(&self, ids: &[ImageId]) -> Result<(Vec<Summary>, Vec<Error>)> {
         let folder = self.dir.join("store/images");
         let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Default::default()) };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD + 1);
+        let parts = std::thread::scope(|scope| {
+            let images = &images;
+            let part = |ids| scope.spawn(move || self.summaries_in(images, ids));
+            let parts: Vec<_> = ids.chunks(ids.len().div_ceil(threads).max(1)).map(part).collect();
+            let join = |part: ScopedJoinHandle<_>| part.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
+            parts.into_iter().map(join).collect::<Vec<_>>()
+        });
+        let (found, damaged): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        Ok((found.into_iter().flatten().collect(), damaged.into_iter().flatten().collect()))
+    }
+
+    /// The same of `ids` alone; `images` is the folder they are in.
+    fn summaries_in(&self, images: &File, ids: &[ImageId]) -> (Vec<Summary>, Vec<Error>) {
         let mut found = Vec::with_capacity(ids.len());
         let mut damaged = Vec::new();
         for id in ids {
             // Below the open folder: with thousands of images the way to it is half of the work.
-            let file = rustix::fs::openat(&images, format!("{id}/metadata"), work::READ, Mode::empty());
+            let file = rustix::fs::openat(images, format!("{id}/metadata"), work::READ, Mode::empty());
             let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id));
             match file.and_then(|file| parse(id, file)?.map(|metadata| summary(id, metadata)).transpose()) {
                 Ok(image) => found.extend(image),
                 Err(why) => damaged.push(why),
             }
         }
-        Ok((found, damaged))
+        (found, damaged)
     }
 }
 

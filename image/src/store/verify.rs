@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::import::Summed;
 use super::metadata::Metadata;
-use super::oci::fix::rebuild;
+use super::oci::fix::{describe_empty, rebuild};
 use super::oci::jobs::unpack_into;
 use super::oci::{Info, StoredLayer, StoredOci, layer_key};
 use super::{IoContext, Store, WorkDir, remove_tree, work};
@@ -174,6 +174,8 @@ impl Check<'_> {
             if let Err(e) = rebuild(&below, &own, &info, &open(&fresh)?) {
                 faults.push(Fault::of("tree", format!("what the layers share cannot be compared: {e}")));
             }
+        } else {
+            describe_empty(&open(&fresh)?)?;
         }
         self.tree("tree", &rootfs(&key.to_owned()), &open(&fresh)?, faults)?;
         remove_tree::remove(&fresh).on("remove", &fresh)

@@ -96,7 +96,11 @@ impl Gathered<'_> {
         let _ = crate::store::remove_tree(&self.tree(&name));
         fs::create_dir_all(&rootfs).on("create", &rootfs)?;
         fs::set_permissions(&rootfs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).on("create", &rootfs)?;
-        Root::open(&rootfs).on("open", &rootfs)
+        let root = Root::open(&rootfs).on("open", &rootfs)?;
+        if *key == fix_key(&[]) {
+            describe_empty(&root)?;
+        }
+        Ok(root)
     }
 
     fn root(&self, key: &str) -> Result<Option<Root>> {
@@ -119,6 +123,11 @@ fn partial(key: &str) -> String {
 
 fn fix_key(trees: &[String]) -> String {
     format!("fix-sha256-{}", Digest::of(trees.join("\n").as_bytes()).hex())
+}
+
+/// What the root directory of an image without layers is like: the same each time.
+pub(in crate::store) fn describe_empty(root: &Root) -> Result<()> {
+    like(None, Path::new(""), root).map_err(failed(Path::new("")))
 }
 
 /// The directories of the small tree, and whose they are like.
