@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and which file answers it.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -37,15 +38,15 @@ pub(crate) struct Cli {
 }
 
 /// Flags that every command takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Print what is being done to standard error
     #[arg(long, global = true)]
     pub(crate) debug: bool,
-    /// Directory in which the build is kept, as .acbuild
-    #[arg(long, global = true, value_name = "DIR", default_value = ".")]
-    pub(crate) work_path: PathBuf,
+    /// Directory in which the build is kept, as .acbuild [default: .]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) work_path: Option<PathBuf>,
     /// Change the image in this file instead of the build: all of it or, if the command fails, nothing
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) modify_appc: Option<PathBuf>,
@@ -55,6 +56,19 @@ pub(crate) struct Global {
     /// Directory of the image store [default: $RKT_DIR, or that of rkt]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+}
+
+impl Global {
+    /// These flags as they could be typed.
+    pub(crate) fn as_typed(&self) -> Vec<OsString> {
+        let switches = [(self.debug, "--debug"), (self.no_history, "--no-history")];
+        let paths = [("--work-path", &self.work_path), ("--modify-appc", &self.modify_appc), ("--dir", &self.dir)];
+        let mut typed: Vec<OsString> = switches.iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into()).collect();
+        for (flag, path) in paths {
+            typed.extend(path.iter().flat_map(|path| [flag.into(), path.into()]));
+        }
+        typed
+    }
 }
 
 macro_rules! commands {
@@ -106,6 +120,7 @@ commands! {
     Discover(discover::Discover),
     Sign(sign::Sign),
     Verify(verify::Verify),
+    Script(script::Script),
     Version(version::Version),
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::script::Place;
+
 /// Why a command failed. Printed once, by `main`, behind the name of the command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
@@ -50,6 +52,16 @@ pub(crate) enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A line of a script is wrong, or the command on it failed.
+    #[error("{at}: {text}")]
+    Line {
+        /// The line.
+        at: Place,
+        /// What about it.
+        text: String,
+        /// What the script exits with for it.
+        code: u8,
+    },
     /// Anything else; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -71,10 +83,16 @@ impl Error {
         move |source| Error::Io { what, path: path.as_ref().to_owned(), source }
     }
 
+    /// About a line of a script.
+    pub(crate) fn line(at: &Place, text: String, code: u8) -> Error {
+        Error::Line { at: at.clone(), text, code }
+    }
+
     /// What the process exits with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Error::NotFound(_) => 2,
+            Error::Line { code, .. } => *code,
             _ => 1,
         }
     }

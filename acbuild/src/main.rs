@@ -12,6 +12,7 @@ mod outfile;
 mod output;
 mod patch;
 mod progress;
+mod script;
 mod session;
 mod usage;
 
@@ -26,7 +27,7 @@ use crate::error::Error;
 use crate::session::Session;
 
 fn main() -> ExitCode {
-    let typed: Vec<OsString> = std::env::args_os().collect();
+    let typed = typed(std::env::args_os().collect());
     if let Some(folder) = appc_manual::asked_for(&typed) {
         return manual(folder);
     }
@@ -45,6 +46,17 @@ fn main() -> ExitCode {
             output::note(format_args!("{}: {error}", command.join(" ")));
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// The command line, which is that of `acbuild script` for a program that was called `acbuild-script`.
+fn typed(words: Vec<OsString>) -> Vec<OsString> {
+    let called = words.first().and_then(|word| Path::new(word).file_name());
+    match called {
+        Some(name) if name == "acbuild-script" => {
+            ["acbuild".into(), "script".into()].into_iter().chain(words.into_iter().skip(1)).collect()
+        }
+        _ => words,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What every command has at hand: the global flags, and the line for the history.
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
@@ -17,9 +18,7 @@ use crate::{history, output};
 /// One run of the program.
 #[derive(Debug)]
 pub(crate) struct Session {
-    work_path: PathBuf,
-    store: Option<PathBuf>,
-    debug: bool,
+    global: Global,
     history: Option<String>,
     /// What is changed instead of the build.
     image: Option<Image>,
@@ -32,13 +31,7 @@ impl Session {
     /// When the command cannot work on the image file that it is to change.
     pub(crate) fn new(global: &Global, line: String, command: &str) -> Result<Session> {
         let image = global.modify_appc.as_deref().map(|path| Image::new(path, command)).transpose()?;
-        Ok(Session {
-            work_path: global.work_path.clone(),
-            store: global.dir.clone(),
-            debug: global.debug,
-            history: (!global.no_history).then_some(line),
-            image,
-        })
+        Ok(Session { history: (!global.no_history).then_some(line), global: global.clone(), image })
     }
 
     /// What is left to do when the command has succeeded.
@@ -48,17 +41,27 @@ impl Session {
 
     /// The directory that `.acbuild` lies in.
     pub(crate) fn work_path(&self) -> &Path {
-        &self.work_path
+        self.given_work_path().unwrap_or(Path::new("."))
+    }
+
+    /// The same, if the user said where it is.
+    pub(crate) fn given_work_path(&self) -> Option<&Path> {
+        self.global.work_path.as_deref()
+    }
+
+    /// The global flags of this run, for another one.
+    pub(crate) fn flags(&self) -> Vec<OsString> {
+        self.global.as_typed()
     }
 
     /// The data directory shared with `rkt`.
     pub(crate) fn store_dir(&self) -> PathBuf {
-        self.store.clone().unwrap_or_else(appc_image::store::default_dir)
+        self.global.dir.clone().unwrap_or_else(appc_image::store::default_dir)
     }
 
     /// Says what is being done, to those who asked for it.
     pub(crate) fn debug(&self, line: impl Display) {
-        if self.debug {
+        if self.global.debug {
             output::note(line);
         }
     }
@@ -67,7 +70,7 @@ impl Session {
     pub(crate) fn build(&self, access: Access) -> Result<Build> {
         match &self.image {
             Some(image) => image.build(access),
-            None => Build::open(&self.work_path, access),
+            None => Build::open(self.work_path(), access),
         }
     }
 

@@ -25,35 +25,71 @@ struct Meant {
     first: Option<String>,
 }
 
+/// What there is to say about a command line.
+enum Answer {
+    /// The help that it asks for, if only by being unfinished.
+    Help(String),
+    /// Why it is none.
+    Wrong(String),
+}
+
 /// Prints the help that was asked for, or one line about what is wrong with `typed`.
 pub(crate) fn report(error: &clap::Error, typed: &[OsString]) -> ExitCode {
     let mut meant = find(typed);
+    match answer(error, &mut meant) {
+        (Answer::Help(text), code) => show(&text, code),
+        (Answer::Wrong(line), code) => {
+            output::note(meant.complain(&line));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// One line about what is wrong with `typed`, where nobody is there to read a help text, and the exit code for it.
+pub(crate) fn explain(error: &clap::Error, typed: &[OsString]) -> (String, u8) {
+    let mut meant = find(typed);
+    match answer(error, &mut meant) {
+        (Answer::Wrong(line), code) => (meant.complain(&line), code),
+        (Answer::Help(_), _) => {
+            let line = wrong_count(&mut meant);
+            (meant.complain(&line), WRONG_COUNT)
+        }
+    }
+}
+
+fn answer(error: &clap::Error, meant: &mut Meant) -> (Answer, u8) {
     let is_group = meant.command.has_subcommands();
     let (line, code) = match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return show(&error.render().to_string(), 0),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => return (Answer::Help(error.render().to_string()), 0),
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
-            return show(&meant.command.render_help().to_string(), 0);
+            return (Answer::Help(meant.command.render_help().to_string()), 0);
         }
         ErrorKind::MissingRequiredArgument if meant.arguments == 0 => {
-            return show(&meant.command.render_help().to_string(), WRONG_COUNT);
+            return (Answer::Help(meant.command.render_help().to_string()), WRONG_COUNT);
         }
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            (wrong_count(&mut meant), WRONG_COUNT)
+            (wrong_count(meant), WRONG_COUNT)
         }
-        ErrorKind::UnknownArgument if !is_flag(error) && !is_group => (wrong_count(&mut meant), WRONG_COUNT),
+        ErrorKind::UnknownArgument if !is_flag(error) && !is_group => (wrong_count(meant), WRONG_COUNT),
         ErrorKind::UnknownArgument if is_flag(error) => {
             let flag = context(error, ContextKind::InvalidArg);
             let command_line = error.get(ContextKind::TrailingArg).is_some() || meant.command.get_name() == "set-exec";
             let hint = if command_line { " (put -- before a command line that has flags)" } else { "" };
             (format!("unknown flag: {flag}{hint}"), NOT_UNDERSTOOD)
         }
-        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => (unknown_command(&meant), NOT_UNDERSTOOD),
+        ErrorKind::InvalidSubcommand | ErrorKind::UnknownArgument => (unknown_command(meant), NOT_UNDERSTOOD),
         _ => (invalid_value(error), NOT_UNDERSTOOD),
     };
-    let help = std::iter::once("acbuild").chain(meant.path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
-    let name = if meant.path.is_empty() { "acbuild".to_owned() } else { meant.path.join(" ") };
-    output::note(format_args!("{name}: {line} - try \"{help} --help\""));
-    ExitCode::from(code)
+    (Answer::Wrong(line), code)
+}
+
+impl Meant {
+    /// `line` behind the name of the command, and where to read about that.
+    fn complain(&self, line: &str) -> String {
+        let help = std::iter::once("acbuild").chain(self.path.iter().map(String::as_str)).collect::<Vec<_>>().join(" ");
+        let name = if self.path.is_empty() { "acbuild".to_owned() } else { self.path.join(" ") };
+        format!("{name}: {line} - try \"{help} --help\"")
+    }
 }
 
 fn show(text: &str, code: u8) -> ExitCode {
@@ -158,14 +194,14 @@ fn find(typed: &[OsString]) -> Meant {
 }
 
 /// Whether the flag `word` takes the next word as its value.
-fn takes_value(command: &Command, word: &str) -> bool {
+pub(crate) fn takes_value(command: &Command, word: &str) -> bool {
     let takes = |a: &clap::Arg| matches!(a.get_action(), ArgAction::Set | ArgAction::Append);
     let name = word.trim_start_matches('-');
     command.get_arguments().any(|a| a.get_long() == Some(name) && takes(a))
 }
 
 /// The command that `word` stands for: its name, an alias, or a beginning that fits no other.
-fn subcommand(command: &Command, word: &str) -> Option<Command> {
+pub(crate) fn subcommand(command: &Command, word: &str) -> Option<Command> {
     if let Some(exact) = command.find_subcommand(word) {
         return Some(exact.clone());
     }

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::retry_on_intr;
 
 use crate::error::{Context, Error, Result};
-use crate::sys::signal::{SignalFd, is_ignored};
+use crate::sys::signal::{Received, SignalFd, is_ignored};
 
 /// What a user or a service manager sends.
 const SIGNALS: [(i32, &str); 3] = [(libc::SIGTERM, "SIGTERM"), (libc::SIGINT, "SIGINT"), (libc::SIGHUP, "SIGHUP")];
@@ -25,6 +25,14 @@ impl Interrupt {
     pub fn new() -> io::Result<Interrupt> {
         let signals: Vec<i32> = SIGNALS.iter().map(|(signal, _)| *signal).filter(|&s| !is_ignored(s)).collect();
         SignalFd::new(&signals).map(Interrupt)
+    }
+
+    /// The next of them that arrived, if one did; it does not wait.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn received(&self) -> io::Result<Option<Received>> {
+        self.0.read()
     }
 
     /// Waits until there is something to read from `fd`, for at most `limit`; whether there is.

@@ -134,8 +134,8 @@ pub fn reset() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
-/// Has a program of this host's administrator start as [`reset`] has a container's.
-pub(crate) fn reset_for(command: &mut std::process::Command) {
+/// Has a program of this host start as [`reset`] has a container's, whatever this one has blocked.
+pub fn reset_for(command: &mut std::process::Command) {
     let reset = || {
         reset();
         Ok(())

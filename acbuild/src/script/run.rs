@@ -1,0 +1,127 @@
+//! Running the commands of a script, in a place of their own, and ending what they began.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+
+use appc_container::sys::signal::reset_for;
+use appc_container::{Interrupt, exit_code};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::Step;
+use crate::context::{Access, Build};
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// Runs `steps` one after the other until one fails, and ends the build that they began.
+///
+/// Without a working path of the user's it lies in a temporary directory. Signals that mean to end this process end the
+/// command that runs, and then the script.
+///
+/// # Errors
+/// [`Error::Line`] with the exit code of the command that failed.
+pub(crate) fn run(steps: &[Step], session: &Session) -> Result<()> {
+    let interrupt = Interrupt::new().map_err(Error::io("take signals for", "the script"))?;
+    let place = WorkPlace::new(session)?;
+    let flags = [session.flags(), vec!["--work-path".into(), place.path().into()]].concat();
+    let ran = steps.iter().try_for_each(|step| {
+        session.debug(format_args!("{}: {}", step.at, step.name));
+        step.run(&flags, &interrupt)
+    });
+    // The first error is the one to tell.
+    ran.and(place.leave())
+}
+
+impl Step {
+    fn run(&self, flags: &[OsString], interrupt: &Interrupt) -> Result<()> {
+        let failed = |text: String, code: u8| Err(Error::line(&self.at, text, code));
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("acbuild").args(flags).args(&self.arguments);
+        // What is blocked here must end it.
+        reset_for(&mut command);
+        let mut child = command.spawn().map_err(Error::io("start a command with", "/proc/self/exe"))?;
+        let name = &self.name;
+        match wait(&mut child, interrupt).map_err(Error::io("wait for", name))? {
+            (_, Some(signal)) => failed(format!("stopped by {}", signal_name(signal)), 128 + signal as u8),
+            (status, None) if status.success() => Ok(()),
+            (status, None) => {
+                let code = exit_code(status);
+                failed(format!("{name} failed with exit code {code}"), code as u8)
+            }
+        }
+    }
+}
+
+/// Waits for the end of `child`, and hands signals on to it; also returns the last of those.
+fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<(ExitStatus, Option<i32>)> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let mut last = None;
+    loop {
+        let mut fds = [PollFd::new(interrupt, PollFlags::IN), PollFd::new(&pidfd, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        let ended = !fds[1].revents().is_empty();
+        while let Some(received) = interrupt.received()? {
+            last = Some(received.signal);
+            // What the terminal sends, it has sent to the child, too.
+            if let (true, Some(signal)) = (received.pid != 0, Signal::from_named_raw(received.signal)) {
+                let _gone_is_fine = pidfd_send_signal(&pidfd, signal);
+            }
+        }
+        if ended {
+            return Ok((child.wait()?, last));
+        }
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match Signal::from_named_raw(signal) {
+        Some(Signal::INT) => "SIGINT".to_owned(),
+        Some(Signal::TERM) => "SIGTERM".to_owned(),
+        Some(Signal::HUP) => "SIGHUP".to_owned(),
+        _ => format!("signal {signal}"),
+    }
+}
+
+/// Where the script's build lies.
+enum WorkPlace {
+    /// In a directory that goes when the script does.
+    Temporary(tempfile::TempDir),
+    /// Where the user said; a build that was there before the script is the user's, too.
+    Given { path: PathBuf, had_build: bool },
+}
+
+impl WorkPlace {
+    fn new(session: &Session) -> Result<WorkPlace> {
+        if let Some(path) = session.given_work_path() {
+            let had_build = Build::open(path, Access::Read).is_ok();
+            return Ok(WorkPlace::Given { path: path.to_owned(), had_build });
+        }
+        let made = tempfile::Builder::new().prefix("acbuild-script-").tempdir();
+        made.map(WorkPlace::Temporary).map_err(Error::io("create a directory in", std::env::temp_dir()))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            WorkPlace::Temporary(dir) => dir.path(),
+            WorkPlace::Given { path, .. } => path,
+        }
+    }
+
+    fn leave(self) -> Result<()> {
+        if !matches!(self, WorkPlace::Given { had_build: true, .. }) {
+            match Build::end(self.path()) {
+                Ok(()) | Err(Error::NoBuild) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        match self {
+            WorkPlace::Temporary(dir) => {
+                let path = dir.path().to_owned();
+                dir.close().map_err(Error::io("remove", path))
+            }
+            WorkPlace::Given { .. } => Ok(()),
+        }
+    }
+}
