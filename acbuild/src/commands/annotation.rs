@@ -1,5 +1,6 @@
 //! `acbuild annotation add|remove`
 
+use appc_spec::AcIdentifier;
 use clap::{Args, Subcommand};
 
 use super::removed;
@@ -57,6 +58,7 @@ impl Annotation {
             }
             AnnotationCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing annotation {name:?}"));
+                name.parse::<AcIdentifier>()?;
                 session.edit(|manifest| removed(manifest.annotations.remove(name), "annotation", name))
             }
         }

@@ -53,6 +53,7 @@ impl Isolator {
             IsolatorCommand::Add(add) => add.run(session),
             IsolatorCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing isolator {name:?}"));
+                name.parse::<AcIdentifier>()?;
                 session.edit_app(|app| removed(app.isolators.remove(name), "isolator", name))
             }
         }

@@ -1,5 +1,6 @@
 //! `acbuild label add|remove`
 
+use appc_spec::AcIdentifier;
 use clap::{Args, Subcommand};
 
 use super::removed;
@@ -59,6 +60,7 @@ impl Label {
             }
             LabelCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing label {name:?}"));
+                name.parse::<AcIdentifier>()?;
                 session.edit(|manifest| removed(manifest.labels.remove(name), "label", name))
             }
         }
