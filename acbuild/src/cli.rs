@@ -121,6 +121,7 @@ commands! {
     Sign(sign::Sign),
     Verify(verify::Verify),
     Script(script::Script),
+    VerifyReproducible(verify_reproducible::VerifyReproducible),
     Version(version::Version),
 }
 

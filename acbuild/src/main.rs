@@ -12,6 +12,7 @@ mod outfile;
 mod output;
 mod patch;
 mod progress;
+mod reproduce;
 mod script;
 mod session;
 mod usage;

@@ -49,6 +49,11 @@ impl Session {
         self.global.work_path.as_deref()
     }
 
+    /// The global flags of this run, for one elsewhere.
+    pub(crate) fn flags_but_work_path(&self) -> Vec<OsString> {
+        Global { work_path: None, ..self.global.clone() }.as_typed()
+    }
+
     /// The global flags of this run, for another one.
     pub(crate) fn flags(&self) -> Vec<OsString> {
         self.global.as_typed()

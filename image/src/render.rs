@@ -62,6 +62,14 @@ pub fn diff(store: &Store, a: &StoredImage, b: &StoredImage, rules: Rules) -> Re
     compare(&open(&a)?, &open(&b)?, rules)
 }
 
+/// The same of two trees by themselves.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn diff_trees(a: &Root, b: &Root, rules: Rules) -> Result<Vec<Difference>> {
+    compare(std::slice::from_ref(a), std::slice::from_ref(b), rules)
+}
+
 /// An image with everything below it.
 #[derive(Debug, Clone, Default)]
 struct Node {

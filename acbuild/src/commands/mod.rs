@@ -30,6 +30,7 @@ pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod validate;
 pub(crate) mod verify;
+pub(crate) mod verify_reproducible;
 pub(crate) mod version;
 pub(crate) mod write;
 

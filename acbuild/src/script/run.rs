@@ -55,7 +55,7 @@ impl Step {
 }
 
 /// Waits for the end of `child`, and hands signals on to it; also returns the last of those.
-fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<(ExitStatus, Option<i32>)> {
+pub(crate) fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<(ExitStatus, Option<i32>)> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut last = None;
     loop {

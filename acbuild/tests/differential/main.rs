@@ -1,5 +1,5 @@
 //! Any sequence of commands leaves the manifest, and exits with the codes, that the reference says.
-#![allow(clippy::unwrap_used)] // The lint takes helpers of tests for code.
+#![allow(clippy::unwrap_used, unreachable_pub)] // The lints take helpers of tests for code.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,0 +1,93 @@
+//! `acbuild verify-reproducible`.
+#![allow(clippy::unwrap_used)] // The lint takes helpers of tests for code.
+
+mod common;
+
+use std::fs;
+
+use common::{Ran, Scratch, finish};
+use serde_json::Value;
+
+/// Runs it with the time fixed; neither the directory nor that for temporary files is another afterwards.
+fn verify(scratch: &Scratch, args: &[&str]) -> Ran {
+    let temporary = tempfile::tempdir().unwrap();
+    let before = scratch.state();
+    let mut command = scratch.command(["verify-reproducible"].iter().chain(args));
+    let ran = finish(command.env("TMPDIR", temporary.path()).env("SOURCE_DATE_EPOCH", "1000000000"));
+    assert_eq!(scratch.state(), before, "{ran:#?}");
+    assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "something was left: {ran:#?}");
+    ran
+}
+
+const SHELL: &str = "#!/bin/sh\nset -e\nacbuild begin\ntrap 'acbuild end' EXIT\nacbuild set-name example.com/r\n";
+
+#[test]
+fn a_script_that_depends_on_nothing_around_it_is_reproducible() {
+    let scratch = Scratch::new();
+    scratch.file("tree/file", "content");
+    scratch.file(
+        "build.sh",
+        &format!("{SHELL}acbuild copy tree /srv/tree\nacbuild label add version $1\nacbuild write r.aci"),
+    );
+    scratch.file("build", "begin ./tree\nset-name example.com/r\nlabel add version $1\nwrite r.aci");
+    // A build of the user's is not in the way.
+    scratch.ok(["begin"]);
+    for script in ["build.sh", "build"] {
+        let ran = verify(&scratch, &[script, "1.0"]);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        assert!(ran.stdout.starts_with("r.aci is the same in both runs: sha512-"), "{ran:#?}");
+    }
+    let ran = verify(&scratch, &["--format=json", "build", "1.0"]);
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!((&json[0]["file"], &json[0]["same"]), (&"r.aci".into(), &true.into()));
+}
+
+#[test]
+fn what_differs_is_named() {
+    let scratch = Scratch::new();
+    let script = "acbuild label add where \"$(basename \"$(dirname \"$PWD\")\" | tr ' ' -)\"\n\
+                  acbuild annotation add zone \"$TZ\"\nmkdir tree\necho same >tree/private\necho $HOME >tree/home\ntouch tree/file-$USER\n\
+                  touch -d @7 tree/*\nacbuild copy tree /tree\nacbuild write r.aci";
+    scratch.file("build.sh", &format!("{SHELL}{script}"));
+    let ran = verify(&scratch, &["build.sh"]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines[0], "r.aci differs:");
+    for line in ["~ manifest labels[2].value: \"a\", then \"run-of-it\"", "- /tree/file-root", "+ /tree/file-someone"] {
+        assert!(lines.contains(&line), "no {line:?} in {ran:#?}");
+    }
+    for (path, how) in [("/tree/private", "mode"), ("/tree/home", "content"), ("/tree ", "mode")] {
+        let line = lines.iter().find(|line| line.starts_with(&format!("~ {path}")));
+        assert!(line.is_some_and(|line| line.contains(how)), "no {how} of {path} in {ran:#?}");
+    }
+    assert!(ran.stdout.contains("UTC0") && ran.stdout.contains("XST-13:45"), "{ran:#?}");
+    assert!(ran.stderr.ends_with("must not depend on what is around it\n"), "{ran:#?}");
+}
+
+#[test]
+fn a_script_that_fails_or_writes_no_image_is_told() {
+    let scratch = Scratch::new();
+    scratch.file("fails", "begin\nset-name example.com/r\nlabel rm none");
+    scratch.file("none", "begin\nset-name example.com/r\ncat-manifest");
+    scratch.file("in-second.sh", "#!/bin/sh\n[ \"$USER\" = root ]");
+    for (script, words) in [
+        ("fails", "the script failed with exit code 2, with umask 022"),
+        ("in-second.sh", "the script failed with exit code 1, with umask 077"),
+        ("none", "the script wrote no .aci file"),
+        ("missing", "cannot read the script \"missing\": no such file or directory"),
+    ] {
+        let ran = verify(&scratch, &[script]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:#?}");
+        let last = ran.stderr.lines().last().unwrap();
+        assert!(last.starts_with("verify-reproducible: ") && last.contains(words), "{ran:#?}");
+    }
+}
+
+#[test]
+fn times_count_where_they_are_not_fixed() {
+    let scratch = Scratch::new();
+    scratch.file("build.sh", &format!("{SHELL}echo now >file\nacbuild copy file /file\nacbuild write r.aci"));
+    let ran = finish(scratch.command(["verify-reproducible", "build.sh"]).env_remove("SOURCE_DATE_EPOCH"));
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stdout.contains("~ /file (") && ran.stdout.contains("time"), "{ran:#?}");
+}
