@@ -11,6 +11,7 @@ mod modify;
 mod outfile;
 mod output;
 mod patch;
+mod platform;
 mod progress;
 mod reproduce;
 mod script;

@@ -255,3 +255,27 @@ fn without_a_build_every_command_says_how_to_begin_one() {
         scratch.refused(*args, 1, "no build in progress in this working dir - try \"acbuild begin\"");
     }
 }
+
+#[test]
+fn an_image_may_be_for_another_machine() {
+    let scratch = Scratch::new();
+    let labels = |scratch: &Scratch| scratch.manifest()["labels"].clone();
+    for (args, arch, os) in [
+        (&["--arch=arm64"][..], "aarch64", "linux"),
+        (&["--arch", "386", "--os", "freebsd"], "i386", "freebsd"),
+        (&["./tree", "--arch", "s390x"], "s390x", "linux"),
+    ] {
+        scratch.file("tree/file", "");
+        scratch.ok(["begin"].iter().chain(args));
+        let expected = serde_json::json!([{"name": "arch", "value": arch}, {"name": "os", "value": os}]);
+        assert_eq!(labels(&scratch), expected, "{args:?}");
+        scratch.ok(["set-name", "example.com/other"]);
+        scratch.ok(["write", "--overwrite", "other.aci"]);
+        scratch.ok(["end"]);
+    }
+    scratch.refused(["begin", "--arch", "riscv65"], 1, "begin: bad arch \"riscv65\" for linux");
+    scratch.refused(["begin", "--os", "plan9"], 1, "begin: bad os \"plan9\"");
+    scratch.refused(["begin", "./other.aci", "--arch=arm64"], 1, "begin: the image is for arch s390x, not aarch64");
+    assert!(!scratch.path(".acbuild").exists());
+    scratch.ok(["begin", "./other.aci", "--arch=s390x"]);
+}

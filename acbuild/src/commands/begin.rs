@@ -18,11 +18,12 @@ use crate::error::{Error, Result};
 use crate::images;
 use crate::install::copy_from_host;
 use crate::output;
+use crate::platform::Platform;
 use crate::progress::Bar;
 use crate::session::Session;
 
 /// The name of an image that was not given one; such an image cannot be written.
-pub(super) const UNNAMED: &str = "acbuild-unnamed";
+pub(crate) const UNNAMED: &str = "acbuild-unnamed";
 
 /// Start a new build, with either a new and empty image or an existing image
 ///
@@ -30,6 +31,8 @@ pub(super) const UNNAMED: &str = "acbuild-unnamed";
 /// further, the ID or name of an image in the store, or an image elsewhere: a name that is found by discovery,
 /// https://..., docker://[REGISTRY/]REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]
 /// or bundle:DIR. A path begins with / or . so that it is not taken for a name.
+///
+/// --arch and --os set the labels of a new image; one that is begun with must be for them.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild begin ./alpine-3.20.aci")]
 pub(crate) struct Begin {
@@ -41,6 +44,12 @@ pub(crate) struct Begin {
     /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
     #[arg(long, value_name = "LIST", default_value = "none")]
     insecure_options: Insecure,
+    /// Architecture that the image is for, by the name of its label, of Go or of uname; that of this machine without it
+    #[arg(long)]
+    arch: Option<String>,
+    /// Operating system that the image is for; linux without it
+    #[arg(long)]
+    os: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -58,17 +67,33 @@ impl Begin {
             None => session.debug("Beginning build with an empty ACI"),
             Some(start) => session.debug(format_args!("Beginning build with {}", start.display())),
         }
+        let platform = self.platform()?;
         let draft = Draft::begin(session.work_path())?;
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => from_path(&draft, start)?,
             Some(word) => from_image(&draft, word, self.insecure_options, session)?,
         };
-        draft.finish(&manifest)?;
+        match &platform {
+            Some(platform) => {
+                let mut manifest = ImageManifest::parse(&manifest)?;
+                platform.label(&mut manifest)?;
+                draft.finish(manifest.to_json().as_bytes())?;
+            }
+            None => draft.finish(&manifest)?,
+        }
         if !rustix::process::geteuid().is_root() {
             output::note("please run this as superuser to avoid filesystem permissions issues");
         }
         Ok(())
+    }
+}
+
+impl Begin {
+    /// What the image is for, if that was said.
+    fn platform(&self) -> Result<Option<Platform>> {
+        let (os, arch) = (self.os.as_deref(), self.arch.as_deref());
+        (os.is_some() || arch.is_some()).then(|| Platform::new(os, arch)).transpose()
     }
 }
 

@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 
 use crate::json::{Map, text};
 use crate::{AcIdentifier, Error, ImageManifest};
+pub use platform::to_label as arch_label;
 use view::View;
 
 /// Annotation of an OCI manifest: the App Container manifest, byte for byte.

@@ -31,7 +31,7 @@ pub(super) fn to_oci(os: &str, arch: &str) -> Option<(&'static str, &'static str
 }
 
 /// The `arch` label of a platform; none if there is no label for it.
-pub(super) fn to_label<'a>(os: &str, architecture: &'a str, variant: &str) -> Option<&'a str> {
+pub fn to_label<'a>(os: &str, architecture: &'a str, variant: &str) -> Option<&'a str> {
     let known = |line: &&(&str, &str, &str, &str)| (line.0, line.2) == (os, architecture);
     let exact = NAMES.iter().filter(known).find(|line| line.3 == variant);
     // Levels of amd64 (`v2`, `v3`) say what more is needed, not another architecture.

@@ -1,0 +1,93 @@
+//! What an image is for, where that is not this machine: the labels `os` and `arch` of `begin`.
+
+use appc_spec::{AcIdentifier, ImageManifest, check_os_arch, host_arch, oci};
+
+use crate::commands::begin::UNNAMED;
+use crate::error::{Error, Result};
+
+/// An operating system and an architecture, in the words of labels.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Platform {
+    arch: String,
+    os: String,
+}
+
+impl Platform {
+    /// What was asked for; what was not is that of this machine.
+    ///
+    /// # Errors
+    /// The choices there are, when it is none of them.
+    pub(crate) fn new(os: Option<&str>, arch: Option<&str>) -> Result<Platform> {
+        let os = os.unwrap_or("linux");
+        let arch = arch.unwrap_or(host_arch());
+        let arch = label(os, arch).unwrap_or(arch);
+        check_os_arch(os, Some(arch))?;
+        Ok(Platform { arch: arch.to_owned(), os: os.to_owned() })
+    }
+
+    /// Puts the labels into a new manifest; that of an image that was begun with must have them.
+    pub(crate) fn label(&self, manifest: &mut ImageManifest) -> Result<()> {
+        let is_new = manifest.name.as_str() == UNNAMED;
+        for (name, value) in [("arch", &self.arch), ("os", &self.os)] {
+            match manifest.labels.get(name) {
+                Some(has) if has == value => continue,
+                Some(has) if !is_new => {
+                    return Err(Error::Refused(format!(
+                        "the image is for {name} {has}, not {value}: begin with one that is, such as NAME,{name}={value}"
+                    )));
+                }
+                _ => manifest.labels.set(name.parse::<AcIdentifier>()?, value.as_str()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The label for an architecture in the words of labels, of Go and OCI (`arm64`, `arm/v7`), or of uname(1) (`x86_64`).
+fn label<'a>(os: &str, arch: &'a str) -> Option<&'a str> {
+    if check_os_arch(os, Some(arch)).is_ok() {
+        return Some(arch);
+    }
+    let (architecture, variant) = match arch {
+        "x86_64" => ("amd64", ""),
+        "i686" | "x86" => ("386", ""),
+        // Of Go's, what this name always meant to acbuild.
+        "arm" => ("arm", "v7"),
+        other => other.split_once('/').unwrap_or((other, "")),
+    };
+    oci::arch_label(os, architecture, variant)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architectures_have_many_names() {
+        for (os, typed, arch) in [
+            ("linux", "amd64", "amd64"),
+            ("linux", "x86_64", "amd64"),
+            ("linux", "arm64", "aarch64"),
+            ("linux", "arm64/v8", "aarch64"),
+            ("linux", "aarch64_be", "aarch64_be"),
+            ("linux", "arm", "armv7l"),
+            ("linux", "arm/v6", "armv6l"),
+            ("linux", "armv7b", "armv7b"),
+            ("linux", "386", "i386"),
+            ("linux", "i686", "i386"),
+            ("linux", "ppc64le", "ppc64le"),
+            ("linux", "s390x", "s390x"),
+            ("freebsd", "arm", "arm"),
+            ("freebsd", "x86_64", "amd64"),
+            ("darwin", "amd64", "x86_64"),
+        ] {
+            let platform = Platform::new(Some(os), Some(typed)).unwrap();
+            assert_eq!(platform, Platform { os: os.to_owned(), arch: arch.to_owned() }, "{typed}");
+        }
+        for (os, arch) in
+            [("linux", "riscv65"), ("freebsd", "arm64"), ("plan9", "amd64"), ("linux", ""), ("linux", "arm/v9")]
+        {
+            assert!(Platform::new(Some(os), Some(arch)).is_err(), "{os} {arch}");
+        }
+    }
+}
