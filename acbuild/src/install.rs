@@ -4,7 +4,10 @@
 //! first rename: a copy that cannot be done changes nothing. Every path in the root file system is resolved below it.
 //!
 //! Where a directory is already there, the two are merged and the one that is there keeps its owner, mode and times.
-//! A file replaces a file or a link, never a directory; a directory never replaces a file.
+//! A file replaces a file or a link, never a directory; a directory never replaces a file. What is copied has the times
+//! that it had, and so have the directories that it goes to: the same copy makes the same image whenever it is made.
+
+mod times;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -66,7 +69,9 @@ impl<'b> Staged<'b> {
     /// Moves everything to where it belongs.
     pub(crate) fn install(self) -> Result<()> {
         for Move { from, to } in &self.moves {
-            self.rename(from, to).map_err(Error::io("copy to", to))?;
+            let above = to.parent().unwrap_or(Path::new(""));
+            let times = times::of_directories(&self.rootfs, above);
+            self.rename(from, to).and_then(|()| times?.put_back(&self.rootfs)).map_err(Error::io("copy to", to))?;
         }
         Ok(())
     }

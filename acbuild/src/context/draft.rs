@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use appc_rooted::Root;
 use appc_spec::ImageManifest;
@@ -62,6 +63,9 @@ impl Draft {
             fs::create_dir(path).map_err(Error::io("create", path))?;
             let mode = fs::Permissions::from_mode(0o755);
             fs::set_permissions(path, mode).map_err(Error::io("set the mode of", path))?;
+            // The same image begins the same whenever it begins.
+            let begun = fs::File::open(path).and_then(|directory| directory.set_modified(UNIX_EPOCH));
+            begun.map_err(Error::io("set the time of", path))?;
         }
         Ok(())
     }
