@@ -86,6 +86,15 @@ macro_rules! commands {
     };
 }
 
+impl Command {
+    /// Whether it deals with files of the image, which can belong to others than the caller. Those that only change or show
+    /// the manifest do without a user namespace, which takes a few milliseconds to make.
+    pub(crate) fn touches_files(&self) -> bool {
+        use Command::*;
+        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_))
+    }
+}
+
 commands! {
     Begin(begin::Begin),
     End(end::End),

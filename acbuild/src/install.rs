@@ -194,6 +194,7 @@ pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &
     let bar = Bar::new();
     let options = CopyOptions {
         ownership: Ownership::of_this_process(),
+        from_host: true,
         exclude: Some(&leave_out),
         progress: Some(&bar),
         ..CopyOptions::default()

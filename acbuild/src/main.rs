@@ -17,6 +17,7 @@ mod reproduce;
 mod script;
 mod session;
 mod usage;
+mod users;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
     let (command, arguments) = as_understood(&matches);
     let session =
         Session::new(&cli.global, history::line(&command, &arguments), command.first().copied().unwrap_or_default());
+    if cli.command.touches_files() {
+        users::enter();
+    }
     match session.and_then(|session| cli.command.run(&session).and_then(|()| session.finish())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Closed) => ExitCode::FAILURE,

@@ -19,6 +19,7 @@ use crate::{history, output};
 #[derive(Debug)]
 pub(crate) struct Session {
     global: Global,
+    store: PathBuf,
     history: Option<String>,
     /// What is changed instead of the build.
     image: Option<Image>,
@@ -31,7 +32,8 @@ impl Session {
     /// When the command cannot work on the image file that it is to change.
     pub(crate) fn new(global: &Global, line: String, command: &str) -> Result<Session> {
         let image = global.modify_appc.as_deref().map(|path| Image::new(path, command)).transpose()?;
-        Ok(Session { history: (!global.no_history).then_some(line), global: global.clone(), image })
+        let store = global.dir.clone().unwrap_or_else(appc_image::store::default_dir);
+        Ok(Session { history: (!global.no_history).then_some(line), global: global.clone(), store, image })
     }
 
     /// What is left to do when the command has succeeded.
@@ -61,7 +63,7 @@ impl Session {
 
     /// The data directory shared with `rkt`.
     pub(crate) fn store_dir(&self) -> PathBuf {
-        self.global.dir.clone().unwrap_or_else(appc_image::store::default_dir)
+        self.store.clone()
     }
 
     /// Says what is being done, to those who asked for it.

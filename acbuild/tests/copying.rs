@@ -228,7 +228,9 @@ fn an_ordinary_user_builds_too() {
         ran
     };
     let begun = run(&["begin"]);
-    assert_eq!(begun.stderr, "please run this as superuser to avoid filesystem permissions issues\n");
+    // Unless this machine's nobody has subordinate ids.
+    let lost = begun.stderr.contains("please run this as superuser to avoid filesystem permissions issues");
+    assert!(lost && begun.stderr.contains("/etc/subuid") || begun.stderr.is_empty(), "{begun:#?}");
     run(&["copy", "tree/read-only", "/read-only"]);
     run(&["copy", "tree", "/"]);
     scratch.file("secret", "");

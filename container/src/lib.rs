@@ -34,6 +34,7 @@ pub mod protect;
 mod protocol;
 pub mod resctrl;
 pub mod rootfs;
+pub mod rootless;
 pub mod sandbox;
 pub mod seccomp;
 pub mod state;

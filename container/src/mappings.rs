@@ -83,7 +83,8 @@ impl Mappings {
         !geteuid().is_root() && self.is_caller_alone()
     }
 
-    fn is_caller_alone(&self) -> bool {
+    /// Whether the caller alone is somebody in the namespace.
+    pub(crate) fn is_caller_alone(&self) -> bool {
         let alone = |ranges: &[Range], id: u32| matches!(ranges, [r] if r.outside == id && r.size == 1);
         alone(&self.uids, geteuid().as_raw()) && alone(&self.gids, getegid().as_raw())
     }

@@ -12,9 +12,6 @@ use common::Bundle;
 use serde_json::{Value, json};
 use support::{Cmd, HostState, Terminal, needs, programs};
 
-/// Users with many accounts' worth of ids, made up for one mount namespace.
-const SUBUID: &str = "nobody:300000:65536\n";
-
 /// A bundle that belongs to the user nobody, and `XDG_RUNTIME_DIR`.
 struct User {
     bundle: Bundle,
@@ -29,9 +26,6 @@ impl User {
         let programs = programs::for_everyone(&bundle.scratch);
         let work = bundle.scratch.work();
         fs::create_dir(work.join("run")).unwrap();
-        for entry in ["subuid", "subgid"] {
-            fs::write(work.join(entry), SUBUID).unwrap();
-        }
         let user = User { bundle, programs, ranges: false };
         Cmd::new("chown").args(["-R", "65534:65534"]).arg(&work).ok();
         user
@@ -57,8 +51,7 @@ impl User {
         if !self.ranges {
             return command;
         }
-        let script = "mount --bind subuid /etc/subuid && mount --bind subgid /etc/subgid && exec \"$@\"";
-        command.under("unshare", ["--mount", "sh", "-c", script, "sh"])
+        programs::with_ids(command, &self.bundle.scratch)
     }
 
     fn with_config(&self, args: &[&str]) -> Cmd {

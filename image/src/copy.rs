@@ -18,6 +18,7 @@ use crate::tree::overlay;
 use crate::tree::sparse::copy_content;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
 use crate::tree::{Conflict, Failure, Tree};
+use crate::tree::{device, owner};
 use crate::{Error, Progress, Quiet, Result};
 
 /// How a tree is copied.
@@ -31,6 +32,9 @@ pub struct CopyOptions<'a> {
     /// The source is a layer of overlay mounts: whiteouts remove what is there, opaque directories what is below them,
     /// and everything that is in the way is replaced. Whatever [`CopyOptions::replace`] says.
     pub layer: bool,
+    /// The source is a folder of the host, not an image's: in an ordinary user's namespace, what belongs to others of the host
+    /// becomes root's.
+    pub from_host: bool,
     /// A directory that is left out, with everything in it, wherever the copy comes across it.
     pub exclude: Option<&'a Root>,
     /// Is told how many bytes of content were copied.
@@ -44,7 +48,7 @@ pub struct Copied {
     pub bytes: u64,
     /// Sockets, which are not copied. Paths below the source.
     pub sockets: Vec<PathBuf>,
-    /// What [`Ownership::Mine`] left out. Paths below the source.
+    /// What was left out as [`Ownership`] says. Paths below the source.
     pub omitted: Vec<Omission>,
 }
 
@@ -95,8 +99,9 @@ pub fn copy_tree(
     let copied = Copied::default();
     let links = Links::default();
     let id = (target.st_dev, target.st_ino);
-    let layer = options.layer;
-    let mut copier = Copier { tree, prefix: prefix.to_vec(), layer, exclude, target: id, links, copied, progress };
+    let (layer, adopt) = (options.layer, options.from_host && options.ownership == Ownership::Mapped);
+    let mut copier =
+        Copier { tree, prefix: prefix.to_vec(), layer, adopt, exclude, target: id, links, copied, progress };
 
     if is_top(&from_path) {
         let top = from.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io(what()))?;
@@ -125,6 +130,8 @@ struct Copier<'p> {
     /// The name of the copy in the directory it is made in; empty when it is that directory.
     prefix: Vec<u8>,
     layer: bool,
+    /// Owners are those of the host.
+    adopt: bool,
     exclude: Option<(u64, u64)>,
     /// The directory that the copy is made in.
     target: (u64, u64),
@@ -143,7 +150,7 @@ impl Visitor for Copier<'_> {
             let rule = "a directory cannot be copied into itself";
             return Err(Error::Tree { path: shown(path), rule: rule.into() });
         }
-        let mut attributes = attributes(stat);
+        let mut attributes = self.attributes(stat, Some(fd));
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
         if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
             self.tree.empty(&self.to(path)).map_err(|failure| explain(path, failure))?;
@@ -197,11 +204,14 @@ impl Copier<'_> {
         if self.hard_link(path, &stat)? {
             return Ok(());
         }
-        let mut attributes = attributes(&stat);
+        let mut attributes = self.attributes(&stat, Some(source.as_fd()));
         attributes.xattrs = xattrs(source.as_fd()).map_err(failed("read the attributes of", path))?;
         self.neutralize(&mut attributes);
         let source = File::from(source);
         let size = stat.st_size as u64;
+        if let Some(device) = device::take(&mut attributes.xattrs, size) {
+            return self.tree.node(&self.to(path), device, &attributes).map_err(|failure| explain(path, failure));
+        }
         let content = |copy: &File| copy_content(&source, copy, size, &|| doing(path));
         let made = self.tree.file(&self.to(path), &attributes, size, content);
         made.map_err(|failure| explain(path, failure))?;
@@ -218,7 +228,7 @@ impl Copier<'_> {
         if self.hard_link(path, &stat)? {
             return Ok(());
         }
-        let mut attributes = attributes(&stat);
+        let mut attributes = self.attributes(&stat, None);
         attributes.xattrs = xattrs_at(dir, name).map_err(failed("read the attributes of", path))?;
         let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let to = self.to(path);
@@ -233,6 +243,14 @@ impl Copier<'_> {
             _ => return Err(changed(path)),
         };
         made.map_err(|failure| explain(path, failure))
+    }
+
+    fn attributes(&self, stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
+        let mut attributes = attributes(stat);
+        if self.adopt {
+            owner::adopt(&mut attributes, open);
+        }
+        attributes
     }
 
     /// What acts in a layer does not in a copy of it.

@@ -9,9 +9,9 @@ use crate::archive::entry::{Entry, Type, cleaned};
 use crate::archive::reader::{Reader, Source};
 use crate::archive::{Kind, Omission, Ownership};
 use crate::error::printable;
-use crate::tree::overlay;
 use crate::tree::sparse::Writer;
 use crate::tree::{Conflict, Failure, Tree};
+use crate::tree::{device, overlay};
 use crate::{Error, Result};
 
 /// An image manifest longer than this is an attack.
@@ -88,7 +88,7 @@ impl Extractor {
     }
 
     fn entry<S: Source>(&mut self, entry: &mut Entry, reader: &mut Reader<S>) -> Result<()> {
-        let acting = if self.layer { take_acting(entry) } else { Vec::new() };
+        let acting = take_unsafe(entry, self.layer);
         let entry = &*entry;
         let path = match place(self.kind, entry)? {
             Place::Top => return Ok(()),
@@ -140,16 +140,24 @@ pub(crate) fn note_acting(tree: &mut Tree, path: &[u8], entry: &Entry, acting: &
         tree.leave_out(path, "access control list in the format of star");
     }
     for name in acting {
-        tree.leave_out(path, &format!("attribute {}, which would act in an overlay", printable(name)));
+        let why = if overlay::is_attribute(name) { "would act in an overlay" } else { "would stand for a device" };
+        tree.leave_out(path, &format!("attribute {}, which {why}", printable(name)));
     }
 }
 
 /// Takes the attributes of overlay mounts off an entry.
 pub(crate) fn take_acting(entry: &mut Entry) -> Vec<Vec<u8>> {
-    let xattrs = &mut entry.attributes.xattrs;
-    let acting = xattrs.iter().filter(|(name, _)| overlay::is_attribute(name)).map(|(name, _)| name.clone()).collect();
-    xattrs.retain(|(name, _)| !overlay::is_attribute(name));
-    acting
+    take(entry, overlay::is_attribute)
+}
+
+/// Takes the attributes off an entry that its file must not get: the one that would make a device of it, and in a layer
+/// those of overlay mounts.
+pub(crate) fn take_unsafe(entry: &mut Entry, layer: bool) -> Vec<Vec<u8>> {
+    take(entry, |name| device::is_placeholder(name) || layer && overlay::is_attribute(name))
+}
+
+fn take(entry: &mut Entry, which: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+    entry.attributes.xattrs.extract_if(.., |(name, _)| which(name)).map(|(name, _)| name).collect()
 }
 
 pub(crate) fn write_content<S: Source>(entry: &Entry, reader: &mut Reader<S>, file: &File) -> Result<()> {

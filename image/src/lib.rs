@@ -1,6 +1,7 @@
 //! App Container images at rest.
 
 pub mod archive;
+pub mod caller;
 pub mod convert;
 pub mod copy;
 mod error;

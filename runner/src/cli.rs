@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use appc_container::rootless::{self, Entry};
 use appc_image::fetch::Insecure;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -107,6 +108,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     let (dir, config) = (cli.dir.unwrap_or_else(appc_image::store::default_dir), cli.config.all());
     let (insecure, trust_keys_from_https) = (cli.insecure_options, cli.trust_keys_from_https);
     let global = |command| Global { dir, debug: cli.debug, config, insecure, trust_keys_from_https, command };
+    if cli.command.touches_files() {
+        enter_users();
+    }
     match cli.command {
         Command::Fetch(args) => finish(global("fetch"), |g| commands::fetch::run(g, args)),
         Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),
@@ -117,6 +121,27 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Command::Status(args) => finish(global("status"), |g| commands::status::run(g, args)),
         Command::Trust(args) => finish(global("trust"), |g| commands::trust::run(g, args)),
         Command::Version(args) => finish(global("version"), |g| commands::version::run(g, args)),
+    }
+}
+
+impl Command {
+    /// Whether it deals with files in the store, which can belong to others than the caller.
+    fn touches_files(&self) -> bool {
+        match self {
+            Command::Fetch(_) => true,
+            Command::Image(args) => args.touches_files(),
+            _ => false,
+        }
+    }
+}
+
+/// Becomes root of a namespace in which an ordinary user's store keeps the owners of files, where the user has subordinate
+/// ids; without them they are all the user's. Must come before the first thread.
+fn enter_users() {
+    match rootless::enter() {
+        Ok(Entry::Root | Entry::NoIds) => {}
+        Ok(Entry::Entered) => appc_image::caller::set_mapped(),
+        Err(error) => output::note("rkt", &format!("warning: owners of files are lost: {error}")),
     }
 }
 

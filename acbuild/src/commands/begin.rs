@@ -21,6 +21,7 @@ use crate::output;
 use crate::platform::Platform;
 use crate::progress::Bar;
 use crate::session::Session;
+use crate::users;
 
 /// The name of an image that was not given one; such an image cannot be written.
 pub(crate) const UNNAMED: &str = "acbuild-unnamed";
@@ -33,6 +34,9 @@ pub(crate) const UNNAMED: &str = "acbuild-unnamed";
 /// or bundle:DIR. A path begins with / or . so that it is not taken for a name.
 ///
 /// --arch and --os set the labels of a new image; one that is begun with must be for them.
+///
+/// An ordinary user with ranges in /etc/subuid and /etc/subgid builds what root would: owners, set-user-ID bits, devices
+/// and file capabilities are kept. Without them every file is the user's.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild begin ./alpine-3.20.aci")]
 pub(crate) struct Begin {
@@ -82,9 +86,7 @@ impl Begin {
             }
             None => draft.finish(&manifest)?,
         }
-        if !rustix::process::geteuid().is_root() {
-            output::note("please run this as superuser to avoid filesystem permissions issues");
-        }
+        users::warn_of_losses();
         Ok(())
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use appc_image::caller;
 use appc_rooted::Root;
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
@@ -24,7 +25,7 @@ impl Draft {
     /// Starts a build below `work_path`: the directory, locked, with an empty root file system.
     pub(crate) fn begin(work_path: &Path) -> Result<Draft> {
         let dir = work_path.join(NAME);
-        let fresh = match fs::DirBuilder::new().mode(0o755).create(&dir) {
+        let fresh = match fs::DirBuilder::new().mode(mode()).create(&dir) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(Error::io("create", dir)(e)),
@@ -91,6 +92,12 @@ impl Draft {
         self.finished = true;
         Ok(())
     }
+}
+
+/// Who may look into a build. Where files keep their set-user-ID bits and those of root's belong to an ordinary user, others
+/// could become that user by one of them.
+fn mode() -> u32 {
+    if caller::is_mapped() { 0o700 } else { 0o755 }
 }
 
 impl Drop for Draft {

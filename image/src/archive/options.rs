@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use appc_spec::ImageId;
 
 use super::Compression;
+use crate::caller;
 
 /// How an archive is written.
 #[derive(Debug, Clone, Default)]
@@ -54,15 +55,28 @@ pub struct UnpackOptions {
 pub enum Ownership {
     /// As recorded, with device nodes and every extended attribute. Needs root; what cannot be kept is an error.
     AsRecorded,
+    /// As recorded, in a user namespace that the process has entered for an ordinary user, see
+    /// [`caller`](crate::caller): files stand for device nodes, and the few extended attributes that only the host's root
+    /// can set are left out and returned as [`Omission`]s.
+    Mapped,
     /// The caller's. What an ordinary user cannot make (device nodes, some extended attributes) or should not
     /// (set-user-ID files that would run as the caller) is left out and returned as [`Omission`]s.
     Mine,
 }
 
 impl Ownership {
-    /// [`Ownership::AsRecorded`] for root, [`Ownership::Mine`] for anyone else.
+    /// [`Ownership::AsRecorded`] for root, [`Ownership::Mapped`] in a user's namespace, [`Ownership::Mine`] for anyone else.
     pub fn of_this_process() -> Ownership {
-        if rustix::process::geteuid().is_root() { Ownership::AsRecorded } else { Ownership::Mine }
+        match (rustix::process::geteuid().is_root(), caller::is_mapped()) {
+            (_, true) => Ownership::Mapped,
+            (true, false) => Ownership::AsRecorded,
+            (false, false) => Ownership::Mine,
+        }
+    }
+
+    /// For what is not the program's to keep: an ordinary user could not even remove files of others.
+    pub fn for_the_caller() -> Ownership {
+        if caller::is_root() { Ownership::AsRecorded } else { Ownership::Mine }
     }
 }
 
@@ -93,7 +107,7 @@ pub struct Unpacked {
     pub size: u64,
     /// Bytes of file content in the tree.
     pub tree_size: u64,
-    /// What [`Ownership::Mine`] left out.
+    /// What was left out as [`Ownership`] says.
     pub omitted: Vec<Omission>,
 }
 

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::digest::image_id;
 use super::encode::{Finished, Sink};
-use super::entry::{Attributes, PATH_MAX, Time, Xattrs};
+use super::entry::{Attributes, PATH_MAX, Time, Type, Xattrs};
 use super::header::{self, BLOCK, Header};
 use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
@@ -28,6 +28,7 @@ use super::record::{Record, extended_name, manifest_entry};
 use super::{WriteOptions, Written};
 use crate::oci::Algorithm;
 use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::device;
 use crate::tree::links::Links;
 use crate::tree::overlay;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
@@ -184,16 +185,13 @@ impl Writer<'_, '_> {
         }
         attributes.xattrs = self.kept(path, xattrs(fd.as_fd()).map_err(failed("read the attributes of", path))?)?;
         let size = stat.st_size as u64;
-        let record = Record {
-            path,
-            name: &self.archived(path)?,
-            kind: b'0',
-            attributes: &attributes,
-            size,
-            link: b"",
-            device: (0, 0),
+        let (kind, device) = match device::take(&mut attributes.xattrs, size) {
+            Some(Type::CharDevice { major, minor }) => (b'3', (major, minor)),
+            Some(Type::BlockDevice { major, minor }) => (b'4', (major, minor)),
+            _ => (b'0', (0, 0)),
         };
-        self.entry(record)?;
+        let name = &self.archived(path)?;
+        self.entry(Record { path, name, kind, attributes: &attributes, size, link: b"", device })?;
         let mut file = File::from(fd);
         let read =
             self.sink.read_from(&mut file, size).map_err(Error::io(format!("read {}", shown(path).display())))?;

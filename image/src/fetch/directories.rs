@@ -15,8 +15,7 @@ pub fn config_dirs() -> Vec<PathBuf> {
 
 /// Configuration of the user, over that of the host; root has none.
 pub fn user_config() -> Option<PathBuf> {
-    let root = rustix::process::geteuid().is_root();
-    own(root, |name| std::env::var_os(name).filter(|value| !value.is_empty()))
+    own(crate::caller::is_root(), |name| std::env::var_os(name).filter(|value| !value.is_empty()))
 }
 
 fn own(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

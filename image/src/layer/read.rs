@@ -14,7 +14,7 @@ use crate::archive::entry::{Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source, relative};
 use crate::archive::writer::WHITEOUT;
 use crate::archive::{Omission, Ownership};
-use crate::extract::{explain, note_acting, take_acting, write_content};
+use crate::extract::{explain, note_acting, take_unsafe, write_content};
 use crate::oci::{Algorithm, Digest};
 use crate::tree::{Conflict, Failure, Tree, overlay};
 use crate::{Error, Progress, Result};
@@ -174,7 +174,7 @@ impl Layer {
 
     fn run<S: Source>(mut self, reader: &mut Reader<S>) -> Result<Made> {
         while let Some(mut entry) = reader.next()? {
-            let acting = take_acting(&mut entry);
+            let acting = take_unsafe(&mut entry, true);
             self.entry(&entry, reader).map_err(|failure| explain(&entry, failure))?;
             note_acting(&mut self.tree, &entry.path, &entry, &acting);
         }

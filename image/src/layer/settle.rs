@@ -143,7 +143,7 @@ fn make_opaque(top: impl AsFd, name: &Path, ownership: Ownership) -> Result<(), 
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match rustix::fs::openat(top, name, flags, Mode::empty()) {
         Ok(dir) => {
-            let name = overlay::OPAQUE[usize::from(ownership == Ownership::Mine)];
+            let name = overlay::opaque_name(ownership);
             rustix::fs::fsetxattr(dir, name, b"y", XattrFlags::empty())
         }
         Err(Errno::NOTDIR | Errno::LOOP) => Ok(()),

@@ -61,7 +61,7 @@ impl Store {
         }
         let (blob, size) = self.open_blob(id)?;
         make_directory(&target, options, |root| {
-            let ownership = Ownership::of_this_process();
+            let ownership = Ownership::for_the_caller();
             let unpack = UnpackOptions { ownership, total: Some(size), ..Default::default() };
             let unpacked = archive::unpack(blob, root, &unpack, progress)?;
             match unpacked.image_id == *id {
@@ -128,7 +128,7 @@ impl Store {
 
 /// Copies layers over one another, the lowest first.
 fn copy_layers(layers: &[PathBuf], to: &Root, progress: &dyn Progress) -> Result<()> {
-    let ownership = Ownership::of_this_process();
+    let ownership = Ownership::for_the_caller();
     let options = CopyOptions { layer: true, ownership, progress: Some(progress), ..CopyOptions::default() };
     for layer in layers {
         copy_tree(&Root::open(layer).on("open", layer)?, "", to, "", &options)?;

@@ -82,7 +82,7 @@ const LAYOUT: [(&str, u32); 7] = [
 /// The data directory when nobody names one: `$RKT_DIR`, else `/var/lib/rkt` for root, else `$XDG_DATA_HOME/rkt`
 /// (`~/.local/share/rkt`).
 pub fn default_dir() -> PathBuf {
-    choose_dir(rustix::process::geteuid().is_root(), |name| std::env::var_os(name).filter(|v| !v.is_empty()))
+    choose_dir(crate::caller::is_root(), |name| std::env::var_os(name).filter(|v| !v.is_empty()))
 }
 
 fn choose_dir(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {

@@ -6,7 +6,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, UTI
 use rustix::io::Errno;
 
 use super::Failure;
-use super::overlay::OPAQUE;
+use super::overlay::opaque_name;
 use crate::archive::Ownership;
 use crate::archive::entry::{Attributes, Time, Xattrs};
 
@@ -40,7 +40,8 @@ impl Applier {
     pub(super) fn apply(&self, fd: BorrowedFd<'_>, attributes: &Attributes, is: Mode) -> Result<Vec<String>, Failure> {
         let mut lost = Vec::new();
         if self.must_chown(attributes) {
-            rustix::fs::fchown(fd, Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid)))?;
+            let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+            rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|errno| self.explain_owner(errno, attributes))?;
         }
         for (name, value) in &attributes.xattrs {
             let set = rustix::fs::fsetxattr(fd, name.as_slice(), value, XattrFlags::empty());
@@ -57,7 +58,7 @@ impl Applier {
     /// Makes an open directory hide what is in it in the layers below.
     pub(super) fn make_opaque(&self, fd: BorrowedFd<'_>) -> Result<(), Failure> {
         // Root's attribute means nothing in an overlay that an ordinary user mounts, and the other way round.
-        let name = OPAQUE[usize::from(self.ownership == Ownership::Mine)];
+        let name = opaque_name(self.ownership);
         rustix::fs::fsetxattr(fd, name, b"y", XattrFlags::empty()).map_err(|errno| match errno {
             Errno::NOTSUP => Failure::Rule(format!("the file system here cannot keep the attribute {name}")),
             errno => Failure::Errno(errno),
@@ -75,7 +76,8 @@ impl Applier {
         let mut lost = Vec::new();
         if self.must_chown(attributes) {
             let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
-            rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+            rustix::fs::chownat(dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| self.explain_owner(errno, attributes))?;
         }
         if !attributes.xattrs.is_empty() {
             let path = through_proc(dir, name);
@@ -96,7 +98,18 @@ impl Applier {
     }
 
     fn must_chown(&self, attributes: &Attributes) -> bool {
-        self.ownership == Ownership::AsRecorded && (attributes.uid, attributes.gid) != self.owner
+        self.ownership != Ownership::Mine && (attributes.uid, attributes.gid) != self.owner
+    }
+
+    /// In a user namespace the kernel does not take ids that nobody has there (EINVAL, chown(2)).
+    fn explain_owner(&self, errno: Errno, attributes: &Attributes) -> Failure {
+        if errno != Errno::INVAL || self.ownership != Ownership::Mapped {
+            return Failure::Errno(errno);
+        }
+        let Attributes { uid, gid, .. } = attributes;
+        Failure::Rule(format!(
+            "its owner {uid}:{gid} is beyond the user's subordinate ids: larger ranges in /etc/subuid and /etc/subgid have it"
+        ))
     }
 
     /// Without set-user-ID and set-group-ID when the file would lend the caller's own rights to others.
@@ -113,7 +126,7 @@ impl Applier {
         let Err(errno) = set else { return Ok(()) };
         let name = crate::error::printable(name);
         let refused = matches!(errno, Errno::PERM | Errno::ACCESS | Errno::NOTSUP);
-        if refused && self.ownership == Ownership::Mine {
+        if refused && self.ownership != Ownership::AsRecorded {
             lost.push(format!("attribute {name}"));
             return Ok(());
         }
@@ -188,7 +201,8 @@ fn read_xattrs(
         match get(name, &mut value) {
             Ok(len) => value.truncate(len),
             // Removed since, or not for this user's eyes.
-            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS) => continue,
+            // (a capability that counts in another user namespace: EOVERFLOW, capabilities(7)).
+            Err(Errno::NODATA | Errno::PERM | Errno::ACCESS | Errno::OVERFLOW) => continue,
             Err(errno) => return Err(errno),
         }
         value.shrink_to_fit();

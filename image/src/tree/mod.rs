@@ -6,10 +6,12 @@
 
 pub(crate) mod apply;
 pub(crate) mod compare;
+pub(crate) mod device;
 mod difference;
 mod dirs;
 pub(crate) mod links;
 pub(crate) mod overlay;
+pub(crate) mod owner;
 pub(crate) mod sparse;
 pub(crate) mod walk;
 
@@ -20,7 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 
 use crate::archive::entry::{Attributes, Type};
@@ -196,10 +198,38 @@ impl Tree {
             return self.skip(path, "device node, which takes root");
         }
         let dir = self.dirs.fd(parent)?;
-        on_conflict(self.conflict, dir, name, || rustix::fs::mknodat(dir, name, file_type, Mode::from(0o600), device))?;
-        let lost = self.applier.apply_at(dir, name, attributes, file_type)?;
+        let mknod = || rustix::fs::mknodat(dir, name, file_type, Mode::from(0o600), device);
+        let lost = match on_conflict(self.conflict, dir, name, mknod) {
+            Err(Failure::Errno(Errno::PERM)) if self.applier.ownership == Ownership::Mapped => {
+                self.placeholder(parent, name, kind, attributes)?
+            }
+            made => {
+                made?;
+                self.applier.apply_at(dir, name, attributes, file_type)?
+            }
+        };
         self.omit(path, lost);
         Ok(())
+    }
+
+    /// Makes the file that stands for a device, where the kernel refuses the device itself. What was in the way is gone.
+    fn placeholder(
+        &mut self,
+        parent: u32,
+        name: &[u8],
+        kind: Type,
+        attributes: &Attributes,
+    ) -> std::result::Result<Vec<String>, Failure> {
+        let value = device::value(kind).ok_or(Errno::PERM)?;
+        let dir = self.dirs.fd(parent)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = on_conflict(self.conflict, dir, name, || rustix::fs::openat(dir, name, flags, Mode::from(0o600)))?;
+        let set = rustix::fs::fsetxattr(&file, device::PLACEHOLDER, value.as_bytes(), XattrFlags::empty());
+        set.map_err(|errno| match errno {
+            Errno::NOTSUP => Failure::Rule("a device takes root, or a file system with extended attributes".into()),
+            errno => Failure::Errno(errno),
+        })?;
+        self.applier.apply(file.as_fd(), attributes, Mode::empty())
     }
 
     /// Leaves out what would be `path`, and hard links to it.

@@ -5,13 +5,19 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
+use crate::archive::Ownership;
 use crate::archive::entry::Type;
 
 /// Attributes of overlay mounts: of root's, and of those that an ordinary user makes.
 const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// The attribute that makes a directory hide what is below it.
-pub(crate) const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+
+/// The one of them that a process which makes files in this way can set, and that acts in the overlays it can mount.
+pub(crate) fn opaque_name(ownership: Ownership) -> &'static str {
+    OPAQUE[usize::from(ownership != Ownership::AsRecorded)]
+}
 
 /// Whether an attribute is one of overlay mounts, which they neither show nor let be set.
 pub(crate) fn is_attribute(name: &[u8]) -> bool {

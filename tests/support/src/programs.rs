@@ -41,6 +41,22 @@ pub fn for_everyone(scratch: &crate::Scratch) -> PathBuf {
     folder
 }
 
+/// The subordinate ids that [`with_ids`] gives the user nobody.
+pub const SUBORDINATE_IDS: &str = "nobody:300000:65536\n";
+
+/// The same command where the user nobody has subordinate ids, on a machine of whose own users nothing changes: the files
+/// that say so are there for this command only. Needs root and the programs `unshare` and `newuidmap`.
+///
+/// # Panics
+/// When the folder cannot be written.
+pub fn with_ids(command: crate::Cmd, scratch: &crate::Scratch) -> crate::Cmd {
+    let file = scratch.path().join("subordinate-ids");
+    std::fs::write(&file, SUBORDINATE_IDS).expect("the folder is ours");
+    let script = "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
+    let file = file.to_string_lossy().into_owned();
+    command.under("unshare", ["--mount", "sh", "-c", script, &file])
+}
+
 /// The same command as the user nobody. Needs root and the program `setpriv`.
 pub fn as_nobody(command: crate::Cmd) -> crate::Cmd {
     command.under("setpriv", ["--reuid", "65534", "--regid", "65534", "--clear-groups"])

@@ -48,6 +48,13 @@ enum Command {
     Usage(usage::Args),
 }
 
+impl Args {
+    /// Whether files of images are made, read or removed, and not only what is known of them.
+    pub fn touches_files(&self) -> bool {
+        !matches!(self.command, Command::List(_) | Command::CatManifest(_))
+    }
+}
+
 /// Runs the command that was given.
 pub fn run(global: &Global, args: Args) -> Outcome {
     match args.command {

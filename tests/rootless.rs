@@ -1,0 +1,250 @@
+//! Images built by an ordinary user with subordinate ids: the same to the last bit as root's.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, makedev, mknodat};
+use support::{Cmd, Scratch, need, needs, programs};
+
+const NOBODY: u32 = 65534;
+/// Where the user's ids begin on the host: user 1 of an image.
+const FIRST: u32 = 300_000;
+/// `cap_net_raw=ep` as the file system keeps it: version 2 of capabilities(7), little-endian.
+const NET_RAW: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// Two who build the same in folders of their own, from the same inputs.
+struct Builders {
+    scratch: Scratch,
+    programs: PathBuf,
+}
+
+impl Builders {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let programs = programs::for_everyone(&scratch);
+        for name in ["root", "user"] {
+            fs::create_dir(scratch.work().join(name)).expect("ours");
+        }
+        chown(scratch.work().join("user"), Some(NOBODY), Some(NOBODY)).expect("we are root");
+        Self { scratch, programs }
+    }
+
+    fn command(&self, who: &str, program: &str) -> Cmd {
+        let home = self.scratch.work().join(who);
+        Cmd::new(self.programs.join(program))
+            .cwd(&home)
+            .env("HOME", &home)
+            .env("XDG_DATA_HOME", home.join("share"))
+            .env("SOURCE_DATE_EPOCH", "1000000000")
+    }
+
+    fn root(&self, line: &str) -> Cmd {
+        let mut words = line.split(' ');
+        self.command("root", words.next().expect("a program")).args(words).env("RKT_DIR", self.scratch.data())
+    }
+
+    fn user(&self, line: &str) -> Cmd {
+        let mut words = line.split(' ');
+        let command = self.command("user", words.next().expect("a program")).args(words);
+        programs::with_ids(programs::as_nobody(command), &self.scratch)
+    }
+
+    /// Both do the same; returns what the last command printed.
+    #[track_caller]
+    fn both(&self, lines: &[&str]) -> [String; 2] {
+        let mut last = [String::new(), String::new()];
+        for line in lines {
+            last = [self.root(line).ok().text().to_owned(), self.user(line).ok().text().to_owned()];
+        }
+        last
+    }
+
+    /// A path in the user's folder.
+    fn users(&self, name: &str) -> PathBuf {
+        self.scratch.work().join("user").join(name)
+    }
+}
+
+/// A root file system with whatever takes root to make.
+fn tree(top: &Path) {
+    let write = |name: &str, owner: u32, mode: u32| {
+        let path = top.join(name);
+        fs::create_dir_all(path.parent().expect("below the top")).expect("ours");
+        fs::write(&path, name).expect("ours");
+        chown(&path, Some(owner), Some(owner + 1)).expect("we are root");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("ours");
+        path
+    };
+    write("bin/su", 0, 0o4755);
+    write("bin/wall", 1000, 0o2755);
+    let ping = write("bin/ping", 0, 0o755);
+    rustix::fs::setxattr(&ping, "security.capability", &NET_RAW, XattrFlags::empty()).expect("we are root");
+    let noted = write("srv/noted", 33, 0o600);
+    rustix::fs::setxattr(&noted, "user.note", b"kept", XattrFlags::empty()).expect("ext4, xfs, btrfs or tmpfs");
+    write("home/me/secret", 1000, 0o400);
+    write("var/nobody", NOBODY - 1, 0o644);
+    chown(top.join("var/nobody"), Some(NOBODY), Some(NOBODY)).expect("we are root");
+    chown(top.join("home/me"), Some(1000), Some(1000)).expect("we are root");
+    fs::set_permissions(top.join("home/me"), Permissions::from_mode(0o500)).expect("ours");
+    symlink("su", top.join("bin/link")).expect("ours");
+    lchown(top.join("bin/link"), Some(7), Some(8)).expect("we are root");
+    fs::create_dir(top.join("dev")).expect("ours");
+    for (name, kind, device, mode) in [
+        ("dev/null", FileType::CharacterDevice, makedev(1, 3), 0o666),
+        ("dev/disk", FileType::BlockDevice, makedev(4095, 70_000), 0o060),
+        ("dev/hidden", FileType::CharacterDevice, makedev(0, 0), 0o600),
+        ("dev/pipe", FileType::Fifo, 0, 0o620),
+    ] {
+        let path = top.join(name);
+        mknodat(CWD, &path, kind, Mode::RWXU, device).expect("we are root");
+        chown(&path, Some(5), Some(6)).expect("we are root");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("ours");
+    }
+    fs::hard_link(top.join("dev/null"), top.join("dev/zero")).expect("ours");
+}
+
+/// An archive of a root file system with one more attribute on its only file.
+fn tar(path: &Path, key: &str, value: &str, uid: u64) {
+    let mut tar = tar::Builder::new(fs::File::create(path).expect("ours"));
+    tar.append_pax_extensions([(key, value.as_bytes())]).expect("ours");
+    let mut header = tar::Header::new_ustar();
+    header.set_path("file").expect("short");
+    header.set_mode(0o644);
+    header.set_uid(uid);
+    header.set_size(0);
+    header.set_cksum();
+    tar.append(&header, std::io::empty()).expect("ours");
+    tar.finish().expect("ours");
+}
+
+#[test]
+fn the_image_is_the_one_that_root_builds() {
+    needs!(root, "busybox", "setpriv", "unshare", "newuidmap", "tar");
+    let builders = Builders::new();
+    let work = builders.scratch.work();
+    tree(&work.join("tree"));
+    let inputs = work.join("inputs");
+    fs::create_dir_all(inputs.join("dir/below")).expect("ours");
+    fs::write(inputs.join("dir/below/own"), "own").expect("ours");
+    fs::write(inputs.join("of-root"), "of root").expect("ours");
+    builders.root("acbuild begin ../tree").ok();
+    builders.root("acbuild set-name example.com/base").ok();
+    builders.root("acbuild write ../base.aci").ok();
+    builders.root("acbuild end").ok();
+    Cmd::new("tar")
+        .args(["--numeric-owner", "-cf"])
+        .arg(work.join("base.tar"))
+        .args(["-C", "tree", "."])
+        .cwd(&work)
+        .ok();
+
+    for start in ["../base.aci", "../base.tar"] {
+        builders.both(&[&format!("acbuild begin {start}"), "acbuild set-name example.com/built"]);
+        builders.root("acbuild copy ../inputs/dir /srv").ok();
+        // What belongs to the user is root's in the image; what belongs to others of the host, too.
+        Cmd::new("chown").args(["-R", "65534:65534"]).arg(inputs.join("dir")).ok();
+        builders.user("acbuild copy ../inputs/dir /srv").ok();
+        Cmd::new("chown").args(["-R", "0:0"]).arg(inputs.join("dir")).ok();
+        let [root, user] = builders.both(&[
+            "acbuild copy ../inputs/of-root /home/me/of-root",
+            "acbuild copy /dev/full /dev/full",
+            "acbuild copy-to-dir ../inputs/of-root /dev",
+            "acbuild write built.aci --overwrite",
+        ]);
+        assert_eq!(root, user, "from {start}");
+        let list = |who: &str| {
+            let built = work.join(who).join("built.aci");
+            Cmd::new("tar").args(["--numeric-owner", "-tvzf"]).arg(built).ok().stdout
+        };
+        assert_eq!(list("root"), list("user"));
+        let listed = list("user").split_whitespace().collect::<Vec<_>>().join(" ");
+        for words in ["crw-rw-rw- 5/6 1,3 ", "b---rw---- 5/6 4095,70000 ", "-rwsr-xr-x 0/1 ", "crw-rw-rw- 0/0 1,7 "] {
+            assert!(listed.contains(words), "no {words:?} in {listed}");
+        }
+        // On the host it all belongs to the user's own ids, and is for the user's eyes only.
+        let rootfs = builders.users(".acbuild/currentaci/rootfs");
+        assert_eq!(fs::metadata(rootfs.join("home/me/secret")).expect("there").uid(), FIRST + 999);
+        assert!(!fs::metadata(rootfs.join("dev/null")).expect("there").file_type().is_char_device());
+        assert_eq!(fs::metadata(builders.users(".acbuild")).expect("there").mode() & 0o777, 0o700);
+        builders.both(&["acbuild end"]);
+        assert!(!builders.users(".acbuild").exists());
+    }
+}
+
+#[test]
+fn a_device_is_never_made_of_an_attribute_in_an_archive() {
+    needs!(root, "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    tar(&builders.scratch.work().join("forged.tar"), "SCHILY.xattr.user.appc.device", "c 1 3", 0);
+    for begun in [builders.root("acbuild begin ../forged.tar").ok(), builders.user("acbuild begin ../forged.tar").ok()]
+    {
+        begun.says(&["left out of file: attribute user.appc.device"]);
+    }
+    let [root, user] = builders.both(&["acbuild set-name example.com/forged", "acbuild write forged.aci"]);
+    assert_eq!(root, user);
+    // Nor does root make one of a file of the host that somebody has prepared.
+    let prepared = builders.scratch.file("prepared", "");
+    rustix::fs::setxattr(&prepared, "user.appc.device", b"b 8 0", XattrFlags::empty()).expect("ours");
+    builders.root("acbuild copy ../prepared /prepared").ok();
+    let rootfs = builders.scratch.work().join("root/.acbuild/currentaci/rootfs");
+    assert!(fs::metadata(rootfs.join("prepared")).expect("there").is_file());
+    builders.root("acbuild write prepared.aci").ok();
+    let written = builders.scratch.work().join("root/prepared.aci");
+    Cmd::new("tar").arg("-tvzf").arg(written).ok().prints(&["rootfs/prepared"]);
+}
+
+#[test]
+fn ids_beyond_the_user_s_are_named() {
+    needs!(root, "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    tar(&builders.scratch.work().join("far.tar"), "comment", "", 70_000);
+    let refused = builders.user("acbuild begin ../far.tar").exits(1);
+    refused.says(&["begin: ", "file", "70000:0", "/etc/subuid"]);
+    assert!(!builders.users(".acbuild").exists());
+}
+
+#[test]
+fn the_store_keeps_owners() {
+    needs!(root, "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    tree(&builders.scratch.work().join("tree"));
+    builders.root("acbuild begin ../tree").ok();
+    builders.root("acbuild set-name example.com/base").ok();
+    let id = builders.root("acbuild write ../base.aci").ok().text().to_owned();
+    builders.root("acbuild end").ok();
+
+    builders.user("rkt fetch ../base.aci").ok();
+    let stored = builders.users("share/rkt/store/trees").join(&id).join("rootfs");
+    let (su, wall) = (fs::metadata(stored.join("bin/su")).expect("there"), stored.join("bin/wall"));
+    assert_eq!((su.uid(), su.gid(), su.mode() & 0o7777), (NOBODY, FIRST, 0o4755));
+    assert_eq!(fs::metadata(wall).expect("there").uid(), FIRST + 999);
+    builders.user("rkt image verify example.com/base").ok();
+    let begun = |line: &str| {
+        builders.user(line).ok();
+        let written = builders.user("acbuild write again.aci --overwrite").ok().text().to_owned();
+        builders.user("acbuild end").ok();
+        written
+    };
+    assert_eq!(begun("acbuild begin example.com/base"), begun("acbuild begin ../base.aci"));
+    // What leaves the store is the user's own, who could not remove it otherwise.
+    builders.user("rkt image extract example.com/base out").ok();
+    assert_eq!(fs::metadata(builders.users("out/rootfs/bin/wall")).expect("there").uid(), NOBODY);
+    assert!(!builders.users("out/rootfs/dev/disk").exists());
+    builders.user("rkt image rm example.com/base").ok();
+    assert!(!stored.exists());
+}
+
+#[test]
+fn without_ids_a_user_is_told_what_is_lost() {
+    needs!(root, "setpriv");
+    let builders = Builders::new();
+    let setpriv = need::find_program("setpriv").expect("it was looked for");
+    // No newuidmap is found.
+    let nobody = |line: &str| {
+        let command = builders.command("user", "acbuild").args(line.split(' ')).env("PATH", "/nowhere");
+        command.under(&setpriv, ["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+    };
+    nobody("begin").ok().says(&["warning: ", "run this as superuser", "newuidmap", "/etc/subuid"]);
+    nobody("end").ok();
+}
