@@ -91,7 +91,7 @@ impl Command {
     /// the manifest do without a user namespace, which takes a few milliseconds to make.
     pub(crate) fn touches_files(&self) -> bool {
         use Command::*;
-        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_))
+        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_) | Run(_) | Status(_))
     }
 }
 
@@ -99,6 +99,7 @@ commands! {
     Begin(begin::Begin),
     End(end::End),
     Write(write::Write),
+    Run(run::Run),
     Convert(convert::Convert),
     Copy(copy::Copy),
     CopyToDir(copy_to_dir::CopyToDir),

@@ -8,7 +8,8 @@
 //!     manifest        replaced by rename, never written in place
 //!     rootfs/
 //!   manifest.new      the next manifest, until it is renamed
-//!   staging/          what `copy` is about to move into rootfs
+//!   deleted           what `run` has deleted of the dependencies
+//!   staging/          what `copy` and `run` are about to move into rootfs
 //! ```
 //!
 //! A process that waited for the lock may find that `end` removed the directory meanwhile, so the lock counts only
@@ -27,16 +28,19 @@ use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
 use crate::error::{Error, Result};
+use crate::run::apply;
 
 pub(crate) use draft::Draft;
 
 const NAME: &str = ".acbuild";
+const ROOTFS: &str = "currentaci/rootfs";
 /// The content of `buildMode`.
 const APPC: &str = "appc";
 /// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
-const ENTRIES: [&str; 9] = [
+const ENTRIES: [&str; 10] = [
     "buildMode",
     "manifest.new",
+    "deleted",
     "staging",
     "currentaci",
     "target",
@@ -178,10 +182,21 @@ impl Build {
     /// # Errors
     /// [`Error::NoBuild`] also when the build ended while this waited.
     pub(crate) fn open(work_path: &Path, access: Access) -> Result<Build> {
-        match Locked::wait(work_path, access)? {
-            Some(locked) if locked.has_build()? => Ok(Build(locked)),
-            _ => Err(Error::NoBuild),
+        let build = match Locked::wait(work_path, access)? {
+            Some(locked) if locked.has_build()? => Build(locked),
+            _ => return Err(Error::NoBuild),
+        };
+        if !apply::is_pending(build.dir()) {
+            return Ok(build);
         }
+        // A `run` was killed when it had succeeded already.
+        if access == Access::Read {
+            drop(build);
+            drop(Build::open(work_path, Access::Change)?);
+            return Build::open(work_path, access);
+        }
+        apply::finish(&build)?;
+        Ok(build)
     }
 
     /// Removes the build below `work_path`, also one that a killed `begin` left half made.
@@ -195,13 +210,23 @@ impl Build {
 
     /// The bytes of the manifest, as they will be written.
     pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
-        let path = self.0.dir.join("currentaci/manifest");
+        let path = self.manifest_path();
         fs::read(&path).map_err(Error::io("read", path))
     }
 
     /// The manifest.
     pub(crate) fn manifest(&self) -> Result<ImageManifest> {
         ImageManifest::parse(&self.manifest_bytes()?).map_err(Error::BadManifest)
+    }
+
+    /// Where the root file system is.
+    pub(crate) fn rootfs_path(&self) -> PathBuf {
+        self.0.dir.join(ROOTFS)
+    }
+
+    /// Where the manifest is.
+    pub(crate) fn manifest_path(&self) -> PathBuf {
+        self.0.dir.join("currentaci/manifest")
     }
 
     /// The root file system.
@@ -264,7 +289,6 @@ fn remove_tree(path: PathBuf) -> Result<()> {
 
 /// The root file system of the build in `dir`. A link in its place is refused: an `.acbuild` may have come with a checkout.
 fn open_rootfs(dir: &Path) -> Result<Root> {
-    const ROOTFS: &str = "currentaci/rootfs";
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let rootfs = Root::open(dir).and_then(|build| build.open_at(ROOTFS, flags));
     rootfs.map(Root::from_fd).map_err(Error::io("open", dir.join(ROOTFS)))

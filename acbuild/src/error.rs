@@ -62,6 +62,15 @@ pub(crate) enum Error {
         /// What the script exits with for it.
         code: u8,
     },
+    /// A command could not be run in the image.
+    #[error(transparent)]
+    Container(#[from] appc_container::Error),
+    /// There is no such user in the image.
+    #[error(transparent)]
+    User(#[from] appc_image::users::Error),
+    /// A command that was run failed; this program ends as it did.
+    #[error("exit status {0}")]
+    Exited(u8),
     /// Anything else; the text says what to do.
     #[error("{0}")]
     Refused(String),
@@ -93,6 +102,7 @@ impl Error {
         match self {
             Error::NotFound(_) => 2,
             Error::Line { code, .. } => *code,
+            Error::Exited(status) => *status,
             _ => 1,
         }
     }

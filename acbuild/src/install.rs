@@ -233,7 +233,8 @@ fn is(stat: &Stat, kind: FileType) -> bool {
     FileType::from_raw_mode(stat.st_mode) == kind
 }
 
-fn list(root: &Root, path: &Path) -> io::Result<Vec<OsString>> {
+/// The names in a directory.
+pub(crate) fn list(root: &Root, path: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in Dir::new(root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?)? {
         let entry = entry?;

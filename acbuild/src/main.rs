@@ -15,6 +15,7 @@ mod platform;
 mod progress;
 mod reproduce;
 mod script;
+mod run;
 mod session;
 mod usage;
 mod users;
@@ -40,11 +41,11 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error, &typed),
     };
     let (command, arguments) = as_understood(&matches);
-    let session =
-        Session::new(&cli.global, history::line(&command, &arguments), command.first().copied().unwrap_or_default());
     if cli.command.touches_files() {
         users::enter();
     }
+    let session =
+        Session::new(&cli.global, history::line(&command, &arguments), command.first().copied().unwrap_or_default());
     match session.and_then(|session| cli.command.run(&session).and_then(|()| session.finish())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Closed) => ExitCode::FAILURE,

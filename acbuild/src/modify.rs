@@ -23,6 +23,8 @@ use crate::error::{Error, Result};
 use crate::outfile::OutFile;
 use crate::output;
 use crate::progress::Bar;
+use crate::run::whitelist;
+use crate::session::Session;
 
 /// Commands that are about something else than the image that is built.
 const OTHERS: [&str; 17] = [
@@ -125,13 +127,13 @@ impl Image {
     }
 
     /// Writes the image when its files may have been changed.
-    pub(crate) fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self, session: &Session) -> Result<()> {
         if !self.changed.load(Ordering::Relaxed) {
             return Ok(());
         }
         let (image, build) = (self.lock()?, self.build(Access::Change)?);
         let out = self.replacement(image)?;
-        let written = write::to_archive(&build, &build.manifest_bytes()?, &out, &self.options(image)?)?;
+        let written = write::to_archive(&build, &whitelist::complete(session, &build)?, &out, &self.options(image)?)?;
         out.publish()?;
         output::sockets(&written.sockets);
         Ok(())

@@ -38,7 +38,7 @@ impl Session {
 
     /// What is left to do when the command has succeeded.
     pub(crate) fn finish(&self) -> Result<()> {
-        self.image.as_ref().map_or(Ok(()), Image::finish)
+        self.image.as_ref().map_or(Ok(()), |image| image.finish(self))
     }
 
     /// The directory that `.acbuild` lies in.

@@ -18,6 +18,47 @@ pub(crate) const NAMES: [&str; 41] = [
     "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// What an app may have when nothing else is said: the 14 of the App Container specification.
+pub const DEFAULT: [Capability; 14] = [
+    Capability::AuditWrite,
+    Capability::Chown,
+    Capability::DacOverride,
+    Capability::Fsetid,
+    Capability::Fowner,
+    Capability::Kill,
+    Capability::Mknod,
+    Capability::NetRaw,
+    Capability::NetBindService,
+    Capability::Setuid,
+    Capability::Setgid,
+    Capability::Setpcap,
+    Capability::Setfcap,
+    Capability::SysChroot,
+];
+
+/// Those that this process may use, and so give to others.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn own() -> io::Result<Capabilities> {
+    let permitted = rustix::thread::capabilities(None)?.permitted.bits();
+    let own = NAMES.iter().enumerate().filter(|(number, _)| permitted >> number & 1 == 1);
+    Ok(own.filter_map(|(_, name)| name.trim_start_matches("CAP_").parse().ok()).collect())
+}
+
+/// The sets of a process for which `set` is a ceiling: nothing is inheritable or ambient, so a program that is not root's
+/// starts with none of them.
+pub fn ceiling(set: Capabilities) -> LinuxCapabilities {
+    let mut capabilities = LinuxCapabilities::default();
+    capabilities
+        .set_bounding(Some(set.clone()))
+        .set_effective(Some(set.clone()))
+        .set_permitted(Some(set))
+        .set_inheritable(None)
+        .set_ambient(None);
+    capabilities
+}
+
 /// The sentence about names that mean nothing here, with the words that callers know from runc.
 pub fn ignored(unknown: impl IntoIterator<Item = String>) -> Option<String> {
     let names: Vec<String> = unknown.into_iter().collect();

@@ -47,5 +47,6 @@ pub use exec::{ExecPlan, ExecSetup};
 pub use interrupt::Interrupt;
 pub use plan::{Plan, RootSource, Setup, Stdio};
 pub use process::{Process, exit_code};
-pub use rootfs::overlay::{overlay, overlay_read_only, overlay_volatile};
+pub use rootfs::overlay::{overlay, overlay_plain, overlay_read_only, overlay_volatile};
 pub use sandbox::{Network, Sandbox, SandboxOptions};
+pub use sys::namespace::in_user_namespace;

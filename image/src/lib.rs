@@ -18,6 +18,7 @@ mod progress;
 pub mod reference;
 pub mod registry;
 pub mod render;
+pub mod stack;
 pub mod store;
 mod tree;
 pub mod trust;

@@ -16,7 +16,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use appc_rooted::Root;
-use appc_spec::{Dependency, ImageId, ImageName};
+use appc_spec::{Dependency, ImageId, ImageManifest, ImageName};
 
 use crate::error::{Error, Result};
 use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, place, sync_file_system};
@@ -46,6 +46,18 @@ pub fn layers(store: &Store, image: &StoredImage) -> Result<Rendered> {
     let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
     renderer.visit(image)?;
     let node = renderer.done.remove(&image.id).unwrap_or_default();
+    let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
+    Ok(Rendered { images: node.images, lower, pin: renderer.pin })
+}
+
+/// The same for what an image with this manifest, in the store or not, lies on: without the image itself, and without its
+/// path whitelist.
+///
+/// # Errors
+/// Those of [`layers`].
+pub fn dependencies(store: &Store, manifest: &ImageManifest) -> Result<Rendered> {
+    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    let node = renderer.below(manifest)?;
     let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
     Ok(Rendered { images: node.images, lower, pin: renderer.pin })
 }
@@ -93,14 +105,7 @@ impl Renderer<'_> {
         }
         self.pin.add(self.store, &image.id)?;
         self.chain.push((image.id.clone(), image.manifest.name.to_string()));
-        let mut node = Node::default();
-        for dependency in &image.manifest.dependencies {
-            let below = self.find(image, dependency)?;
-            self.visit(&below)?;
-            let below = &self.done[&below.id];
-            node.images.extend_from_slice(&below.images);
-            node.layers.extend_from_slice(&below.layers);
-        }
+        let mut node = self.below(&image.manifest)?;
         self.chain.pop();
         node.images.push(image.id.clone());
         match &image.oci {
@@ -116,8 +121,23 @@ impl Renderer<'_> {
         Ok(())
     }
 
+    /// What the dependencies in `manifest` come to, stacked.
+    fn below(&mut self, manifest: &ImageManifest) -> Result<Node> {
+        let mut node = Node::default();
+        for dependency in &manifest.dependencies {
+            let below = self.find(manifest, dependency)?;
+            self.visit(&below)?;
+            let below = &self.done[&below.id];
+            node.images.extend_from_slice(&below.images);
+            node.layers.extend_from_slice(&below.layers);
+        }
+        node.images = keep_last(node.images);
+        node.layers = keep_last(node.layers);
+        Ok(node)
+    }
+
     /// The stored image that is meant by a dependency of `image`.
-    fn find(&self, image: &StoredImage, wanted: &Dependency) -> Result<StoredImage> {
+    fn find(&self, image: &ImageManifest, wanted: &Dependency) -> Result<StoredImage> {
         let found = dependency(self.store, image, wanted)?;
         let wrong = |rule| wrong(image, wanted, rule);
         if let Some(start) = self.chain.iter().position(|(id, _)| *id == found.id) {
@@ -158,7 +178,7 @@ impl Renderer<'_> {
 }
 
 /// The stored image that is meant by a dependency of `image`.
-pub(crate) fn dependency(store: &Store, image: &StoredImage, wanted: &Dependency) -> Result<StoredImage> {
+pub(crate) fn dependency(store: &Store, image: &ImageManifest, wanted: &Dependency) -> Result<StoredImage> {
     let name = name_of(wanted);
     let wrong = |rule| wrong(image, wanted, rule);
     let found = match &wanted.image_id {
@@ -186,8 +206,8 @@ fn name_of(wanted: &Dependency) -> ImageName {
     ImageName { name: wanted.image_name.clone(), labels: wanted.labels.clone() }
 }
 
-fn wrong(image: &StoredImage, wanted: &Dependency, rule: String) -> Error {
-    let (dependency, image) = (name_of(wanted).to_string(), image.manifest.name.to_string());
+fn wrong(image: &ImageManifest, wanted: &Dependency, rule: String) -> Error {
+    let (dependency, image) = (name_of(wanted).to_string(), image.name.to_string());
     Error::Dependency { dependency, image, rule }
 }
 

@@ -63,6 +63,21 @@ pub fn resolve(root: &Root, user: &str, group: &str) -> Result<Account, Error> {
     Ok(passwd.account(user, uid, gid))
 }
 
+/// Finds the user of `login`, which is `USER` or `USER:GROUP`. Without a group it is that of the user in passwd.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub fn resolve_login(root: &Root, login: &str) -> Result<Account, Error> {
+    if let Some((user, group)) = login.split_once(':') {
+        return resolve(root, user, group);
+    }
+    let mut account = resolve(root, login, "0")?;
+    let passwd = Table::read(root, "/etc/passwd", "user")?;
+    let entry = passwd.entry(login, account.uid);
+    account.gid = entry.and_then(|fields| fields.get(3)?.parse().ok()).unwrap_or(0);
+    Ok(account)
+}
+
 /// `root` is 0 also in an image without passwd.
 fn number(text: &str, root: &str) -> Option<u32> {
     if text == root { Some(0) } else { text.parse().ok() }
@@ -102,10 +117,15 @@ impl Table {
             .ok_or_else(|| Error::Unknown { name: name.into(), kind: self.kind, file: self.file })
     }
 
-    /// What passwd says about `uid`; of several entries the one with the name asked for.
-    fn account(&self, asked: &str, uid: u32, gid: u32) -> Account {
+    /// The entry of `uid`; of several the one with the name asked for.
+    fn entry(&self, asked: &str, uid: u32) -> Option<Vec<&str>> {
         let same = |fields: &Vec<&str>| fields[2].parse() == Ok(uid);
-        let entry = self.lines().find(|f| same(f) && f[0] == asked).or_else(|| self.lines().find(same));
+        self.lines().find(|f| same(f) && f[0] == asked).or_else(|| self.lines().find(same))
+    }
+
+    /// What passwd says about `uid`.
+    fn account(&self, asked: &str, uid: u32, gid: u32) -> Account {
+        let entry = self.entry(asked, uid);
         let field = |index: usize| entry.as_ref().and_then(|e| e.get(index)).filter(|f| !f.is_empty());
         let fallback = |text: &str, root: &str| if uid == 0 { root.into() } else { text.to_string() };
         Account {
@@ -147,6 +167,18 @@ mod tests {
         let owner = resolve(&root, "/etc/passwd", "/etc").unwrap();
         let stat = rustix::fs::stat(dir.path().join("etc/passwd")).unwrap();
         assert_eq!((owner.uid, owner.gid), (stat.st_uid, stat.st_gid));
+    }
+
+    #[test]
+    fn a_login_has_the_group_of_its_user() {
+        let (_dir, root) = fixture();
+        let numbers = |login| resolve_login(&root, login).map(|a| (a.uid, a.gid)).unwrap();
+        assert_eq!(numbers("web"), (1000, 100));
+        assert_eq!(numbers("1000"), (1000, 100));
+        assert_eq!(numbers("web:www"), (1000, 33));
+        assert_eq!(numbers("root"), (0, 0));
+        assert_eq!(numbers("4242"), (4242, 0));
+        assert!(resolve_login(&root, "no").is_err());
     }
 
     #[test]

@@ -3,25 +3,8 @@
 use std::collections::HashSet;
 use std::str::FromStr;
 
+pub use appc_container::capabilities::DEFAULT;
 use oci_spec::runtime::Capability;
-
-/// What an app may have when nothing else is said: the 14 of the App Container specification.
-pub const DEFAULT: [Capability; 14] = [
-    Capability::AuditWrite,
-    Capability::Chown,
-    Capability::DacOverride,
-    Capability::Fsetid,
-    Capability::Fowner,
-    Capability::Kill,
-    Capability::Mknod,
-    Capability::NetRaw,
-    Capability::NetBindService,
-    Capability::Setuid,
-    Capability::Setgid,
-    Capability::Setpcap,
-    Capability::Setfcap,
-    Capability::SysChroot,
-];
 
 /// `CAP_NET_ADMIN`, in any case, also without `CAP_`.
 pub fn parse(name: &str) -> Option<Capability> {

@@ -17,6 +17,7 @@ pub(crate) mod mount;
 pub(crate) mod patch_manifest;
 pub(crate) mod port;
 pub(crate) mod replace_manifest;
+pub(crate) mod run;
 pub(crate) mod script;
 pub(crate) mod set_event_handler;
 pub(crate) mod set_exec;

@@ -12,12 +12,14 @@ use crate::error::{Error, Result};
 use crate::outfile::OutFile;
 use crate::output;
 use crate::progress::Bar;
+use crate::run::whitelist;
 use crate::session::Session;
 
 /// Write the image from the current build to a file
 ///
 /// Prints the image ID. The file appears when it is complete; the build goes on afterwards. The same files and manifest
-/// always give the same image, and times later than $SOURCE_DATE_EPOCH are written as that when it is set.
+/// always give the same image, and times later than $SOURCE_DATE_EPOCH are written as that when it is set. What "run" has
+/// deleted of the dependencies is left out of the image by its path whitelist.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild write hello-0.0.1-linux-amd64.aci")]
 pub(crate) struct Write {
@@ -40,8 +42,8 @@ impl Write {
         session.debug(format_args!("Writing ACI to {}", self.path.display()));
         let source_date_epoch = source_date_epoch()?;
         let build = session.build(Access::Read)?;
-        let manifest = build.manifest_bytes()?;
-        check(&ImageManifest::parse(&manifest).map_err(Error::BadManifest)?)?;
+        check(&build.manifest()?)?;
+        let manifest = whitelist::complete(session, &build)?;
 
         let out = OutFile::create(&self.path, self.overwrite)?;
         let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };

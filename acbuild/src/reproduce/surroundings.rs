@@ -179,7 +179,8 @@ mod tests {
 
     #[test]
     fn the_first_line_says_what_runs_a_script() {
-        let cases: &[(&str, Option<(&str, Option<&str>)>)] = &[
+        type Found<'a> = Option<(&'a str, Option<&'a str>)>;
+        let cases: &[(&str, Found<'_>)] = &[
             ("#!/bin/sh\n", Some(("/bin/sh", None))),
             ("#! /bin/sh -e -u\n", Some(("/bin/sh", Some("-e -u")))),
             ("#!/usr/bin/env bash", Some(("/usr/bin/env", Some("bash")))),

@@ -308,7 +308,7 @@ fn ac_name(name: &str) -> Outcome {
 }
 
 fn is_port(port: &Value, name: &str) -> bool {
-    port["name"] == *name || port["port"].to_string() == name
+    port["name"] == *name || port["port"].as_u64().is_some_and(|number| number.to_string() == name)
 }
 
 /// Where it stands, or at the end.

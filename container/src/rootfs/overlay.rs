@@ -23,13 +23,14 @@ use rustix::mount::{
 
 use crate::error::{Context, Error, Result};
 use crate::sys;
+use crate::sys::namespace::in_user_namespace;
 
 /// `fsconfig(2)`: a string value has at most 255 bytes.
 const STRING_MAX: usize = 255;
 
 /// Mounts `lower` (bottom first) with `upper` on top, work being done in `work` (same file system, else empty).
 pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: false }))
+    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: false, plain: false }))
 }
 
 /// As [`overlay`], for an upper layer that need not outlive the kernel: nothing of it is written back on purpose.
@@ -37,7 +38,14 @@ pub fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> 
 /// Otherwise the end of the mount waits until everything on the *whole* file system of `upper` has reached the disk,
 /// which takes seconds where others write much. `work` must be new each time: the kernel refuses one that was used so.
 pub fn overlay_volatile(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
-    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: true }))
+    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: true, plain: false }))
+}
+
+/// As [`overlay_volatile`], for an upper layer that will be looked at on its own: whatever the host's defaults are, files
+/// in it are whole and lie under their own names. (Renaming a directory of a lower layer then is for its caller to do by
+/// copying, as between file systems.)
+pub fn overlay_plain(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    mount_overlay(lower, Some(Upper { dir: upper, work, volatile: true, plain: true }))
 }
 
 /// Mounts `lower` (bottom first) read-only.
@@ -71,6 +79,7 @@ struct Upper<'p> {
     dir: &'p Path,
     work: &'p Path,
     volatile: bool,
+    plain: bool,
 }
 
 /// The directories of an overlay, open.
@@ -78,8 +87,14 @@ struct Layers {
     /// Top first, as the kernel wants them.
     lower: Vec<OwnedFd>,
     upper: Option<(OwnedFd, OwnedFd)>,
-    volatile: bool,
+    /// Options without a value.
+    flags: Vec<&'static str>,
+    /// Those with one.
+    settings: &'static [(&'static str, &'static str)],
 }
+
+/// What makes an upper layer plain.
+const PLAIN: &[(&str, &str)] = &[("redirect_dir", "off"), ("metacopy", "off"), ("index", "off")];
 
 impl Layers {
     fn open(lower: &[PathBuf], upper: Option<Upper<'_>>) -> Result<Layers> {
@@ -88,9 +103,15 @@ impl Layers {
             rustix::fs::open(path, flags, Mode::empty()).context(|| format!("open {}", path.display()))
         };
         let lower = lower.iter().rev().map(|path| open(path)).collect::<Result<_>>()?;
-        let volatile = upper.is_some_and(|u| u.volatile);
+        let mut flags = Vec::new();
+        // In a user namespace the attributes of root's overlays mean nothing, and neither can those options be had.
+        let user = in_user_namespace();
+        let plain = upper.is_some_and(|u| u.plain);
+        flags.extend(upper.is_some_and(|u| u.volatile).then_some("volatile"));
+        flags.extend(user.then_some("userxattr"));
+        let settings = if plain && !user { PLAIN } else { &[] };
         let upper = upper.map(|u| Ok::<_, Error>((open(u.dir)?, open(u.work)?))).transpose()?;
-        Ok(Layers { lower, upper, volatile })
+        Ok(Layers { lower, upper, flags, settings })
     }
 
     fn lower_string(&self) -> String {
@@ -120,8 +141,11 @@ impl Layers {
             }
             None => fsconfig_set_flag(&fs, "ro")?,
         }
-        if self.volatile {
-            fsconfig_set_flag(&fs, "volatile")?;
+        for (name, value) in self.settings {
+            fsconfig_set_string(&fs, *name, *value)?;
+        }
+        for flag in &self.flags {
+            fsconfig_set_flag(&fs, *flag)?;
         }
         fsconfig_create(&fs)?;
         fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
@@ -140,9 +164,8 @@ fn mount_in_own_namespace(lower: &[PathBuf], upper: Option<Upper<'_>>) -> Result
         if let Some((upper, work)) = &layers.upper {
             options += &format!(",upperdir={},workdir={}", proc_path(upper), proc_path(work));
         }
-        if layers.volatile {
-            options += ",volatile";
-        }
+        layers.settings.iter().for_each(|(name, value)| options += &format!(",{name}={value}"));
+        layers.flags.iter().for_each(|flag| options += &format!(",{flag}"));
         let options = CString::new(options).map_err(|e| Error::Other(e.to_string()))?;
         let flags = if upper.is_none() { MountFlags::RDONLY } else { MountFlags::empty() };
         // Any directory does. This one is there, or the layers could not be named, and they are looked up before it
@@ -181,7 +204,7 @@ mod tests {
             std::fs::write(layer.join("same"), n.to_string()).unwrap();
         }
         let (upper, work) = (folder("upper"), folder("work"));
-        let above = Some(Upper { dir: &upper, work: &work, volatile: false });
+        let above = Some(Upper { dir: &upper, work: &work, volatile: false, plain: false });
         let few = Layers::open(&lower[..3], above).unwrap();
         let mounts = [
             (few.mount_by_string().unwrap(), "2"),

@@ -46,3 +46,10 @@ pub fn set_domain_name(name: &str) -> io::Result<()> {
         _ => Err(io::Error::last_os_error()),
     }
 }
+
+/// Whether this process is in a user namespace other than the first one, where root may do less.
+pub fn in_user_namespace() -> bool {
+    // user_namespaces(7): the first one has all numbers as they are.
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
+}

@@ -145,7 +145,7 @@ pub fn reset_for(command: &mut std::process::Command) {
 }
 
 /// Whether this process has been told to take no notice of a signal, as nohup(1) does.
-pub(crate) fn is_ignored(signal: i32) -> bool {
+pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: nothing is changed, and what there is is written to a place for it.
     let told = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use appc_spec::{Dependency, ImageName};
+use appc_spec::{Dependency, ImageManifest, ImageName};
 
 use super::{Fetcher, PullPolicy};
 use crate::error::{Error, Result};
@@ -33,15 +33,27 @@ impl Fetcher<'_> {
             (PullPolicy::Never, _) => PullPolicy::Never,
             _ => PullPolicy::New,
         };
-        let mut asked = HashSet::new();
-        let mut known = HashSet::from([image.id.clone()]);
-        let mut images = vec![image.clone()];
-        while !images.is_empty() {
-            let wanted = images.iter().flat_map(wanted_by);
+        self.fetch_below(&image.manifest, policy)
+    }
+
+    /// The same for an image that is not in the store (yet), as the policy says.
+    ///
+    /// # Errors
+    /// [`Error::Dependency`] for the first of them that cannot be had.
+    pub fn fetch_dependencies_of(&self, manifest: &ImageManifest) -> Result<()> {
+        self.fetch_below(manifest, self.options.policy)
+    }
+
+    fn fetch_below(&self, manifest: &ImageManifest, policy: PullPolicy) -> Result<()> {
+        let (mut asked, mut known) = (HashSet::new(), HashSet::new());
+        let mut manifests = vec![manifest.clone()];
+        while !manifests.is_empty() {
+            let wanted = manifests.iter().flat_map(wanted_by);
             let wanted: BTreeMap<String, Wanted> = wanted.filter(|(key, _)| asked.insert(key.clone())).collect();
             let wanted: Vec<Wanted> = wanted.into_values().collect();
-            images = self.fetch_all(&wanted, policy)?;
+            let mut images = self.fetch_all(&wanted, policy)?;
             images.retain(|image| known.insert(image.id.clone()));
+            manifests = images.into_iter().map(|image| image.manifest).collect();
         }
         Ok(())
     }
@@ -99,12 +111,12 @@ impl Fetcher<'_> {
     }
 }
 
-/// The dependencies of `image`, each with what tells it from others.
-fn wanted_by(image: &StoredImage) -> impl Iterator<Item = (String, Wanted)> {
-    image.manifest.dependencies.iter().map(|dependency| {
+/// The dependencies in `manifest`, each with what tells it from others.
+fn wanted_by(manifest: &ImageManifest) -> impl Iterator<Item = (String, Wanted)> {
+    manifest.dependencies.iter().map(|dependency| {
         let name = ImageName { name: dependency.image_name.clone(), labels: dependency.labels.clone() };
         let id = dependency.image_id.as_ref().map(ToString::to_string).unwrap_or_default();
-        let wanted = Wanted { name, dependency: dependency.clone(), of: image.manifest.name.to_string() };
+        let wanted = Wanted { name, dependency: dependency.clone(), of: manifest.name.to_string() };
         (format!("{} {id}", wanted.name), wanted)
     })
 }

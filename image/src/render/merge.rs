@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use crate::archive::Ownership;
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
-use crate::tree::apply::xattrs;
+use crate::tree::apply::{remove_xattrs, xattrs};
 use crate::tree::overlay;
 
 const EPOCH: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -186,8 +186,11 @@ pub(crate) fn like(layer: Option<&Root>, path: &Path, out: &Root) -> io::Result<
         let stat = rustix::fs::fstat(&from)?;
         let (user, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
         rustix::fs::fchown(&to, Some(user), Some(group))?;
-        for (name, value) in xattrs(from.as_fd())?.into_iter().filter(|(name, _)| !overlay::is_attribute(name)) {
-            rustix::fs::fsetxattr(&to, name, &value, XattrFlags::empty())?;
+        let kept = |name: &[u8]| !overlay::is_attribute(name);
+        let wanted: Vec<_> = xattrs(from.as_fd())?.into_iter().filter(|(name, _)| kept(name)).collect();
+        remove_xattrs(to.as_fd(), |name| kept(name) && !wanted.iter().any(|(other, _)| other == name))?;
+        for (name, value) in &wanted {
+            rustix::fs::fsetxattr(&to, name.as_slice(), value, XattrFlags::empty())?;
         }
         rustix::fs::fchmod(&to, Mode::from_raw_mode(stat.st_mode & 0o7777))?;
         let modified = Timespec { tv_sec: stat.st_mtime, tv_nsec: stat.st_mtime_nsec as _ };

@@ -74,7 +74,7 @@ impl Store {
         }
         chain.push(image.id.clone());
         for wanted in &image.manifest.dependencies {
-            outline.below.push(match dependency(self, image, wanted) {
+            outline.below.push(match dependency(self, &image.manifest, wanted) {
                 Ok(below) => self.outline_of(&below, chain, seen)?,
                 Err(Error::Dependency { dependency, rule, .. }) => missing(dependency, rule),
                 Err(e) => missing(wanted.image_name.to_string(), e.to_string()),

@@ -175,6 +175,23 @@ pub(crate) fn xattrs_at(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Xattrs, Errn
     )
 }
 
+/// Removes the extended attributes that `which` names from an open directory.
+pub(crate) fn remove_xattrs(fd: BorrowedFd<'_>, which: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
+    for (name, _) in xattrs(fd)?.iter().filter(|(name, _)| which(name)) {
+        rustix::fs::fremovexattr(fd, name.as_slice())?;
+    }
+    Ok(())
+}
+
+/// The same for what cannot be opened.
+pub(crate) fn remove_xattrs_at(dir: BorrowedFd<'_>, name: &[u8], which: impl Fn(&[u8]) -> bool) -> Result<(), Errno> {
+    let path = through_proc(dir, name);
+    for (key, _) in xattrs_at(dir, name)?.iter().filter(|(key, _)| which(key)) {
+        rustix::fs::lremovexattr(path.as_slice(), key.as_slice())?;
+    }
+    Ok(())
+}
+
 fn read_xattrs(
     list: impl Fn(&mut [u8]) -> Result<usize, Errno>,
     get: impl Fn(&[u8], &mut [u8]) -> Result<usize, Errno>,

@@ -84,6 +84,24 @@ pub(crate) fn compare(a: &[Root], b: &[Root], rules: Rules) -> Result<Vec<Differ
     Ok(comparison.found)
 }
 
+/// Every path of a stack of trees, the lowest first, and whether it is a directory.
+pub(crate) fn paths(stack: &[Root]) -> Result<BTreeMap<PathBuf, bool>> {
+    let mut found = BTreeMap::new();
+    let mut pending: Vec<(Vec<u8>, Layers)> = vec![(Vec::new(), (0..stack.len()).rev().collect())];
+    while let Some((path, layers)) = pending.pop() {
+        let dirs = open_all(stack, &path, &layers, false)?;
+        for (name, entry) in list(&dirs, &path, false)? {
+            let full = join(&path, &name);
+            let directory = entry.kind == FileType::Directory;
+            found.insert(shown(&full), directory);
+            if directory {
+                pending.push((full, entry.layers));
+            }
+        }
+    }
+    Ok(found)
+}
+
 struct Comparison<'r> {
     a: &'r [Root],
     b: &'r [Root],

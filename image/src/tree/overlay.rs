@@ -12,7 +12,7 @@ use crate::archive::entry::Type;
 const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
 
 /// The attribute that makes a directory hide what is below it.
-const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
+pub(crate) const OPAQUE: [&str; 2] = ["trusted.overlay.opaque", "user.overlay.opaque"];
 
 /// The one of them that a process which makes files in this way can set, and that acts in the overlays it can mount.
 pub(crate) fn opaque_name(ownership: Ownership) -> &'static str {

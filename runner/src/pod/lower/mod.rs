@@ -9,11 +9,11 @@ mod mounts;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use appc_container::capabilities;
 use appc_image::users::Account;
 use appc_spec::{PodManifest, RuntimeApp};
 use oci_spec::runtime::{
-    BoxBuilder, Linux, LinuxCapabilities, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec,
-    User,
+    BoxBuilder, Linux, LinuxDeviceType, LinuxNamespace, LinuxNamespaceType, Process, Root, Spec, User,
 };
 
 pub use isolators::Unenforced;
@@ -141,7 +141,7 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
         .set_args(Some(app.exec.clone()))
         .set_env(Some(environment::environment(inputs, app)))
         .set_cwd(app.working_directory.as_deref().unwrap_or("/").into())
-        .set_capabilities(Some(capabilities(limits.capabilities)))
+        .set_capabilities(Some(capabilities::ceiling(limits.capabilities)))
         .set_no_new_privileges(Some(limits.no_new_privileges))
         .set_oom_score_adj(limits.oom_score_adj)
         .set_rlimits(None);
@@ -183,16 +183,4 @@ fn namespaces(shared: &[(LinuxNamespaceType, PathBuf)]) -> Vec<LinuxNamespace> {
         namespace
     };
     shared.iter().map(join).chain([own]).collect()
-}
-
-/// The set is a ceiling. Nothing is inheritable or ambient, so a program that is not root's starts with none of them.
-fn capabilities(set: oci_spec::runtime::Capabilities) -> LinuxCapabilities {
-    let mut capabilities = LinuxCapabilities::default();
-    capabilities
-        .set_bounding(Some(set.clone()))
-        .set_effective(Some(set.clone()))
-        .set_permitted(Some(set))
-        .set_inheritable(None)
-        .set_ambient(None);
-    capabilities
 }

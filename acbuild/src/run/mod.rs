@@ -1,0 +1,219 @@
+//! Running a command in the image that is being built.
+//!
+//! ```text
+//! the dependencies' trees, from the store    never written to
+//! seam/                                      hides what is deleted of them; has the places to mount on
+//! currentaci/rootfs                          the build's own files
+//! upper/                                     what the command writes
+//! ```
+//!
+//! are stacked with an overlay mount that nobody else sees, and the command runs in it with the project's own engine. When
+//! it succeeds, what is in the upper layer is brought into the build (`upper.rs`, `apply.rs`); else it is thrown away.
+
+pub(crate) mod apply;
+pub(crate) mod deleted;
+mod execute;
+mod files;
+mod lower;
+mod nspawn;
+mod seam;
+mod steps;
+mod upper;
+pub(crate) mod whitelist;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use appc_container::{Network, capabilities, in_user_namespace, overlay_plain, overlay_read_only};
+use appc_image::fetch::{self, Fetcher, Insecure};
+use appc_image::registry::docker_config_path;
+use appc_image::render::{self, Rendered};
+use appc_image::store::Store;
+use appc_image::{stack, users};
+use appc_rooted::{OFlags, Root};
+use appc_spec::ImageManifest;
+
+use crate::context::Build;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use deleted::Deleted;
+use lower::{Confinement, Inputs};
+use upper::{Below, Changes};
+
+pub(crate) use lower::Bind;
+
+/// What runs a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// Ours, as for apps.
+    Container,
+    /// Ours, with all that root may do.
+    Chroot,
+    /// The program of that name.
+    SystemdNspawn,
+}
+
+/// What is to be run, and how.
+#[derive(Debug)]
+pub(crate) struct Request<'a> {
+    pub(crate) command: Vec<String>,
+    pub(crate) engine: Engine,
+    pub(crate) working_dir: &'a str,
+    /// Over the image's.
+    pub(crate) environment: &'a [(String, String)],
+    pub(crate) volumes: Vec<Bind>,
+    pub(crate) network: Network,
+    /// `USER[:GROUP]`.
+    pub(crate) user: &'a str,
+    /// What is not checked of dependencies that are fetched.
+    pub(crate) insecure: Insecure,
+}
+
+/// Runs a command in `build`. When it fails the build is as it was.
+///
+/// The calling process must have one thread.
+pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(Error::refused("the run subcommand must be run as root: try sudo"));
+    }
+    // What is made on the way must not depend on who builds.
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
+    let mut manifest = build.manifest()?;
+    let rendered = dependencies(session, &manifest, request.insecure)?;
+    let trees = open_all(&rendered)?;
+    let mut deleted = Deleted::load(build.dir())?;
+    let unlisted = match manifest.path_whitelist.is_empty() {
+        true => Vec::new(),
+        false => {
+            let own = stack::paths(&[build.rootfs()?])?;
+            whitelist::take_out(&mut manifest, &stack::paths(&trees)?, &own, &mut deleted)
+        }
+    };
+    session.record(&mut manifest)?;
+    let stage = Stage { build, dir: build.staging()? };
+    let mut changes = stage.execute(&manifest, (&rendered, &trees), deleted, request)?;
+    changes.remove_also(unlisted);
+    apply::commit(build, &changes, &manifest)?;
+    if let Some(rendered) = rendered {
+        rendered.pin.mark_used();
+    }
+    Ok(())
+}
+
+/// The trees of what the image depends on. What is not in the store is fetched.
+pub(crate) fn dependencies(
+    session: &Session,
+    manifest: &ImageManifest,
+    insecure: Insecure,
+) -> Result<Option<Rendered>> {
+    if manifest.dependencies.is_empty() {
+        return Ok(None);
+    }
+    let store = Store::open(session.store_dir())?;
+    if let Ok(rendered) = render::dependencies(&store, manifest) {
+        return Ok(Some(rendered));
+    }
+    let options = fetch::Options {
+        insecure,
+        config_dirs: fetch::config_dirs(),
+        docker_config: docker_config_path(),
+        ..fetch::Options::default()
+    };
+    Fetcher::new(&store, options, session)?.fetch_dependencies_of(manifest)?;
+    Ok(Some(render::dependencies(&store, manifest)?))
+}
+
+/// The trees, open, the lowest first.
+pub(crate) fn open_all(rendered: &Option<Rendered>) -> Result<Vec<Root>> {
+    let open = |path: &PathBuf| Root::open(path).map_err(Error::io("open", path));
+    rendered.iter().flat_map(|rendered| &rendered.lower).map(open).collect()
+}
+
+/// The staging directory, which is gone at the end however it ends.
+struct Stage<'b> {
+    build: &'b Build,
+    dir: PathBuf,
+}
+
+impl Drop for Stage<'_> {
+    fn drop(&mut self) {
+        // Changes that are decided upon are the next command's to finish; what else is left, the next to clear away.
+        if !apply::is_pending(self.build.dir()) {
+            let _ = self.build.clear_staging();
+        }
+    }
+}
+
+impl Stage<'_> {
+    /// Runs the command and finds out what it has changed.
+    fn execute(
+        &self,
+        manifest: &ImageManifest,
+        (rendered, trees): (&Option<Rendered>, &[Root]),
+        deleted: Deleted,
+        request: &Request<'_>,
+    ) -> Result<Changes> {
+        let dependencies = rendered.iter().flat_map(|r| &r.lower).cloned().collect::<Vec<_>>();
+        let own = self.build.rootfs()?;
+        let (seam, upper) = (self.make("seam")?, self.make("upper")?);
+        self.make("work")?;
+        stack::make_like(&own, Path::new(""), &upper).map_err(Error::io("prepare", self.dir.join("upper")))?;
+        seam::hide(&seam, &deleted).map_err(Error::io("prepare", self.dir.join("seam")))?;
+
+        let layers = [&dependencies[..], &[self.dir.join("seam"), self.build.rootfs_path()]].concat();
+        let view = Root::from_fd(overlay_read_only(&layers)?);
+        check_working_dir(&view, request.working_dir)?;
+        let account = users::resolve_login(&view, request.user)?;
+        let binds = files::binds(&self.dir, request)?;
+        let points = files::mount_points(&binds)?;
+        seam::make_places(&seam, &view, &points, in_user_namespace())
+            .map_err(Error::io("prepare", self.dir.join("seam")))?;
+        drop(view);
+
+        let root = overlay_plain(&layers, &self.dir.join("upper"), &self.dir.join("work"))?;
+        let environment = environment(manifest, request);
+        let inputs = Inputs {
+            command: &request.command,
+            environment: &environment,
+            working_dir: request.working_dir,
+            account: &account,
+            binds: &binds,
+            confinement: match request.engine {
+                Engine::Chroot => {
+                    Confinement::Chroot(capabilities::own().map_err(Error::io("read", "the own capabilities"))?)
+                }
+                _ => Confinement::Container,
+            },
+            namespaces: &[],
+            cgroup: None,
+            host_sys: request.network == Network::Host && in_user_namespace(),
+        };
+        match request.engine {
+            Engine::Container | Engine::Chroot => execute::execute(inputs, root, request.network)?,
+            Engine::SystemdNspawn => nspawn::execute(&inputs, &root, &self.dir.join("target"), request.network)?,
+        }
+        upper::read(&upper, &Below { own: &own, dependencies: trees }, deleted)
+    }
+
+    fn make(&self, name: &str) -> Result<Root> {
+        let path = self.dir.join(name);
+        DirBuilder::new().mode(0o755).create(&path).map_err(Error::io("create", &path))?;
+        Root::open(&path).map_err(Error::io("open", path))
+    }
+}
+
+/// The engine would make it, and the image would have it from then on.
+fn check_working_dir(view: &Root, path: &str) -> Result<()> {
+    match view.open_at(path, OFlags::PATH | OFlags::DIRECTORY) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(Error::Refused(format!("--working-dir: {path} in the image: {e}: it must be a directory there"))),
+    }
+}
+
+/// The image's variables, and the caller's.
+fn environment(manifest: &ImageManifest, request: &Request<'_>) -> Vec<(String, String)> {
+    let app = manifest.app.iter().flat_map(|app| app.environment.iter());
+    let image = app.map(|variable| (variable.name.to_string(), variable.value.clone()));
+    image.chain(request.environment.iter().cloned()).collect()
+}
