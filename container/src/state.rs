@@ -1,7 +1,7 @@
 //! Containers on disk, for commands that come after the one that made them.
 //!
 //! ```text
-//! <root>/<id>/              mode 0711; its making is what claims the name
+//! <root>/<id>/              mode 0711; its making is what claims the name. Files are for their owner alone
 //!     config.json           the configuration as it was read: what `exec` goes by
 //!     state.json            written under a temporary name and renamed; before the cgroup is made, and again with the pid
 //!     notify/notify.sock    where the container says that it is ready, when somebody wants to know
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::fs::{DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -35,6 +35,8 @@ pub(crate) const CACHE: &str = ".cache";
 /// The longest record, in MiB: it has the annotations of a configuration, and its hooks.
 const STATE_MAX: u64 = 32;
 const CONFIG: &str = "config.json";
+/// The mode of files that may hold secrets: what is in a container's environment and annotations.
+const PRIVATE: u32 = 0o600;
 /// The longest configuration, in MiB.
 pub const CONFIG_MAX: u64 = 16;
 /// The longest name a directory can have.
@@ -233,8 +235,8 @@ impl Directory {
     /// When the file system refuses; then the old record stands.
     pub fn save(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record).map_err(|e| Error::Other(format!("write state: {e}")))?;
-        replace_file(&self.path.join(STATE), &text)?;
-        replace_file(&self.path.join(SPARE), &text)
+        replace(&self.path.join(STATE), &text, PRIVATE)?;
+        replace(&self.path.join(SPARE), &text, PRIVATE)
     }
 
     /// Keeps the text of the configuration.
@@ -243,7 +245,8 @@ impl Directory {
     /// When the file system refuses.
     pub fn save_config(&self, text: &[u8]) -> Result<()> {
         let path = self.path.join(CONFIG);
-        std::fs::write(&path, text).context(|| format!("write {}", path.display()))
+        let file = File::options().write(true).create(true).truncate(true).mode(PRIVATE).open(&path);
+        file.and_then(|mut file| file.write_all(text)).context(|| format!("write {}", path.display()))
     }
 
     /// The text of the configuration that the container was made from.
@@ -324,17 +327,21 @@ pub fn alive_since(pid: i32) -> Option<u64> {
     if matches!(*fields.first()?, "Z" | "X") { None } else { fields.get(19)?.parse().ok() }
 }
 
-/// Writes a file so that it is either the old or the new one at every moment.
+/// Writes a file that everybody may read, so that it is either the old or the new one at every moment.
 ///
 /// # Errors
 /// When the file system refuses; then the old one stands.
 pub fn replace_file(path: &Path, content: &[u8]) -> Result<()> {
+    replace(path, content, 0o666)
+}
+
+fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}", std::process::id()));
     let temporary = path.with_file_name(name);
     let write = || -> io::Result<()> {
-        let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+        let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
         fault::point("state begun");
         file.write_all(content)?;
         fault::point("state written");

@@ -95,6 +95,10 @@ fn options_change_the_process() {
     let outcome = bundle.command(["exec", "--cap", "CAP_SYS_TIME", "one", "sh", "-c", caps]).ok();
     let lines: Vec<&str> = outcome.stdout.lines().collect();
     assert_eq!(lines, ["CapInh:\t0000000000000000", "CapEff:\t0000000022000420", "CapAmb:\t0000000000000000"]);
+    // Whoever mistypes it is to hear of it, and the container to stay as it is.
+    let missing = bundle.command(["exec", "--cwd", "/made/for/it", "one", "true"]);
+    missing.refused(255, &["chdir to cwd (\"/made/for/it\") set in config.json failed: no such file or directory"]);
+    assert!(!bundle.rootfs("made").exists());
     bundle.command(["exec", "-u", "0:bad", "one", "true"]).refused(255, &["--user 0:bad"]);
     bundle.command(["exec", "--cap", "CAP_NONE", "one", "true"]).ok().says(&["ignoring unknown", "[CAP_NONE]"]);
     // What looks like an option after the name is the program's.
@@ -108,13 +112,13 @@ fn a_process_file() {
     needs!(root, "busybox");
     let bundle = running();
     let process = json!({
-        "args": ["sh", "-c", "echo $X; pwd; id -u; cat /proc/self/oom_score_adj; ulimit -n; umask"], "cwd": "/made",
+        "args": ["sh", "-c", "echo $X; pwd; id -u; cat /proc/self/oom_score_adj; ulimit -n; umask"], "cwd": "/tmp",
         "env": ["PATH=/bin", "X=1"], "user": {"uid": 7, "gid": 8, "umask": 63}, "oomScoreAdj": 77,
         "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 99, "hard": 99}],
     });
     bundle.scratch.file("process.json", process.to_string());
     let outcome = bundle.command(["exec", "--process", "process.json", "one"]).ok();
-    assert_eq!(outcome.stdout, "1\n/made\n7\n77\n99\n0077\n");
+    assert_eq!(outcome.stdout, "1\n/tmp\n7\n77\n99\n0077\n");
     bundle.scratch.file("process.json", "{");
     bundle.command(["exec", "--process", "process.json", "one"]).refused(255, &["--process process.json"]);
     bundle.command(["exec", "-p", "none.json", "one"]).refused(255, &["--process none.json"]);

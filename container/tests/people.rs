@@ -68,6 +68,13 @@ fn the_version_has_three_lines() {
 fn flags_of_old_callers_are_taken() {
     let flags = ["--criu", "/usr/bin/criu", "--rootless=auto", "--systemd-cgroup", "--log-format", "json", "features"];
     rkt_oci(&flags).ok();
+    // Said by the engine, and by whoever configured it: the last one counts.
+    let twice =
+        ["--debug", "--debug", "--systemd-cgroup", "--systemd-cgroup", "--log-format=text", "--log-format=json"];
+    rkt_oci(&twice)
+        .args(["--root", "/", "--root", "/nonexistent", "list", "-f", "table", "-f", "json", "-q", "-q"])
+        .ok();
+    rkt_oci(&["--root", "/", "list"]).refused(1, &["Option --root argument should not be set to /"]);
     rkt_oci(&["--rootless", "maybe", "features"]).refused(1, &["\"maybe\" is none of true, false, auto"]);
     rkt_oci(&["--log-format", "xml", "features"]).refused(1, &["invalid log-format: xml"]);
 }

@@ -145,6 +145,20 @@ fn item_12_a_cgroup_that_is_in_use() {
 }
 
 #[test]
+fn item_12_annotations_move_no_cgroup() {
+    needs!(root, "busybox");
+    let mut attack = Attack::new("cat /proc/1/cgroup");
+    let name = name(&attack);
+    attack.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "cgroup");
+    for place in ["inner", "../../../../elsewhere", "/elsewhere"] {
+        attack.config["annotations"] = json!({"run.oci.delegate-cgroup": place, "run.oci.systemd.subgroup": place});
+        let outcome = attack.run().ok();
+        outcome.prints(&[&name]);
+        outcome.require(!outcome.stdout.contains("inner") && !outcome.stdout.contains("elsewhere"), "its own cgroup");
+    }
+}
+
+#[test]
 fn item_12_exec_goes_only_below() {
     needs!(root, "busybox");
     let attack = Attack::new("sleep 1000");

@@ -30,6 +30,28 @@ fn item_08_directories_and_programs_by_descriptor() {
     }
 }
 
+#[test]
+fn item_08_directories_and_programs_of_an_exec() {
+    needs!(root, "busybox");
+    let attack = Attack::new("sleep 1000");
+    symlink("/proc/self/fd/7", attack.rootfs("directory")).unwrap();
+    symlink("/proc/self/exe", attack.rootfs("program")).unwrap();
+    attack.command(["run", "-d", "test"]).ok();
+    let descriptors = (0..20).map(|number| format!("/proc/self/fd/{number}"));
+    let others = ["/proc/1/cwd", "/proc/self/root", "/proc/thread-self/cwd", "/directory"].map(str::to_owned);
+    for cwd in descriptors.clone().chain(others) {
+        attack.command(["exec", "--cwd", &cwd, "test", "pwd"]).refused(255, &["chdir to cwd"]);
+        let process = json!({"args": ["pwd"], "cwd": cwd, "env": ["PATH=/bin"]});
+        attack.scratch.file("process.json", process.to_string());
+        attack.command(["exec", "--process", "process.json", "test"]).refused(255, &["chdir to cwd"]);
+    }
+    let others = ["/proc/self/exe", "/proc/1/exe", "/proc/thread-self/exe", "/program"].map(str::to_owned);
+    for program in descriptors.chain(others) {
+        attack.command(["exec", "test", &program, "--version"]).refused(255, &["exec: "]);
+    }
+    attack.command(["delete", "-f", "test"]).ok();
+}
+
 /// Tries to write to the executable of every process that it sees, for as long as it runs.
 const OVERWRITE: &str = "echo ready; while :; do for e in /proc/[0-9]*/exe; do (echo harm >>$e) 2>/dev/null; \
     (exec 9<$e && echo harm >/proc/self/fd/9) 2>/dev/null; done; done";

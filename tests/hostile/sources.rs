@@ -57,6 +57,30 @@ fn item_11_what_is_mounted_below_a_source() {
 }
 
 #[test]
+fn item_11_a_source_whose_users_are_mapped() {
+    needs!(root, "busybox");
+    let mapped = |script: &str, source: &std::path::Path, outside: u32| {
+        let mut attack = Attack::new(script);
+        let mapping = json!([{"containerID": 0, "hostID": outside, "size": 10}]);
+        attack.mount(json!({
+            "destination": "/data", "source": source, "options": ["bind", "idmap"],
+            "uidMappings": mapping, "gidMappings": mapping,
+        }));
+        attack
+    };
+    let folder = support::Scratch::new();
+    let script = "stat -c %u /data/mine /data/other; chown 0 /data/mine 2>/dev/null && echo given; true";
+    for (name, owner) in [("mine", 0), ("other", 70)] {
+        fs::write(folder.work().join(name), "").unwrap();
+        std::os::unix::fs::chown(folder.work().join(name), Some(owner), Some(owner)).unwrap();
+    }
+    // Root's own file is another user's there; one that is not mapped is nobody's, and root there may not take it.
+    assert_eq!(mapped(script, &folder.work(), 5000).run().ok().stdout, "5000\n65534\n");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.work().join("mine")).unwrap()), 0);
+    mapped("true", "/proc".as_ref(), 5000).run().refused(1, &["mounts[7].source", "/proc"]);
+}
+
+#[test]
 fn item_11_a_user_namespace_does_not_unlock_options() {
     needs!(root, "busybox");
     let mut attack = Attack::new(

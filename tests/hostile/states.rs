@@ -150,6 +150,26 @@ fn item_27_a_damaged_state_still_finds_the_process() {
 }
 
 #[test]
+fn item_27_state_is_for_its_owner_alone() {
+    needs!(root, "busybox");
+    let mut attack = Attack::new("sleep 1000");
+    // Annotations and the environment may hold secrets, and the directory lets everybody through.
+    attack.config["annotations"] = json!({"token": "secret"});
+    attack.command(["create", "--pid-file", "pid", "test"]).ok();
+    for again in [&["start", "test"][..], &["update", "--pids-limit", "100", "test"]] {
+        attack.command([]).args(again).ok();
+        for name in ["config.json", "state.json", "state.json.spare"] {
+            let mode = fs::metadata(attack.state().join("test").join(name)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+    }
+    // That one is for others to read.
+    let mode = fs::metadata(attack.scratch.work().join("pid")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o444, 0o444);
+    attack.command(["delete", "-f", "test"]).ok();
+}
+
+#[test]
 fn item_27_state_that_is_no_file() {
     needs!(root, "busybox");
     let secret = "tripwire-secret";

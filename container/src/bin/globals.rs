@@ -138,7 +138,7 @@ impl Globals {
         let absolute = std::path::absolute(&root).map_err(|e| format!("--root {}: {e}", root.display()))?;
         let absolute = clean(&absolute);
         if absolute == std::path::Path::new("/") {
-            return Err("option --root argument should not be set to /".to_owned());
+            return Err("Option --root argument should not be set to /".to_owned());
         }
         Ok(absolute)
     }

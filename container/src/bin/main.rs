@@ -38,6 +38,8 @@ const VERSION: &str =
     version = VERSION,
     disable_version_flag = true,
     help_expected = true,
+    // As Go's programs have it: engines add what they need to what they were told to add.
+    args_override_self = true,
     max_term_width = 120,
     verbatim_doc_comment
 )]
@@ -93,6 +95,7 @@ fn understood(typed: &[OsString]) -> Result<Arguments, clap::Error> {
 fn quick() -> clap::Command {
     let version = Arg::new("version").short('v').long("version").action(ArgAction::Version);
     let parser = clap::Command::new("rkt-oci").disable_version_flag(true).version(VERSION).arg(version);
+    let parser = parser.args_override_self(true);
     Command::deferred(Globals::augment_args(parser))
 }
 

@@ -70,7 +70,7 @@ impl Init<'_> {
         let (fixed_groups, root) = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
         let home = user::home(&root, process);
-        user::become_user(&root, process, fixed_groups).map_err(|e| Failure::SetUp(e.to_string()))?;
+        user::become_user(&root, process, fixed_groups, true).map_err(|e| Failure::SetUp(e.to_string()))?;
         fault::point("init: user changed");
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
         self.load_filter(filter::Moment::Ready).map_err(|e| Failure::SetUp(e.to_string()))?;

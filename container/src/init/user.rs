@@ -17,10 +17,11 @@ const PASSWD_MAX: u64 = 1 << 20;
 
 /// Changes everything that `process` says about who and where it is. There is no way back.
 ///
-/// With `fixed_groups` the user namespace does not allow to change supplementary groups, see [`groups_are_fixed`].
+/// With `fixed_groups` the user namespace does not allow to change supplementary groups, see [`groups_are_fixed`]. The
+/// working directory is made where it is missing when `make_cwd`: in a container that is new, and not in one that runs.
 ///
 /// [`groups_are_fixed`]: crate::mappings::groups_are_fixed
-pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool) -> Result<()> {
+pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool, make_cwd: bool) -> Result<()> {
     for (i, (resource, limit)) in process.rlimits.iter().enumerate() {
         setrlimit(*resource, *limit).context(|| format!("process.rlimits[{i}]: set the limit {resource:?}"))?;
     }
@@ -28,7 +29,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }
     attributes::apply(&process.attributes)?;
-    let entered = enter_directory(root, &process.cwd, true);
+    let entered = enter_directory(root, &process.cwd, make_cwd);
     process.capabilities.limit().context(|| "limit the capabilities")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;

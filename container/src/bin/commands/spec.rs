@@ -57,7 +57,7 @@ fn rootless(uid: u32, gid: u32) -> serde_json::Result<String> {
         if mount["destination"] == "/sys" {
             (mount["type"], mount["source"]) = (json!("none"), json!("/sys"));
             mount["options"] = json!(["rbind", "nosuid", "noexec", "nodev", "ro"]);
-        } else if let Some(options) = mount["options"].as_array_mut() {
+        } else if let Some(options) = mount.get_mut("options").and_then(Value::as_array_mut) {
             let of_nobody = |o: &Value| o.as_str().is_some_and(|o| o.starts_with("gid=") || o.starts_with("uid="));
             options.retain(|option| !of_nobody(option));
         }
@@ -92,5 +92,6 @@ mod tests {
         assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "user"]);
         let text = config["mounts"].to_string();
         assert!(text.contains("rbind") && !text.contains("gid=") && text.contains("mode=0620"), "{text}");
+        assert!(!text.contains("null"), "{text}");
     }
 }

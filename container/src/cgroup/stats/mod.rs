@@ -39,9 +39,7 @@ pub struct Empty {}
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[allow(missing_docs, reason = "see Stats")]
 pub struct Cpu {
-    #[serde(skip_serializing_if = "is_zero")]
     pub usage: CpuUsage,
-    #[serde(skip_serializing_if = "is_zero")]
     pub throttling: Throttling,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<Pressure>,
@@ -101,13 +99,10 @@ pub struct Cpuset {
 pub struct Memory {
     #[serde(skip_serializing_if = "is_zero")]
     pub cache: u64,
-    #[serde(skip_serializing_if = "is_zero")]
     pub usage: MemoryEntry,
-    #[serde(skip_serializing_if = "is_zero")]
     pub swap: MemoryEntry,
-    #[serde(skip_serializing_if = "is_zero")]
     pub kernel: MemoryEntry,
-    #[serde(rename = "kernelTCP", skip_serializing_if = "is_zero")]
+    #[serde(rename = "kernelTCP")]
     pub kernel_tcp: MemoryEntry,
     /// `memory.stat`
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
