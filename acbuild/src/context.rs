@@ -17,6 +17,7 @@
 //! without `buildMode`: there is no build in it, and the next `begin` or `end` clears it away.
 
 mod draft;
+mod files;
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -36,10 +37,14 @@ const NAME: &str = ".acbuild";
 const ROOTFS: &str = "currentaci/rootfs";
 /// The content of `buildMode`.
 const APPC: &str = "appc";
+const BUILD_MODE: &str = "buildMode";
+const MANIFEST: &str = "currentaci/manifest";
+/// The next manifest.
+const NEW_MANIFEST: &str = "manifest.new";
 /// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
 const ENTRIES: [&str; 10] = [
-    "buildMode",
-    "manifest.new",
+    BUILD_MODE,
+    NEW_MANIFEST,
     "deleted",
     "staging",
     "currentaci",
@@ -96,17 +101,16 @@ impl Locked {
     }
 
     fn has_build(&self) -> Result<bool> {
-        let path = self.dir.join("buildMode");
-        match fs::read_to_string(&path) {
-            Ok(mode) if mode == APPC => Ok(true),
+        match files::read(&self.dir, BUILD_MODE) {
+            Ok(mode) if mode == APPC.as_bytes() => Ok(true),
             // Killed while writing it.
             Ok(mode) if mode.is_empty() => Ok(false),
             Ok(mode) => {
-                let mode = mode.escape_debug();
+                let mode = mode.escape_ascii();
                 Err(Error::Refused(format!("the build mode is \"{mode}\", and only {APPC} builds are supported")))
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io("read", path)(e)),
+            Err(e) => Err(Error::io("read", self.dir.join(BUILD_MODE))(e)),
         }
     }
 
@@ -147,12 +151,12 @@ fn open_lock(work_path: &Path, access: Access) -> Result<Option<(PathBuf, File)>
     let dir = work_path.join(NAME);
     let path = dir.join(LOCK);
     // NFS locks exclusively only what is open for writing.
-    let opened = OpenOptions::new().read(true).write(access == Access::Change).open(&path);
+    let opened = files::open_lock(&path, OpenOptions::new().read(true).write(access == Access::Change));
     match opened {
         Ok(lock) => Ok(Some((dir, lock))),
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("lock", path)(e)),
         // A build of the original program has a lock file only while a command runs.
-        Err(_) if dir.join("buildMode").exists() => {
+        Err(_) if dir.join(BUILD_MODE).exists() => {
             create_lock(&path)?;
             open_lock(work_path, access)
         }
@@ -163,7 +167,7 @@ fn open_lock(work_path: &Path, access: Access) -> Result<Option<(PathBuf, File)>
 fn create_lock(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o644);
-    options.open(path).map_err(Error::io("lock", path))
+    files::open_lock(path, &mut options).map_err(Error::io("lock", path))
 }
 
 /// Whether `path` still leads to the open file.
@@ -210,8 +214,7 @@ impl Build {
 
     /// The bytes of the manifest, as they will be written.
     pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
-        let path = self.manifest_path();
-        fs::read(&path).map_err(Error::io("read", path))
+        files::read(&self.0.dir, MANIFEST).map_err(Error::io("read", self.0.dir.join(MANIFEST)))
     }
 
     /// The manifest.
@@ -255,10 +258,9 @@ impl Build {
     /// Validates `manifest` and puts it beside the present one.
     pub(crate) fn prepare(&self, manifest: &ImageManifest) -> Result<NewManifest<'_>> {
         manifest.validate()?;
-        let path = self.0.dir.join("manifest.new");
         let new = NewManifest { build: self, committed: false };
         // Not synced: a build in progress need not outlive the machine, what `write` makes must.
-        write_file(&path, manifest.to_json().as_bytes())?;
+        files::write(&self.0.dir, NEW_MANIFEST, manifest.to_json().as_bytes())?;
         Ok(new)
     }
 }
@@ -267,8 +269,7 @@ impl NewManifest<'_> {
     /// Makes it the build's manifest, at once and completely.
     pub(crate) fn commit(mut self) -> Result<()> {
         let dir = &self.build.0.dir;
-        let path = dir.join("currentaci/manifest");
-        fs::rename(dir.join("manifest.new"), &path).map_err(Error::io("replace", path))?;
+        files::rename(dir, NEW_MANIFEST, MANIFEST).map_err(Error::io("replace", dir.join(MANIFEST)))?;
         self.committed = true;
         Ok(())
     }
@@ -278,7 +279,7 @@ impl Drop for NewManifest<'_> {
     fn drop(&mut self) {
         if !self.committed {
             // The next one is written over it anyway.
-            let _ = fs::remove_file(self.build.0.dir.join("manifest.new"));
+            let _ = fs::remove_file(self.build.0.dir.join(NEW_MANIFEST));
         }
     }
 }
@@ -292,16 +293,4 @@ fn open_rootfs(dir: &Path) -> Result<Root> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     let rootfs = Root::open(dir).and_then(|build| build.open_at(ROOTFS, flags));
     rootfs.map(Root::from_fd).map_err(Error::io("open", dir.join(ROOTFS)))
-}
-
-/// Writes a whole file that others may read; half of one is not left behind.
-fn write_file(path: &Path, content: &[u8]) -> Result<()> {
-    use std::io::Write;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o644);
-    let mut file = options.open(path).map_err(Error::io("write", path))?;
-    file.write_all(content).map_err(|e| {
-        let _ = fs::remove_file(path); // The first error is the one to tell.
-        Error::io("write", path)(e)
-    })
 }

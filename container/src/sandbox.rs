@@ -5,6 +5,7 @@
 //! descriptor of the caller's, cannot be traced by the pod, and dies with its parent; the kernel then kills
 //! everything in its pid namespace.
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -60,12 +61,18 @@ impl Sandbox {
             flags.insert(libc::CLONE_NEWNET);
         }
         let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context(|| "make a pipe")?;
-        let Cloned { pid, pidfd } =
-            clone3(flags, None, || first_process(&options, &theirs)).context(|| "start the pod's first process")?;
+        let ours = Cell::new(Some(ours));
+        let Cloned { pid, pidfd } = clone3(flags, None, || {
+            // In the copy: then nobody listens once the parent is gone.
+            drop(ours.take());
+            first_process(&options, &theirs)
+        })
+        .context(|| "start the pod's first process")?;
         drop(theirs);
         let sandbox = Sandbox { pid, pidfd, network: options.network };
         // One byte means ready; anything else is a sentence that says why not.
         let mut answer = [0; 512];
+        let ours = ours.take().ok_or_else(|| Error::Other("the pipe to the pod's first process is gone".into()))?;
         let length = rustix::io::retry_on_intr(|| rustix::io::read(&ours, &mut answer))
             .context(|| "wait for the pod's first process")?;
         match &answer[..length] {
@@ -135,7 +142,9 @@ fn set_up(options: &SandboxOptions, ready: &OwnedFd) -> Result<SignalFd> {
         sys::network::raise_loopback().context(|| "bring the loopback interface up")?;
     }
     enter_empty_root().context(|| "leave the host's file system")?;
-    // Answer before the pipe is closed with everything else, but only after the last step that can fail.
+    // Answer before the pipe is closed with everything else, but only after the last step that can fail. A parent that
+    // was killed before it could be asked to take this process along (prctl(2): there is no signal then) has closed its
+    // end, the only one: this fails.
     let signals = SignalFd::all_except(&[]).context(|| "take the signals")?;
     rustix::io::write(ready, &[0]).context(|| "answer")?;
     let signals = keep_only(signals)?;

@@ -215,6 +215,36 @@ fn handlers_go_around_the_app() {
     fixture.script(&[], &[], "echo main").exits(9).prints("").says("pre-start");
 }
 
+#[test]
+fn a_program_that_is_not_there_is_told_before_the_handlers_run() {
+    if !ready() {
+        return;
+    }
+    let fixture = Fixture::new();
+    let app = |program: &str, handler: &str| {
+        let handlers = json!([{"name": "pre-start", "exec": ["/bin/sh", "-c", handler]}]);
+        json!({"exec": [program], "user": "0", "group": "0", "eventHandlers": handlers})
+    };
+    for program in ["/bin/made", "made"] {
+        fixture.image("app", app(program, "echo pre >&2"));
+        let ended = fixture.run(&["run", "app.aci"]).exits(254);
+        let told = ended.stderr.find("is not in the image: a pre-start handler has to make it");
+        assert!(told.is_some() && told < ended.stderr.find("pre\n"), "{ended:?}");
+        fixture.image("app", app(program, "echo '#!/bin/echo made by' >/bin/made && /bin/busybox chmod 755 /bin/made"));
+        fixture.run(&["run", "app.aci"]).ok().says("is not in the image");
+    }
+    // One that is there, and one that a volume may have.
+    fixture.image("app", app("echo", ":"));
+    let ended = fixture.run(&["run", "app.aci"]).ok();
+    assert_eq!(ended.stderr, "");
+    fixture.image("app", app("/given/true", ":"));
+    fs::create_dir(fixture.path("given")).unwrap();
+    fs::copy(fixture.path("app.rootfs/bin/busybox"), fixture.path("given/true")).unwrap();
+    let volume = format!("--volume=given,kind=host,source={}", fixture.path("given").display());
+    let ended = fixture.run(&["run", &volume, "--mount=volume=given,target=/given", "app.aci"]).ok();
+    assert_eq!(ended.stderr, "");
+}
+
 fn input(fixture: &Fixture, text: &str) -> std::path::PathBuf {
     let path = fixture.path("input");
     fs::write(&path, text).unwrap();

@@ -186,6 +186,61 @@ fn a_killed_rkt_takes_everything_along() {
     assert!(fixture.pods().is_empty());
 }
 
+/// The processes that run `rkt run` on this fixture's data, by their environment; the pod's first one has it, too.
+fn of_fixture(fixture: &Fixture) -> Vec<String> {
+    let wanted = format!("RKT_DIR={}", fixture.path("data").display());
+    let is_ours = |pid: &String| {
+        let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split('\0').any(|variable| variable == wanted)
+    };
+    let numbers = fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().into_string().ok());
+    numbers.filter(is_ours).collect()
+}
+
+#[test]
+fn a_pod_that_is_being_made_is_taken_along() {
+    if !ready() {
+        return;
+    }
+    let fixture = Fixture::new();
+    script(&fixture, "nap", "sleep 1000");
+    fixture.run(&["fetch", "nap.aci"]).ok();
+    for round in 0..10 {
+        // The first process asks to die with its parent, here so late that the parent may be dead by then.
+        let mut command = std::process::Command::new("strace");
+        command.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=prctl", "-e", "inject=prctl:delay_enter=60000"]);
+        let rkt = fixture.rkt(&["run", "example.com/nap"]);
+        command.arg(rkt.get_program()).args(rkt.get_args()).env("RKT_DIR", fixture.path("data"));
+        let mut tracer = Running::start(command);
+        fixture.until("the pod is there", || !in_place(&fixture, "run").is_empty());
+        std::thread::sleep(std::time::Duration::from_millis(round * 10));
+        let tracer_pid = tracer.0.id().to_string();
+        for pid in of_fixture(&fixture).into_iter().filter(|pid| *pid != tracer_pid && is_outside(pid)) {
+            let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
+            let _ended = rustix::process::kill_process(pid, Signal::KILL);
+        }
+        fixture.until("the pod's processes die", || of_fixture(&fixture).iter().all(|pid| *pid == tracer_pid));
+        tracer.0.wait().unwrap();
+        fixture.run(&["gc", "--grace-period=0s"]).ok();
+        fixture.run(&["gc", "--grace-period=0s"]).ok();
+        for place in ["embryo", "prepare", "run", "exited-garbage", "garbage"] {
+            assert_eq!(in_place(&fixture, place), Vec::<String>::new(), "{place}");
+        }
+    }
+}
+
+/// The pods in one place.
+fn in_place(fixture: &Fixture, place: &str) -> Vec<String> {
+    let pods = fs::read_dir(fixture.path("data/pods").join(place)).into_iter().flatten().flatten();
+    pods.filter_map(|pod| pod.file_name().into_string().ok()).collect()
+}
+
+/// Whether the process is no pod's: it is in the pid namespace of this one.
+fn is_outside(pid: &str) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid"));
+    namespace(pid).is_ok_and(|theirs| namespace("self").is_ok_and(|ours| theirs == ours))
+}
+
 /// Processes in a control group and those below it.
 fn processes(group: &std::path::Path) -> usize {
     let own = fs::read_to_string(group.join("cgroup.procs")).map_or(0, |text| text.lines().count());

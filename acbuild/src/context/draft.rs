@@ -11,7 +11,9 @@ use appc_rooted::Root;
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
-use super::{APPC, LOCK, Locked, NAME, create_lock, foreign, has_foreign_entry, is_at, open_rootfs, write_file};
+use super::{
+    APPC, BUILD_MODE, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at, open_rootfs,
+};
 use crate::error::{Error, Result};
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
@@ -32,7 +34,7 @@ impl Draft {
         };
         if !fresh && has_foreign_entry(&dir)? {
             // Without a build in it, sending the user to `end` would be no help.
-            return Err(if dir.join("buildMode").exists() { Error::BuildInProgress } else { foreign(&dir) });
+            return Err(if dir.join(BUILD_MODE).exists() { Error::BuildInProgress } else { foreign(&dir) });
         }
         // Another `begin` may be as far as this: whoever gets the lock goes on.
         let lock = create_lock(&dir.join(LOCK)).inspect_err(|_| {
@@ -87,8 +89,8 @@ impl Draft {
     /// When they are not a valid manifest.
     pub(crate) fn finish(mut self, manifest: &[u8]) -> Result<()> {
         ImageManifest::parse(manifest)?;
-        write_file(&self.path().join("currentaci/manifest"), manifest)?;
-        write_file(&self.path().join("buildMode"), APPC.as_bytes())?;
+        files::write(self.path(), MANIFEST, manifest)?;
+        files::write(self.path(), BUILD_MODE, APPC.as_bytes())?;
         self.finished = true;
         Ok(())
     }

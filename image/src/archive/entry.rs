@@ -1,5 +1,7 @@
 //! One entry of an archive.
 
+use std::borrow::Cow;
+
 use crate::Error;
 use crate::error::printable;
 
@@ -12,11 +14,11 @@ pub(crate) struct Time {
 }
 
 impl Time {
-    /// Reads `[-]seconds[.fraction]`, as PAX writes it.
+    /// Reads `[-]seconds[.fraction]`, as PAX has it, and `1e-05`, as Python writes what is near 1970.
     pub(crate) fn parse(text: &[u8]) -> Option<Time> {
         let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |text| (true, text));
-        let dot = text.iter().position(|b| *b == b'.');
-        let (whole, fraction) = dot.map_or((text, &b""[..]), |dot| (&text[..dot], &text[dot + 1..]));
+        let text = without_exponent(text)?;
+        let (whole, fraction) = at_point(&text);
         let seconds = i64::try_from(super::pax::decimal(whole)?).ok()?;
         if !fraction.iter().all(u8::is_ascii_digit) {
             return None;
@@ -42,6 +44,35 @@ impl Time {
         let text = format!("{sign}{seconds}.{nanoseconds:09}");
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     }
+}
+
+/// What is left and right of the decimal point.
+fn at_point(number: &[u8]) -> (&[u8], &[u8]) {
+    let point = number.iter().position(|b| *b == b'.');
+    point.map_or((number, &b""[..]), |point| (&number[..point], &number[point + 1..]))
+}
+
+/// The number with its point moved by the exponent that it ends in, if any.
+fn without_exponent(number: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let Some(at) = number.iter().position(|b| matches!(b, b'e' | b'E')) else { return Some(number.into()) };
+    let exponent: i32 = std::str::from_utf8(&number[at + 1..]).ok()?.parse().ok()?;
+    // As far as floating-point numbers of 64 bits go.
+    let zeros = usize::try_from(exponent.unsigned_abs()).ok().filter(|zeros| *zeros <= 400)?;
+    let (whole, fraction) = at_point(&number[..at]);
+    if whole.is_empty() {
+        return None;
+    }
+    let (zeros, count) = (vec![b'0'; zeros], zeros);
+    let (whole, fraction) = if exponent < 0 {
+        let mut whole = [&zeros, whole].concat();
+        let fraction = [&whole.split_off(whole.len() - count), fraction].concat();
+        (whole, fraction)
+    } else {
+        let mut moved = [fraction, &zeros].concat();
+        let fraction = moved.split_off(count);
+        ([whole, &moved].concat(), fraction)
+    };
+    Some([&whole[..], b".", &fraction].concat().into())
 }
 
 /// A stretch of a sparse file that has content.
@@ -173,7 +204,22 @@ mod tests {
             assert_eq!(time.text(), text);
         }
         assert_eq!(Time::parse(b"1.1234567899"), Some(Time { seconds: 1, nanoseconds: 123_456_789 }));
-        for bad in ["", "x", "1.x", "--1", "1e5", "99999999999999999999", "."] {
+        for (text, plain) in [
+            ("1e-05", "0.00001"),
+            ("1.5e-07", "0.00000015"),
+            ("-2.5e-09", "-0.000000002"),
+            ("1e-300", "0"),
+            ("1e+16", "10000000000000000"),
+            ("17.25E1", "172.5"),
+            ("1.234567e3", "1234.567"),
+            ("12e0", "12"),
+        ] {
+            let (time, plain) = (Time::parse(text.as_bytes()), Time::parse(plain.as_bytes()));
+            assert!(time.is_some() && time == plain, "{text}: {time:?}");
+        }
+        let bad =
+            ["", "x", "1.x", "--1", "1e", "e5", ".5e3", "1e5.0", "1e1e1", "1xe2", "1e30", "1e999999999", "1e-401"];
+        for bad in bad.into_iter().chain(["99999999999999999999", "."]) {
             assert_eq!(Time::parse(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -9,7 +9,7 @@ use appc_container::sys::signal::SignalFd;
 use appc_container::{Network as SandboxNetwork, Sandbox, SandboxOptions};
 use appc_image::render::Rendered;
 use appc_image::users;
-use appc_spec::{PodManifest, RuntimeApp};
+use appc_spec::{EventName, PodManifest, RuntimeApp};
 use rustix::termios::{isatty, tcgetwinsize};
 
 use super::app::{AppRun, Shared};
@@ -18,6 +18,7 @@ use super::gc;
 use super::info::Runtime;
 use super::lower::{self, HostVolume, Inputs, Terminal};
 use super::prepare::volumes;
+use super::program;
 use super::rootfs::{self, Rootfs};
 use super::supervisor::{self, Supervisor};
 use crate::cli::Global;
@@ -223,6 +224,15 @@ impl Lowering<'_> {
             warnings.push(format!("app {:?}: isolator {} is not enforced", app.name.as_str(), isolator.0));
         }
         let manifest = app.app.as_ref().ok_or(lower::Error::NoApp)?;
+        // Which may make it: so this is no error yet.
+        if manifest.event_handlers.iter().any(|handler| handler.name == EventName::PreStart) {
+            let directory = rootfs::directory(&root.source).context("opening the root file system")?;
+            let missing = program::missing(&directory, &lowered.spec);
+            warnings.extend(missing.map(|program| {
+                let name = app.name.as_str();
+                format!("app {name:?}: its program {program:?} is not in the image: a pre-start handler has to make it")
+            }));
+        }
         let run = AppRun::new(app.name.to_string(), manifest, lowered.spec, root.rootfs, root.source, shared)?;
         warnings.extend(run.warnings().map(|warning| format!("app {:?}: {warning}", app.name.as_str())));
         Ok(run)

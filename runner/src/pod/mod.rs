@@ -22,6 +22,7 @@ pub mod info;
 pub mod launch;
 pub mod lower;
 pub mod prepare;
+pub mod program;
 pub mod rootfs;
 pub mod state;
 pub mod supervisor;
