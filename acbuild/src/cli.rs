@@ -91,7 +91,7 @@ impl Command {
     /// the manifest do without a user namespace, which takes a few milliseconds to make.
     pub(crate) fn touches_files(&self) -> bool {
         use Command::*;
-        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_) | Run(_) | Status(_))
+        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_) | Run(_) | Status(_) | Squash(_) | File(_))
     }
 }
 
@@ -123,7 +123,10 @@ commands! {
     Dependency(dependency::Dependency),
     CatManifest(cat_manifest::CatManifest),
     ReplaceManifest(replace_manifest::ReplaceManifest),
+    File(file::File),
+    Squash(squash::Squash),
     Status(status::Status),
+    Diff(diff::Diff),
     Build(build::Build),
     PatchManifest(patch_manifest::PatchManifest),
     Validate(validate::Validate),

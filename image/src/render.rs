@@ -20,8 +20,7 @@ use appc_spec::{Dependency, ImageId, ImageManifest, ImageName};
 
 use crate::error::{Error, Result};
 use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, place, sync_file_system};
-use crate::tree::compare::compare;
-pub use crate::tree::compare::{Change, Difference, Rules};
+pub use crate::tree::compare::{Change, Difference, Rules, compare};
 
 /// No image has so long a chain of dependencies; the kernel takes 500 overlay layers at most.
 const DEEPEST: usize = 500;
@@ -68,10 +67,25 @@ pub fn dependencies(store: &Store, manifest: &ImageManifest) -> Result<Rendered>
 /// Those of [`layers`].
 pub fn diff(store: &Store, a: &StoredImage, b: &StoredImage, rules: Rules) -> Result<Vec<Difference>> {
     let (a, b) = (layers(store, a)?, layers(store, b)?);
-    let open = |rendered: &Rendered| -> Result<Vec<Root>> {
-        rendered.lower.iter().map(|path| Root::open(path).on("open", path)).collect()
-    };
-    compare(&open(&a)?, &open(&b)?, rules)
+    compare(&a.open()?, &b.open()?, rules)
+}
+
+impl Rendered {
+    /// The directories to stack, open, bottom first.
+    ///
+    /// # Errors
+    /// When one of them is gone.
+    pub fn open(&self) -> Result<Vec<Root>> {
+        self.lower.iter().map(|path| Root::open(path).on("open", path)).collect()
+    }
+}
+
+/// Fills the empty directory `out` with what a path whitelist leaves of the stack `layers`, the lowest first.
+///
+/// # Errors
+/// When something cannot be linked or copied there.
+pub fn listed(layers: &[Root], whitelist: &[String], out: &Root) -> Result<()> {
+    merge::merge(layers, whitelist, out)
 }
 
 /// The same of two trees by themselves.

@@ -47,8 +47,7 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let (Finished { plain, size, .. }, sockets) = write_tree(Some(manifest), rootfs, out, options, progress)?;
-    Ok(Written { image_id: image_id(&plain)?, size, sockets })
+    write_image(manifest, rootfs, None, (out, options), progress)
 }
 
 /// The same, with every file root's whoever owns it in `rootfs`.
@@ -62,7 +61,16 @@ pub fn write_as_root(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let owner = Some((0, 0));
+    write_image(manifest, rootfs, Some((0, 0)), (out, options), progress)
+}
+
+fn write_image(
+    manifest: &[u8],
+    rootfs: &Root,
+    owner: Option<(u32, u32)>,
+    (out, options): (File, &WriteOptions),
+    progress: &dyn Progress,
+) -> Result<Written> {
     let (Finished { plain, size, .. }, sockets) = write_owned(Some(manifest), rootfs, owner, out, options, progress)?;
     Ok(Written { image_id: image_id(&plain)?, size, sockets })
 }

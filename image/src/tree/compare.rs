@@ -70,7 +70,10 @@ struct Name {
 }
 
 /// Compares two stacks of trees, the lowest first in each; what differs comes in the order of the paths.
-pub(crate) fn compare(a: &[Root], b: &[Root], rules: Rules) -> Result<Vec<Difference>> {
+///
+/// # Errors
+/// When something cannot be read.
+pub fn compare(a: &[Root], b: &[Root], rules: Rules) -> Result<Vec<Difference>> {
     let mut comparison = Comparison { a, b, rules, links: HashMap::new(), back: HashMap::new(), found: Vec::new() };
     let all = |stack: &[Root]| (0..stack.len()).rev().collect::<Layers>();
     comparison.attributes_of_directory(b"", &all(a), &all(b))?;

@@ -1,0 +1,101 @@
+//! Removing files from the image.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use appc_rooted::Root;
+use rustix::io::Errno;
+
+use crate::context::Access;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::whole::Parts;
+
+/// As many links as the kernel follows in one path, `MAXSYMLINKS`.
+const LINKS_MAX: usize = 40;
+
+/// Removes `paths` from the build: all of them or, when one is not there, none.
+pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
+    let build = session.build(Access::Change)?;
+    let mut manifest = build.manifest()?;
+    let parts = Parts::of(session, &build, &manifest)?;
+    let paths = plan(&parts, paths)?;
+    session.record(&mut manifest)?;
+    let staging = build.staging()?;
+    let removed = Root::open(&staging).map_err(Error::io("open", staging)).and_then(|trash| {
+        let new = build.prepare(&manifest)?;
+        for (number, path) in paths.iter().enumerate() {
+            discard(&parts.own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;
+        }
+        new.commit()
+    });
+    let cleared = build.clear_staging();
+    removed.and(cleared)
+}
+
+/// Moves `path` out of the tree, to be removed with the directory `trash`.
+fn discard(tree: &Root, path: &Path, trash: &Root, number: usize) -> io::Result<()> {
+    let (parent, name) = tree.parent(path)?;
+    Ok(rustix::fs::renameat(&parent, name, trash, number.to_string())?)
+}
+
+/// What to remove of the build's own files: no path is below another.
+fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut removed = Vec::<PathBuf>::new();
+    for typed in paths {
+        let path = resolve(parts, typed).map_err(Error::io("remove", typed))?;
+        if path.as_os_str().is_empty() {
+            return Err(Error::Refused(format!("{} is the root of the image, which stays", typed.display())));
+        }
+        if parts.below.iter().any(|tree| tree.lstat(&path).is_ok()) {
+            let why = "comes from an image that this one depends on: \"acbuild squash\" makes it this one's own";
+            return Err(Error::Refused(format!("{} {why}", typed.display())));
+        }
+        if parts.own.lstat(&path).is_err() {
+            return Err(Error::NotFound(format!("file {typed:?}")));
+        }
+        if !removed.iter().any(|above| path.starts_with(above)) {
+            removed.retain(|below| !below.starts_with(&path));
+            removed.push(path);
+        }
+    }
+    Ok(removed)
+}
+
+/// Where `path` leads to in the image: relative to the root, without links but for itself.
+fn resolve(parts: &Parts, path: &Path) -> io::Result<PathBuf> {
+    let words = |path: &Path| path.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<OsString>>();
+    let (mut rest, mut at, mut links) = (words(path), PathBuf::new(), 0);
+    while let Some(word) = rest.pop() {
+        match Path::new(&word).components().next() {
+            Some(Component::RootDir) => at = PathBuf::new(),
+            Some(Component::ParentDir) => drop(at.pop()),
+            Some(Component::Normal(_)) => {
+                let next = at.join(&word);
+                match readlink(parts, &next)? {
+                    Some(_) if rest.is_empty() => at = next,
+                    Some(_) if links == LINKS_MAX => return Err(Errno::LOOP.into()),
+                    Some(target) => {
+                        links += 1;
+                        rest.extend(words(Path::new(&target)));
+                    }
+                    None => at = next,
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(at)
+}
+
+/// The target of the link at `path`, a path without links; none when there is no link.
+fn readlink(parts: &Parts, path: &Path) -> io::Result<Option<OsString>> {
+    let mut trees = [&parts.own].into_iter().chain(parts.below.iter().rev());
+    let Some(tree) = trees.find(|tree| tree.lstat(path).is_ok()) else { return Ok(None) };
+    match tree.readlink(path) {
+        Ok(target) => Ok(Some(target)),
+        Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

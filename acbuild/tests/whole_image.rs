@@ -1,0 +1,156 @@
+//! The image with all it depends on: `squash`, `file remove` and `diff`.
+#![allow(clippy::unwrap_used)] // The lint takes helpers of tests for code.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::{Scratch, is_root, skip};
+use serde_json::{Value, json};
+
+/// Puts an image with these files into the store of `scratch`.
+fn image(scratch: &Scratch, name: &str, files: &[(&str, &str)]) {
+    let maker = Scratch::begun();
+    maker.ok(["set-name", name]);
+    for (path, content) in files {
+        maker.file("f", content);
+        maker.ok(["copy", "f", path]);
+    }
+    maker.ok(["write", "i.aci"]);
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let file = fs::File::open(maker.path("i.aci")).unwrap();
+    store.import(file, "i.aci", &appc_image::Quiet).unwrap();
+}
+
+/// A build on two images: of `/etc/x` both have one, of `/etc/y` the build has its own.
+fn build() -> Scratch {
+    let scratch = Scratch::new();
+    image(&scratch, "example.com/low", &[("/etc/x", "low"), ("/etc/y", "low"), ("/doc/a", "a"), ("/doc/b", "b")]);
+    image(&scratch, "example.com/high", &[("/etc/x", "high")]);
+    scratch.ok(["begin"]);
+    scratch.ok(["set-name", "example.com/top"]);
+    scratch.ok(["dependency", "add", "example.com/low"]);
+    scratch.ok(["dependency", "add", "example.com/high"]);
+    scratch.file("f", "own");
+    scratch.ok(["copy", "f", "/etc/y"]);
+    scratch
+}
+
+fn read(scratch: &Scratch, path: &str) -> Option<String> {
+    fs::read_to_string(scratch.rootfs(path)).ok()
+}
+
+fn root(test: &str) -> bool {
+    if !is_root() {
+        skip(test, "the trees of a store are the user's own");
+    }
+    is_root()
+}
+
+#[test]
+fn a_squashed_image_is_the_same_without_dependencies() {
+    if !root("a_squashed_image_is_the_same_without_dependencies") {
+        return;
+    }
+    let scratch = build();
+    scratch.ok(["write", "layered.aci"]);
+    scratch.ok(["squash"]);
+    let manifest = scratch.manifest();
+    assert!(manifest.get("dependencies").is_none() && manifest.get("pathWhitelist").is_none(), "{manifest}");
+    let found = ["etc/x", "etc/y", "doc/a", "doc/b"].map(|path| read(&scratch, path).unwrap());
+    assert_eq!(found, ["high", "own", "a", "b"]);
+    assert_eq!(scratch.history().last().unwrap(), "acbuild squash");
+    assert!(!scratch.path(".acbuild/staging").exists());
+    assert_eq!(scratch.ok(["diff", "./layered.aci"]), "");
+    // What the store has is not what is changed from here on.
+    fs::write(scratch.rootfs("doc/a"), "changed").unwrap();
+    scratch.ok(["write", "squashed.aci"]);
+    assert_eq!(scratch.ok(["diff", "./layered.aci", "./squashed.aci"]), "~ /doc/a (content)");
+    scratch.ok(["squash"]);
+    assert_eq!(read(&scratch, "doc/a").unwrap(), "changed");
+}
+
+#[test]
+fn squashing_leaves_out_what_a_whitelist_leaves_out() {
+    if !root("squashing_leaves_out_what_a_whitelist_leaves_out") {
+        return;
+    }
+    let scratch = build();
+    let mut manifest = scratch.manifest();
+    manifest["pathWhitelist"] = json!(["/etc/y", "/doc/b", "/new/"]);
+    scratch.file("m.json", &manifest.to_string());
+    scratch.ok(["replace-manifest", "m.json"]);
+    scratch.ok(["squash"]);
+    let found = ["etc/x", "etc/y", "doc/a", "doc/b"].map(|path| read(&scratch, path));
+    assert_eq!(found, [None, Some("own".into()), None, Some("b".into())]);
+    assert!(scratch.rootfs("new").is_dir());
+    assert!(scratch.manifest().get("pathWhitelist").is_none());
+}
+
+#[test]
+fn files_are_removed() {
+    if !root("files_are_removed") {
+        return;
+    }
+    let scratch = build();
+    scratch.file("tree/in/it", "");
+    scratch.ok(["copy", "tree", "/own"]);
+    std::os::unix::fs::symlink("/own/in", scratch.rootfs("link")).unwrap();
+    scratch.ok(["file", "remove", "/link/it", "/own/in/"]);
+    assert!(!scratch.rootfs("own/in").exists() && scratch.rootfs("own").is_dir());
+    assert!(fs::symlink_metadata(scratch.rootfs("link")).is_ok());
+    scratch.ok(["file", "rm", "link"]);
+    assert!(fs::symlink_metadata(scratch.rootfs("link")).is_err());
+    let from_below = "comes from an image that this one depends on: \"acbuild squash\" makes it this one's own";
+    scratch.refused(["file", "remove", "/own", "/doc/a"], 1, from_below);
+    // Removing the build's own would bring back the one below.
+    scratch.refused(["file", "remove", "/etc/y"], 1, from_below);
+    scratch.ok(["squash"]);
+    scratch.ok(["file", "remove", "/etc/y", "../doc", "/doc/a"]);
+    assert!(!scratch.rootfs("etc/y").exists() && !scratch.rootfs("doc").exists() && scratch.rootfs("etc/x").exists());
+    assert_eq!(scratch.history().last().unwrap(), r#"acbuild file remove "/etc/y" "../doc" "/doc/a""#);
+    assert!(!scratch.path(".acbuild/staging").exists());
+    assert_eq!(
+        scratch.ok(["diff", "example.com/low"]),
+        "- /doc\n- /doc/a\n- /doc/b\n~ /etc/x (content)\n- /etc/y\n+ /own"
+    );
+}
+
+#[test]
+fn what_cannot_be_removed_changes_nothing() {
+    let scratch = Scratch::begun();
+    scratch.file("outside", "precious");
+    let outside = scratch.path("");
+    std::os::unix::fs::symlink(&outside, scratch.rootfs("out")).unwrap();
+    scratch.ok(["copy", "outside", "/here"]);
+    let cases: &[(&[&str], i32, &str)] = &[
+        (&["/here", "/missing"], 2, "file \"/missing\""),
+        (&["/"], 1, "is the root of the image, which stays"),
+        (&["/here/../.."], 1, "is the root of the image, which stays"),
+        (&["/out/outside"], 2, "does not exist in this ACI"),
+        (&["../../outside"], 2, "does not exist in this ACI"),
+    ];
+    for (paths, code, words) in cases {
+        scratch.refused([&["file", "remove"], *paths].concat(), *code, words);
+    }
+    assert!(Path::new(&scratch.path("outside")).exists());
+}
+
+#[test]
+fn images_differ_from_each_other_and_from_the_build() {
+    if !root("images_differ_from_each_other_and_from_the_build") {
+        return;
+    }
+    let scratch = build();
+    let lines = scratch.ok(["diff", "example.com/low"]);
+    assert_eq!(lines, "~ /etc/x (content)\n~ /etc/y (content)");
+    let found: Value = serde_json::from_str(&scratch.ok(["diff", "--format=json", "example.com/high"])).unwrap();
+    let added = |path: &str| json!({"path": path, "change": "added"});
+    let changed = json!({"path": "/etc/y", "change": "added"});
+    assert_eq!(found, json!([added("/doc"), added("/doc/a"), added("/doc/b"), changed]));
+    assert_eq!(scratch.ok(["diff", "example.com/high", "example.com/high"]), "");
+    scratch.refused(["diff", "example.com/none"], 1, "diff: ");
+    scratch.ok(["end"]);
+    scratch.refused(["diff", "example.com/low"], 1, "diff: no build in progress");
+}
