@@ -91,7 +91,7 @@ impl Command {
     /// the manifest do without a user namespace, which takes a few milliseconds to make.
     pub(crate) fn touches_files(&self) -> bool {
         use Command::*;
-        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Build(_) | Run(_) | Status(_) | Squash(_) | File(_))
+        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Run(_) | Status(_) | Squash(_) | File(_))
     }
 }
 

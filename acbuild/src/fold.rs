@@ -4,6 +4,7 @@ use rustix::fs::{CWD, RenameFlags};
 
 use crate::context::Build;
 use crate::error::{Error, Result};
+use crate::run::deleted::Deleted;
 use crate::session::Session;
 use crate::whole::Parts;
 
@@ -26,7 +27,8 @@ pub(crate) fn fold(session: &Session, build: &Build) -> Result<()> {
         // Killed from here on, the image is the same: the new files cover what they were made of.
         rustix::fs::renameat_with(CWD, whole, CWD, &own, RenameFlags::EXCHANGE)
             .map_err(|e| Error::io("replace", own)(e.into()))?;
-        new.commit()
+        new.commit()?;
+        Deleted::default().save(build.dir())
     });
     let cleared = build.clear_staging();
     folded.and(cleared)

@@ -4,28 +4,37 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use appc_image::stack;
 use appc_rooted::Root;
 use rustix::io::Errno;
 
 use crate::context::Access;
 use crate::error::{Error, Result};
+use crate::run::deleted::Deleted;
 use crate::session::Session;
-use crate::whole::Parts;
+use crate::whole::{Parts, discard};
 
 /// As many links as the kernel follows in one path, `MAXSYMLINKS`.
 const LINKS_MAX: usize = 40;
+
+/// What to remove: of the build's own files, and of its dependencies. No path is below another of its kind.
+struct Plan {
+    own: Vec<PathBuf>,
+    deleted: Deleted,
+}
 
 /// Removes `paths` from the build: all of them or, when one is not there, none.
 pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
     let build = session.build(Access::Change)?;
     let mut manifest = build.manifest()?;
     let parts = Parts::of(session, &build, &manifest)?;
-    let paths = plan(&parts, paths)?;
+    let plan = plan(&parts, paths)?;
     session.record(&mut manifest)?;
     let staging = build.staging()?;
     let removed = Root::open(&staging).map_err(Error::io("open", staging)).and_then(|trash| {
         let new = build.prepare(&manifest)?;
-        for (number, path) in paths.iter().enumerate() {
+        plan.deleted.save(build.dir())?;
+        for (number, path) in plan.own.iter().enumerate() {
             discard(&parts.own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;
         }
         new.commit()
@@ -34,33 +43,32 @@ pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
     removed.and(cleared)
 }
 
-/// Moves `path` out of the tree, to be removed with the directory `trash`.
-fn discard(tree: &Root, path: &Path, trash: &Root, number: usize) -> io::Result<()> {
-    let (parent, name) = tree.parent(path)?;
-    Ok(rustix::fs::renameat(&parent, name, trash, number.to_string())?)
-}
-
-/// What to remove of the build's own files: no path is below another.
-fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut removed = Vec::<PathBuf>::new();
+fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Plan> {
+    let mut plan = Plan { own: Vec::new(), deleted: parts.deleted.clone() };
     for typed in paths {
         let path = resolve(parts, typed).map_err(Error::io("remove", typed))?;
         if path.as_os_str().is_empty() {
             return Err(Error::Refused(format!("{} is the root of the image, which stays", typed.display())));
         }
-        if parts.below.iter().any(|tree| tree.lstat(&path).is_ok()) {
-            let why = "comes from an image that this one depends on: \"acbuild squash\" makes it this one's own";
+        let own = parts.own.lstat(&path).is_ok();
+        let below =
+            !parts.deleted.hides(&path) && stack::shows(&parts.below, &path).map_err(Error::io("remove", typed))?;
+        if below && !parts.whitelist.is_empty() {
+            let why = "comes from an image that this one depends on by a path whitelist: \"acbuild squash\" makes it this one's own";
             return Err(Error::Refused(format!("{} {why}", typed.display())));
         }
-        if parts.own.lstat(&path).is_err() {
+        if !own && !below {
             return Err(Error::NotFound(format!("file {typed:?}")));
         }
-        if !removed.iter().any(|above| path.starts_with(above)) {
-            removed.retain(|below| !below.starts_with(&path));
-            removed.push(path);
+        if below {
+            plan.deleted.insert(&path);
+        }
+        if own && !plan.own.iter().any(|above| path.starts_with(above)) {
+            plan.own.retain(|below| !below.starts_with(&path));
+            plan.own.push(path);
         }
     }
-    Ok(removed)
+    Ok(plan)
 }
 
 /// Where `path` leads to in the image: relative to the root, without links but for itself.
@@ -91,7 +99,8 @@ fn resolve(parts: &Parts, path: &Path) -> io::Result<PathBuf> {
 
 /// The target of the link at `path`, a path without links; none when there is no link.
 fn readlink(parts: &Parts, path: &Path) -> io::Result<Option<OsString>> {
-    let mut trees = [&parts.own].into_iter().chain(parts.below.iter().rev());
+    let below = if parts.deleted.hides(path) { &[][..] } else { &parts.below[..] };
+    let mut trees = [&parts.own].into_iter().chain(below.iter().rev());
     let Some(tree) = trees.find(|tree| tree.lstat(path).is_ok()) else { return Ok(None) };
     match tree.readlink(path) {
         Ok(target) => Ok(Some(target)),

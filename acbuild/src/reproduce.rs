@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use appc_container::Interrupt;
+use appc_image::store::remove_tree;
 
 pub(crate) use compare::Compared;
 
@@ -72,7 +73,10 @@ impl Subject {
             let why = "the script wrote no .aci file in the current directory or below it: have it write there";
             return Err(Error::refused(why));
         }
-        names.into_iter().map(|name| compare::images(&first.dir, &second.dir, name)).collect()
+        let compared = names.into_iter().map(|name| compare::images(&first.dir, &second.dir, name)).collect();
+        // Directories in images may be closed to an ordinary user, who unpacked them nevertheless.
+        remove_tree(place.path()).map_err(Error::io("remove", place.path()))?;
+        compared
     }
 
     fn run(

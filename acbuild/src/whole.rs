@@ -2,19 +2,21 @@
 //! leaves out.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use appc_image::archive::{CopyOptions, Ownership, copy_tree};
-use appc_image::fetch::{self, Fetcher, Insecure};
-use appc_image::registry::docker_config_path;
+use appc_image::fetch::Insecure;
 use appc_image::render::{self, Rendered};
-use appc_image::store::Store;
-use appc_rooted::Root;
+use appc_rooted::{Mode, OFlags, Root};
 use appc_spec::ImageManifest;
+use rustix::fs::{AtFlags, Timespec, Timestamps};
+use rustix::io::Errno;
 
 use crate::context::Build;
 use crate::error::{Error, Result};
 use crate::output;
+use crate::run::{self, deleted::Deleted};
 use crate::session::Session;
 
 /// What the root file system of a build is made of.
@@ -23,7 +25,9 @@ pub(crate) struct Parts {
     pub(crate) below: Vec<Root>,
     /// The build's own files.
     pub(crate) own: Root,
-    whitelist: Vec<String>,
+    /// What is deleted of the dependencies.
+    pub(crate) deleted: Deleted,
+    pub(crate) whitelist: Vec<String>,
     /// Keeps the trees in the store.
     _rendered: Option<Rendered>,
 }
@@ -31,15 +35,16 @@ pub(crate) struct Parts {
 impl Parts {
     /// Those of `build`, which has this `manifest`. Dependencies that are not in the store are fetched.
     pub(crate) fn of(session: &Session, build: &Build, manifest: &ImageManifest) -> Result<Parts> {
-        let rendered = dependencies(session, manifest)?;
+        let rendered = run::dependencies(session, manifest, Insecure::default())?;
         let below = rendered.as_ref().map_or(Ok(Vec::new()), Rendered::open)?;
         let whitelist = manifest.path_whitelist.clone();
-        Ok(Parts { below, own: build.rootfs()?, whitelist, _rendered: rendered })
+        let deleted = Deleted::load(build.dir())?;
+        Ok(Parts { below, own: build.rootfs()?, deleted, whitelist, _rendered: rendered })
     }
 
     /// Whether the trees stacked are all there is to it.
     pub(crate) fn is_plain(&self) -> bool {
-        self.whitelist.is_empty()
+        self.whitelist.is_empty() && self.deleted.is_empty()
     }
 
     /// Copies everything into one tree in the empty directory `dir`, and returns where that is.
@@ -47,9 +52,17 @@ impl Parts {
         let tree = dir.join("tree");
         let whole = make(&tree)?;
         let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
-        for layer in self.below.iter().chain([&self.own]) {
+        let copy = |layer| {
             output::omissions(&copy_tree(layer, "", &whole, "", &options)?.omitted);
+            Ok::<_, Error>(())
+        };
+        self.below.iter().try_for_each(copy)?;
+        let trash = make(&dir.join("trash"))?;
+        for (number, path) in self.deleted.iter().enumerate() {
+            let shown = || Path::new("/").join(path);
+            discard(&whole, path, &trash, number).map_err(|e| Error::io("remove", shown())(e))?;
         }
+        copy(&self.own)?;
         if self.whitelist.is_empty() {
             return Ok(tree);
         }
@@ -59,26 +72,28 @@ impl Parts {
     }
 }
 
+/// Moves what is at `path`, if anything is, out of the tree, to be removed with the directory `trash`. The directory that it
+/// was in keeps its times.
+pub(crate) fn discard(tree: &Root, path: &Path, trash: &Root, number: usize) -> io::Result<()> {
+    let (parent, name) = match tree.parent(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let stat = rustix::fs::statat(&parent, "", AtFlags::EMPTY_PATH)?;
+    match rustix::fs::renameat(&parent, name, trash, number.to_string()) {
+        Err(Errno::NOENT) => return Ok(()),
+        done => done?,
+    }
+    let time = |tv_sec, tv_nsec| Timespec { tv_sec, tv_nsec };
+    let times = Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec as _),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec as _),
+    };
+    let directory = rustix::fs::openat(&parent, ".", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    Ok(rustix::fs::futimens(directory, &times)?)
+}
+
 fn make(path: &Path) -> Result<Root> {
     fs::create_dir(path).map_err(Error::io("create", path))?;
     Root::open(path).map_err(Error::io("open", path))
-}
-
-/// The trees of what the image depends on. What is not in the store is fetched.
-fn dependencies(session: &Session, manifest: &ImageManifest) -> Result<Option<Rendered>> {
-    if manifest.dependencies.is_empty() {
-        return Ok(None);
-    }
-    let store = Store::open(session.store_dir())?;
-    if let Ok(rendered) = render::dependencies(&store, manifest) {
-        return Ok(Some(rendered));
-    }
-    let options = fetch::Options {
-        insecure: Insecure::default(),
-        config_dirs: fetch::config_dirs(),
-        docker_config: docker_config_path(),
-        ..fetch::Options::default()
-    };
-    Fetcher::new(&store, options, session)?.fetch_dependencies_of(manifest)?;
-    Ok(Some(render::dependencies(&store, manifest)?))
 }

@@ -24,7 +24,7 @@ enum FileCommand {
 /// Remove files and directories from the image, with everything in them
 ///
 /// Links on the way to a path are followed within the image, the last one is removed itself. What comes from a
-/// dependency can be removed after "acbuild squash". Exits with 2, and removes nothing, when one of them is not there.
+/// dependency is left out by the path whitelist that "acbuild write" makes. Exits with 2, and removes nothing, when one of them is not there.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild file remove /usr/share/doc /var/cache/apt")]
 struct Remove {

@@ -31,6 +31,19 @@ impl Deleted {
         }
     }
 
+    /// Makes them those of the build in `dir`, all at once.
+    pub(crate) fn save(&self, dir: &Path) -> Result<()> {
+        let (new, path) = (dir.join("staging").join(FILE), dir.join(FILE));
+        if self.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(e)),
+                _ => Ok(()),
+            };
+        }
+        fs::write(&new, self.to_bytes()).map_err(Error::io("write", &new))?;
+        fs::rename(&new, &path).map_err(Error::io("replace", path))
+    }
+
     /// Each path with a NUL behind it, the one byte that no path has.
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect()
