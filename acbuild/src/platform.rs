@@ -30,12 +30,13 @@ impl Platform {
         let is_new = manifest.name.as_str() == UNNAMED;
         for (name, value) in [("arch", &self.arch), ("os", &self.os)] {
             match manifest.labels.get(name) {
-                Some(has) if has == value => continue,
+                Some(has) if has == value && !is_new => continue,
                 Some(has) if !is_new => {
                     return Err(Error::Refused(format!(
                         "the image is for {name} {has}, not {value}: begin with one that is, such as NAME,{name}={value}"
                     )));
                 }
+                // Both, so that they stand in the order of an image that was begun with nothing said.
                 _ => manifest.labels.set(name.parse::<AcIdentifier>()?, value.as_str()),
             }
         }
