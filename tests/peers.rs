@@ -109,6 +109,31 @@ fn a_registry_with_tls_and_logins_takes_images_and_gives_them_back() {
     registry.convert(&[&by_digest, "by-digest.aci"]);
 }
 
+#[test]
+fn a_build_is_pushed_and_built_upon() {
+    needs!("docker-registry", "htpasswd", "openssl", "skopeo", "bash");
+    let registry = Registry::start();
+    registry.scratch.file("f", "f");
+    let build = |line: &str| {
+        let command = registry.scratch.acbuild(line.split(' ')).env("SSL_CERT_FILE", registry.file("ca.crt"));
+        let command = command.env("DOCKER_CONFIG", registry.file("logins")).env("NO_PROXY", "127.0.0.1");
+        command.ok().text().to_owned()
+    };
+    let (first, second) = (registry.image("team/built:1.0"), registry.image("team/built:2.0"));
+    build("begin --build-mode=oci");
+    build("copy f /f");
+    build("set-exec /f");
+    let digest = build(&format!("write {first}"));
+    assert_eq!(registry.skopeo(&["inspect", &first]).ok().json()["Digest"], json!(digest));
+    build("end");
+    build(&format!("begin --build-mode=oci {first}"));
+    build("copy f /g");
+    build(&format!("write {second}"));
+    let layers = |image: &str| registry.skopeo(&["inspect", image]).ok().json()["Layers"].as_array().cloned();
+    let (below, all) = (layers(&first).unwrap_or_default(), layers(&second).unwrap_or_default());
+    assert_eq!((below.len(), all.len(), &below[0]), (1, 2, &all[0]));
+}
+
 /// Everything about the files of a root file system that containers see, but for the times.
 fn listing(scratch: &Scratch, rootfs: &str) -> String {
     let print = "-type d -printf '%P d %m %U:%G\\n' -o -printf '%P %y %m %U:%G %n %s %l\\n'";

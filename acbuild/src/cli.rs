@@ -91,7 +91,10 @@ impl Command {
     /// the manifest do without a user namespace, which takes a few milliseconds to make.
     pub(crate) fn touches_files(&self) -> bool {
         use Command::*;
-        matches!(self, Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Run(_) | Status(_) | Squash(_) | File(_))
+        matches!(
+            self,
+            Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Run(_) | Status(_) | Squash(_) | File(_) | Layer(_)
+        )
     }
 }
 
@@ -113,6 +116,7 @@ commands! {
     #[command(visible_alias = "set-eh")]
     SetEventHandler(set_event_handler::SetEventHandler),
     SetTag(set_tag::SetTag),
+    SetStopSignal(set_stop_signal::SetStopSignal),
     Annotation(annotation::Annotation),
     Label(label::Label),
     Environment(environment::Environment),
@@ -121,10 +125,11 @@ commands! {
     Mount(mount::Mount),
     Isolator(isolator::Isolator),
     Dependency(dependency::Dependency),
+    Layer(layer::Layer),
+    Squash(squash::Squash),
     CatManifest(cat_manifest::CatManifest),
     ReplaceManifest(replace_manifest::ReplaceManifest),
     File(file::File),
-    Squash(squash::Squash),
     Status(status::Status),
     Diff(diff::Diff),
     Build(build::Build),

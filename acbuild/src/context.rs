@@ -3,10 +3,11 @@
 //! ```text
 //! .acbuild/
 //!   lock              flock(2): shared to read the build, exclusive to change it; lives as long as the directory
-//!   buildMode         "appc"; written last by `begin` and removed first by `end`: with it there is a build
+//!   buildMode         "appc" or "oci"; written last by `begin` and removed first by `end`: with it there is a build
 //!   currentaci/       the image as it will be written
-//!     manifest        replaced by rename, never written in place
+//!     manifest        what is said of it (see `document.rs`); replaced by rename, never written in place
 //!     rootfs/
+//!   layers/N/rootfs/  in oci builds, the layers that were closed, in the form of overlay mounts (see `oci/layers.rs`)
 //!   manifest.new      the next manifest, until it is renamed
 //!   deleted           what `run` has deleted of the dependencies
 //!   staging/          what `copy` and `run` are about to move into rootfs
@@ -28,26 +29,27 @@ use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
+use crate::oci::Image;
 use crate::run::apply;
 
 pub(crate) use draft::Draft;
 
 const NAME: &str = ".acbuild";
 const ROOTFS: &str = "currentaci/rootfs";
-/// The content of `buildMode`.
-const APPC: &str = "appc";
 const BUILD_MODE: &str = "buildMode";
 const MANIFEST: &str = "currentaci/manifest";
 /// The next manifest.
 const NEW_MANIFEST: &str = "manifest.new";
 /// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
-const ENTRIES: [&str; 10] = [
+const ENTRIES: [&str; 11] = [
     BUILD_MODE,
     NEW_MANIFEST,
     "deleted",
     "staging",
     "currentaci",
+    "layers",
     "target",
     "work",
     "depstore-tar",
@@ -74,7 +76,10 @@ struct Locked {
 
 /// A build in progress.
 #[derive(Debug)]
-pub(crate) struct Build(Locked);
+pub(crate) struct Build {
+    locked: Locked,
+    mode: Mode,
+}
 
 /// A manifest on disk that is not yet the build's.
 #[derive(Debug)]
@@ -100,16 +105,19 @@ impl Locked {
         }
     }
 
-    fn has_build(&self) -> Result<bool> {
+    /// What kind of image is built here; nothing when there is no build.
+    fn mode(&self) -> Result<Option<Mode>> {
         match files::read(&self.dir, BUILD_MODE) {
-            Ok(mode) if mode == APPC.as_bytes() => Ok(true),
             // Killed while writing it.
-            Ok(mode) if mode.is_empty() => Ok(false),
-            Ok(mode) => {
-                let mode = mode.escape_ascii();
-                Err(Error::Refused(format!("the build mode is \"{mode}\", and only {APPC} builds are supported")))
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(mode) if mode.is_empty() => Ok(None),
+            Ok(mode) => match std::str::from_utf8(&mode).ok().and_then(Mode::parse) {
+                Some(mode) => Ok(Some(mode)),
+                None => {
+                    let mode = mode.escape_ascii();
+                    Err(Error::Refused(format!("the build mode is \"{mode}\", and only appc and oci are supported")))
+                }
+            },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", self.dir.join(BUILD_MODE))(e)),
         }
     }
@@ -186,10 +194,9 @@ impl Build {
     /// # Errors
     /// [`Error::NoBuild`] also when the build ended while this waited.
     pub(crate) fn open(work_path: &Path, access: Access) -> Result<Build> {
-        let build = match Locked::wait(work_path, access)? {
-            Some(locked) if locked.has_build()? => Build(locked),
-            _ => return Err(Error::NoBuild),
-        };
+        let Some(locked) = Locked::wait(work_path, access)? else { return Err(Error::NoBuild) };
+        let mode = locked.mode()?.ok_or(Error::NoBuild)?;
+        let build = Build { locked, mode };
         if !apply::is_pending(build.dir()) {
             return Ok(build);
         }
@@ -212,55 +219,80 @@ impl Build {
         locked.remove()
     }
 
-    /// The bytes of the manifest, as they will be written.
-    pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
-        files::read(&self.0.dir, MANIFEST).map_err(Error::io("read", self.0.dir.join(MANIFEST)))
+    /// What kind of image it is.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
     }
 
-    /// The manifest.
+    /// The bytes of the manifest: in appc builds, as they will be written.
+    pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
+        files::read(&self.locked.dir, MANIFEST).map_err(Error::io("read", self.locked.dir.join(MANIFEST)))
+    }
+
+    /// The manifest of an appc build.
     pub(crate) fn manifest(&self) -> Result<ImageManifest> {
+        self.expect(Mode::Appc)?;
         ImageManifest::parse(&self.manifest_bytes()?).map_err(Error::BadManifest)
     }
 
     /// Where the root file system is.
     pub(crate) fn rootfs_path(&self) -> PathBuf {
-        self.0.dir.join(ROOTFS)
+        self.locked.dir.join(ROOTFS)
     }
 
     /// Where the manifest is.
     pub(crate) fn manifest_path(&self) -> PathBuf {
-        self.0.dir.join("currentaci/manifest")
+        self.locked.dir.join("currentaci/manifest")
+    }
+
+    /// What is said of the image of an oci build.
+    pub(crate) fn image(&self) -> Result<Image> {
+        self.expect(Mode::Oci)?;
+        Image::parse(&self.manifest_bytes()?)
+    }
+
+    /// What is said of the image, whichever kind it is.
+    pub(crate) fn document(&self) -> Result<Box<dyn Document>> {
+        Ok(match self.mode {
+            Mode::Appc => Box::new(self.manifest()?),
+            Mode::Oci => Box::new(self.image()?),
+        })
+    }
+
+    fn expect(&self, mode: Mode) -> Result<()> {
+        if self.mode == mode { Ok(()) } else { Err(Error::OtherMode { supported: mode, build: self.mode }) }
     }
 
     /// The root file system.
     pub(crate) fn rootfs(&self) -> Result<Root> {
-        open_rootfs(&self.0.dir)
+        open_rootfs(&self.locked.dir)
     }
 
     /// Where the build is kept; a tree that is copied into the build must leave it out.
     pub(crate) fn dir(&self) -> &Path {
-        &self.0.dir
+        &self.locked.dir
     }
 
     /// An empty directory on the file system of the root file system.
     pub(crate) fn staging(&self) -> Result<PathBuf> {
         self.clear_staging()?;
-        let path = self.0.dir.join("staging");
+        let path = self.locked.dir.join("staging");
         fs::DirBuilder::new().mode(0o700).create(&path).map_err(Error::io("create", &path))?;
         Ok(path)
     }
 
     /// Removes what [`Build::staging`] made.
     pub(crate) fn clear_staging(&self) -> Result<()> {
-        remove_tree(self.0.dir.join("staging"))
+        remove_tree(self.locked.dir.join("staging"))
     }
 
     /// Validates `manifest` and puts it beside the present one.
-    pub(crate) fn prepare(&self, manifest: &ImageManifest) -> Result<NewManifest<'_>> {
-        manifest.validate()?;
+    pub(crate) fn prepare(&self, manifest: &dyn Document) -> Result<NewManifest<'_>> {
+        self.expect(manifest.mode())?;
+        let bytes = manifest.to_bytes()?;
         let new = NewManifest { build: self, committed: false };
         // Not synced: a build in progress need not outlive the machine, what `write` makes must.
-        files::write(&self.0.dir, NEW_MANIFEST, manifest.to_json().as_bytes())?;
+        files::write(&self.locked.dir, NEW_MANIFEST, &bytes)?;
         Ok(new)
     }
 }
@@ -268,7 +300,7 @@ impl Build {
 impl NewManifest<'_> {
     /// Makes it the build's manifest, at once and completely.
     pub(crate) fn commit(mut self) -> Result<()> {
-        let dir = &self.build.0.dir;
+        let dir = &self.build.locked.dir;
         files::rename(dir, NEW_MANIFEST, MANIFEST).map_err(Error::io("replace", dir.join(MANIFEST)))?;
         self.committed = true;
         Ok(())
@@ -279,7 +311,7 @@ impl Drop for NewManifest<'_> {
     fn drop(&mut self) {
         if !self.committed {
             // The next one is written over it anyway.
-            let _ = fs::remove_file(self.build.0.dir.join(NEW_MANIFEST));
+            let _ = fs::remove_file(self.build.locked.dir.join(NEW_MANIFEST));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::document::Mode;
 use crate::script::Place;
 
 /// Why a command failed. Printed once, by `main`, behind the name of the command.
@@ -17,6 +18,17 @@ pub(crate) enum Error {
     /// `remove` of what is not there.
     #[error("element to be removed does not exist in this ACI: {0} - try \"acbuild cat-manifest\" to see what does")]
     NotFound(String),
+    /// `remove` of what is not there, in an oci build: the original has no exit code of its own for it there.
+    #[error("{0} - try \"acbuild cat-manifest --file config\" to see what there is")]
+    NoSuch(String),
+    /// Only images of another kind have this.
+    #[error("only supported in {supported} builds, and this is an {build} build")]
+    OtherMode {
+        /// The builds that know this.
+        supported: Mode,
+        /// What is being built.
+        build: Mode,
+    },
     /// The manifest of the build cannot be read.
     #[error("error loading manifest: {0} - try \"acbuild replace-manifest\" with a good one")]
     BadManifest(appc_spec::Error),

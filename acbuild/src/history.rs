@@ -4,25 +4,19 @@ use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
-use appc_spec::ImageManifest;
-
-use crate::error::Result;
-
 /// What the annotations' names begin with; the number follows.
 const PREFIX: &str = "coreos.com/acbuild/command-";
 
-/// Adds `line` to the history in `manifest`, behind everything that is there.
-pub(crate) fn record(manifest: &mut ImageManifest, line: &str) -> Result<()> {
-    let numbers = manifest.annotations.iter().filter_map(|a| number(a.name.as_str()));
+/// The name of the next annotation, behind the highest number there is.
+pub(crate) fn next_name<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let numbers = names.filter_map(number);
     let next = numbers.max().unwrap_or(0).saturating_add(1);
-    manifest.annotations.set(format!("{PREFIX}{next}").parse()?, line.to_owned());
-    Ok(())
+    format!("{PREFIX}{next}")
 }
 
-/// The history in `manifest`: what was recorded, in the order of the numbers.
-pub(crate) fn steps(manifest: &ImageManifest) -> Vec<&str> {
-    let numbered = manifest.annotations.iter().filter_map(|a| Some((number(a.name.as_str())?, a.value.as_str())));
-    let mut steps: Vec<(u64, &str)> = numbered.collect();
+/// The history in annotations, names and values: what was recorded, in the order of the numbers.
+pub(crate) fn steps<'a>(annotations: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<&'a str> {
+    let mut steps: Vec<(u64, &str)> = annotations.filter_map(|(name, value)| Some((number(name)?, value))).collect();
     steps.sort_by_key(|(number, _)| *number);
     steps.into_iter().map(|(_, step)| step).collect()
 }
@@ -125,15 +119,10 @@ mod tests {
 
     #[test]
     fn numbers_go_on_behind_the_highest() {
-        let mut manifest = ImageManifest::new("example.com/x".parse().unwrap());
-        for name in ["coreos.com/acbuild/command-7", "coreos.com/acbuild/command-x", "other"] {
-            manifest.annotations.set(name.parse().unwrap(), "v");
-        }
-        record(&mut manifest, "acbuild end").unwrap();
-        let last = manifest.annotations.iter().last().unwrap();
-        assert_eq!((last.name.as_str(), last.value.as_str()), ("coreos.com/acbuild/command-8", "acbuild end"));
-        record(&mut manifest, "acbuild 9").unwrap();
-        record(&mut manifest, "acbuild 10").unwrap();
-        assert_eq!(steps(&manifest), ["v", "acbuild end", "acbuild 9", "acbuild 10"]);
+        let names = ["coreos.com/acbuild/command-7", "coreos.com/acbuild/command-x", "other"];
+        assert_eq!(next_name(names.into_iter()), "coreos.com/acbuild/command-8");
+        assert_eq!(next_name([].into_iter()), "coreos.com/acbuild/command-1");
+        let all = [("coreos.com/acbuild/command-10", "c"), ("other", "x"), ("coreos.com/acbuild/command-9", "b")];
+        assert_eq!(steps(all.into_iter()), ["b", "c"]);
     }
 }

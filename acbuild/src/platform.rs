@@ -3,7 +3,9 @@
 use appc_spec::{AcIdentifier, ImageManifest, check_os_arch, host_arch, oci};
 
 use crate::commands::begin::UNNAMED;
+use crate::document::Document;
 use crate::error::{Error, Result};
+use crate::oci::Image;
 
 /// An operating system and an architecture, in the words of labels.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +42,19 @@ impl Platform {
                 _ => manifest.labels.set(name.parse::<AcIdentifier>()?, value.as_str()),
             }
         }
+        Ok(())
+    }
+
+    /// The same for an OCI image, whose platform is not kept as labels.
+    pub(crate) fn describe(&self, image: &mut Image) -> Result<()> {
+        let mut other = image.clone();
+        other.set_label("os", &self.os)?;
+        other.set_label("arch", &self.arch)?;
+        let (has, wanted) = (image.config.platform(), other.config.platform());
+        if image.base.is_some() && has != wanted {
+            return Err(Error::Refused(format!("the image is for {has}, not {wanted}: begin with one that is")));
+        }
+        *image = other;
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ use appc_rooted::Root;
 use rustix::io::Errno;
 
 use crate::context::Access;
+use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::run::deleted::Deleted;
 use crate::session::Session;
@@ -26,13 +27,16 @@ struct Plan {
 /// Removes `paths` from the build: all of them or, when one is not there, none.
 pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
     let build = session.build(Access::Change)?;
-    let mut manifest = build.manifest()?;
-    let parts = Parts::of(session, &build, &manifest)?;
+    let mut document = build.document()?;
+    let parts = match build.mode() {
+        Mode::Appc => Parts::of(session, &build, &build.manifest()?)?,
+        Mode::Oci => Parts::alone(&build)?,
+    };
     let plan = plan(&parts, paths)?;
-    session.record(&mut manifest)?;
+    session.record(&mut *document)?;
     let staging = build.staging()?;
     let removed = Root::open(&staging).map_err(Error::io("open", staging)).and_then(|trash| {
-        let new = build.prepare(&manifest)?;
+        let new = build.prepare(&*document)?;
         plan.deleted.save(build.dir())?;
         for (number, path) in plan.own.iter().enumerate() {
             discard(&parts.own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;

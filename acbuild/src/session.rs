@@ -10,10 +10,11 @@ use appc_spec::{App, ImageManifest};
 
 use crate::cli::Global;
 use crate::context::{Access, Build};
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::modify::Image;
 use crate::progress::Bar;
-use crate::{history, output};
+use crate::{oci, output};
 
 /// One run of the program.
 #[derive(Debug)]
@@ -81,6 +82,14 @@ impl Session {
         }
     }
 
+    /// What kind of image is changed.
+    pub(crate) fn mode(&self) -> Result<Mode> {
+        match &self.image {
+            Some(_) => Ok(Mode::Appc),
+            None => Ok(self.build(Access::Read)?.mode()),
+        }
+    }
+
     /// The manifest, to be looked at.
     pub(crate) fn manifest(&self) -> Result<ImageManifest> {
         match &self.image {
@@ -89,15 +98,37 @@ impl Session {
         }
     }
 
-    /// Adds this command to the history in `manifest`, unless that is switched off.
-    pub(crate) fn record(&self, manifest: &mut ImageManifest) -> Result<()> {
+    /// Adds this command to the history in `document`, unless that is switched off.
+    pub(crate) fn record(&self, document: &mut dyn Document) -> Result<()> {
         match &self.history {
-            Some(line) => history::record(manifest, line),
+            Some(line) => document.record(line),
             None => Ok(()),
         }
     }
 
-    /// Changes the manifest: the whole of what most commands do. Nothing is saved when `change` fails.
+    /// Changes what is said of the image, whichever kind it is: the whole of what most commands do. Nothing is saved
+    /// when `change` fails.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut dyn Document) -> Result<()>) -> Result<()> {
+        if self.image.is_some() {
+            return self.edit(|manifest| change(manifest));
+        }
+        let build = self.build(Access::Change)?;
+        let mut document = build.document()?;
+        change(&mut *document)?;
+        self.record(&mut *document)?;
+        build.prepare(&*document)?.commit()
+    }
+
+    /// [`Session::change`] for what only oci images have.
+    pub(crate) fn edit_oci(&self, change: impl FnOnce(&mut oci::Image) -> Result<()>) -> Result<()> {
+        let build = self.build(Access::Change)?;
+        let mut image = build.image()?;
+        change(&mut image)?;
+        self.record(&mut image)?;
+        build.prepare(&image)?.commit()
+    }
+
+    /// [`Session::change`] for what only appc images have.
     pub(crate) fn edit(&self, change: impl FnOnce(&mut ImageManifest) -> Result<()>) -> Result<()> {
         let changed = |mut manifest: ImageManifest| -> Result<ImageManifest> {
             change(&mut manifest)?;

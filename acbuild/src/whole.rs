@@ -42,6 +42,12 @@ impl Parts {
         Ok(Parts { below, own: build.rootfs()?, deleted, whitelist, _rendered: rendered })
     }
 
+    /// Those of a build without dependencies: all layers of an OCI image are merged in its root file system.
+    pub(crate) fn alone(build: &Build) -> Result<Parts> {
+        let (own, deleted) = (build.rootfs()?, Deleted::default());
+        Ok(Parts { below: Vec::new(), own, deleted, whitelist: Vec::new(), _rendered: None })
+    }
+
     /// Whether the trees stacked are all there is to it.
     pub(crate) fn is_plain(&self) -> bool {
         self.whitelist.is_empty() && self.deleted.is_empty()

@@ -185,7 +185,6 @@ fn what_an_image_cannot_begin_with_is_refused_and_leaves_nothing() {
         (&["begin", "text.aci"], "local path must begin with / or ."),
         (&["begin", "NOT A NAME"], "path must begin with / or ."),
         (&["begin", "docker://alpine"], "begin: "),
-        (&["begin", "--build-mode=oci"], "begin: building oci images is not supported: use --build-mode appc"),
     ];
     for (args, words) in cases {
         let ran = scratch.run(*args);

@@ -4,7 +4,7 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -187,8 +187,11 @@ fn with_acbuild(scratch: &Scratch) -> String {
 fn a_script_can_be_called_by_its_own_name() {
     let scratch = Scratch::new();
     let path = with_acbuild(&scratch);
-    let file = scratch.file("build", "#!/usr/bin/env acbuild-script\nbegin\nset-name $1\nwrite -- $2\n");
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = scratch.file("text", "#!/usr/bin/env acbuild-script\nbegin\nset-name $1\nwrite -- $2\n");
+    let file = scratch.path("build");
+    // Written by another process: what another thread starts must not inherit it open for writing (ETXTBSY).
+    let installed = finish(Command::new("install").arg("-m755").args([&text, &file]));
+    assert_eq!(installed.code, Some(0), "{installed:#?}");
     let call = |args: &[&str]| finish(Command::new(&file).args(args).env("PATH", &path).current_dir(scratch.path("")));
     let ran = call(&["example.com/own", "--debug"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "what follows is the script's: {ran:#?}");

@@ -8,8 +8,10 @@
 //!
 //! [`unpack_layer`] makes a tree of a tar without knowing the layers below, so that layers can be unpacked in parallel and
 //! a tree be shared by all images that have the layer. What cannot be made so is returned, for [`settle_layer`].
-//! [`write_layer`] makes a tar of a tree, the same bytes for the same tree.
+//! [`write_layer`] makes a tar of a tree, the same bytes for the same tree. [`Changes`] are what a whole root file system
+//! has over a stack of trees, and [`write_changes`] makes a tar of them.
 
+mod changes;
 mod read;
 mod settle;
 
@@ -18,11 +20,12 @@ use std::path::PathBuf;
 
 use appc_rooted::Root;
 
+pub use changes::Changes;
 pub use read::{LayerOptions, UnpackedLayer, digest_layer, unpack_layer};
 pub use settle::settle_layer;
 
 use crate::archive::WriteOptions;
-use crate::archive::writer::write_tree;
+use crate::archive::writer::{What, write_tree};
 use crate::oci::{Digest, media_type};
 use crate::{Error, Progress, Result};
 
@@ -49,6 +52,32 @@ pub struct WrittenLayer {
 /// [`Error::Tree`] names a file that changed or cannot be in a layer, such as one whose name begins with `.wh.`.
 /// [`Error::Option`] when layers cannot have the compression.
 pub fn write_layer(tree: &Root, out: File, options: &WriteOptions, progress: &dyn Progress) -> Result<WrittenLayer> {
+    write_as(What::Layer, tree, out, options, progress)
+}
+
+/// Writes what of the root file system `tree` are `changes` as a layer to `out`.
+///
+/// Nothing is synced to disk, and nothing may change the tree meanwhile. The bytes depend on the arguments only.
+///
+/// # Errors
+/// Those of [`write_layer`].
+pub fn write_changes(
+    changes: &Changes,
+    tree: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<WrittenLayer> {
+    write_as(What::Changes(changes), tree, out, options, progress)
+}
+
+fn write_as(
+    what: What<'_>,
+    tree: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<WrittenLayer> {
     use crate::archive::Compression::{Bzip2, Gzip, None, Xz, Zstd};
     let media_type = match options.compression {
         None => media_type::LAYER_TAR,
@@ -59,7 +88,7 @@ pub fn write_layer(tree: &Root, out: File, options: &WriteOptions, progress: &dy
             return Err(Error::Option(format!("layers are not compressed with {compression}: use gzip, zstd or none")));
         }
     };
-    let (finished, sockets) = write_tree(Option::None, tree, out, options, progress)?;
+    let (finished, sockets) = write_tree(what, tree, out, options, progress)?;
     let digest = finished.packed.unwrap_or_else(|| finished.plain.clone());
     Ok(WrittenLayer { diff_id: finished.plain, digest, size: finished.size, media_type, sockets })
 }

@@ -360,6 +360,13 @@ fn stats_are_told(docker: &Docker) {
     top.prints(&["PID", "while :"]);
 }
 
+fn an_image_that_acbuild_built(docker: &Docker) {
+    let built = engine::built_by_acbuild("docker-archive");
+    docker.command("load -q -i").arg(built.work().join("built.tar")).ok();
+    let ran = docker.command("run --rm --network none example.com/built:1").run();
+    assert!(ran.stdout == "by acbuild\n" && ran.code() == 1, "{ran:#?}");
+}
+
 fn main() {
     needs!(root, "dockerd", "docker", "containerd", "busybox", "setsid");
     let host = HostState::new();
@@ -369,6 +376,7 @@ fn main() {
         cases![
             runs_and_tells_how_it_ended,
             images_go_both_ways,
+            an_image_that_acbuild_built,
             is_what_docker_says_it_runs,
             a_terminal_is_the_callers,
             logs_are_kept,

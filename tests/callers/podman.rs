@@ -290,6 +290,13 @@ fn a_network_of_the_user(podman: &Podman) {
     assert_eq!(map.stdout.split_whitespace().take(6).collect::<Vec<_>>(), ["0", "64242", "1", "1", "700000", "65536"]);
 }
 
+fn an_image_that_acbuild_built(podman: &Podman) {
+    let built = engine::built_by_acbuild("oci-archive");
+    podman.command("load -q -i").arg(built.work().join("built.tar")).ok();
+    let ran = podman.command("run --rm --network none example.com/built:1").run();
+    assert!(ran.stdout == "by acbuild\n" && ran.code() == 1, "{ran:#?}");
+}
+
 fn main() {
     needs!(root, "podman", "conmon", "busybox", "setsid", "newuidmap", "slirp4netns", "unshare", "setpriv");
     let host = HostState::new();
@@ -300,6 +307,7 @@ fn main() {
         cases![
             runs_and_tells_how_it_ended,
             is_what_podman_says_it_runs,
+            an_image_that_acbuild_built,
             a_terminal_is_the_callers,
             privileges_and_files,
             stops_restarts_and_logs,

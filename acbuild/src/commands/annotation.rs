@@ -1,9 +1,7 @@
 //! `acbuild annotation add|remove`
 
-use appc_spec::AcIdentifier;
 use clap::{Args, Subcommand};
 
-use super::removed;
 use crate::error::Result;
 use crate::session::Session;
 
@@ -51,15 +49,11 @@ impl Annotation {
         match &self.command {
             AnnotationCommand::Add(Add { name, value }) => {
                 session.debug(format_args!("Adding annotation {name:?}={value:?}"));
-                session.edit(|manifest| {
-                    manifest.annotations.set(name.parse()?, value);
-                    Ok(())
-                })
+                session.change(|image| image.set_annotation(name, value))
             }
             AnnotationCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing annotation {name:?}"));
-                name.parse::<AcIdentifier>()?;
-                session.edit(|manifest| removed(manifest.annotations.remove(name), "annotation", name))
+                session.change(|image| image.remove_annotation(name))
             }
         }
     }

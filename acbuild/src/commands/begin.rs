@@ -5,23 +5,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use appc_image::Error::{NotFound, NotStored};
-use appc_image::archive::{self, CopyOptions, Kind, Ownership, UnpackOptions, copy_tree};
+use appc_image::archive::{self, Kind, Ownership, UnpackOptions};
 use appc_image::fetch::Insecure;
 use appc_image::reference::Reference;
-use appc_image::render;
-use appc_rooted::Root;
+use appc_image::store::{Store, StoredImage};
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
 
 use crate::context::Draft;
 use crate::error::{Error, Result};
-use crate::images;
 use crate::install::copy_from_host;
-use crate::output;
 use crate::platform::Platform;
 use crate::progress::Bar;
 use crate::session::Session;
-use crate::users;
+use crate::{images, oci, output, users};
 
 /// The name of an image that was not given one; such an image cannot be written.
 pub(crate) const UNNAMED: &str = "acbuild-unnamed";
@@ -37,8 +34,14 @@ pub(crate) const UNNAMED: &str = "acbuild-unnamed";
 ///
 /// An ordinary user with ranges in /etc/subuid and /etc/subgid builds what root would: owners, set-user-ID bits, devices
 /// and file capabilities are kept. Without them every file is the user's.
+///
+/// With --build-mode=oci it is an OCI image that is built: START is then a directory or a tar archive that becomes the
+/// root file system, or an OCI or docker image in a layout, an archive, a registry or the store, whose layers stay as
+/// they are below what is built.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  acbuild begin ./alpine-3.20.aci")]
+#[command(after_help = "Examples:
+  acbuild begin ./alpine-3.20.aci
+  acbuild begin --build-mode=oci docker://registry.example.com/debian:12")]
 pub(crate) struct Begin {
     /// What to begin with; an empty image without it
     start: Option<PathBuf>,
@@ -64,21 +67,33 @@ enum BuildMode {
 
 impl Begin {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        if let BuildMode::Oci = self.build_mode {
-            return Err(Error::refused("building oci images is not supported: use --build-mode appc"));
-        }
         match &self.start {
             None => session.debug("Beginning build with an empty ACI"),
             Some(start) => session.debug(format_args!("Beginning build with {}", start.display())),
         }
         let platform = self.platform()?;
         let draft = Draft::begin(session.work_path())?;
+        match self.build_mode {
+            BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,
+            BuildMode::Oci => {
+                let mut image = oci::begin(&draft, self.start.as_deref(), self.insecure_options, session)?;
+                if let Some(platform) = &platform {
+                    platform.describe(&mut image)?;
+                }
+                draft.finish_oci(&image)?;
+            }
+        }
+        users::warn_of_losses();
+        Ok(())
+    }
+
+    fn appc(&self, draft: Draft, platform: Option<&Platform>, session: &Session) -> Result<()> {
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => from_path(&draft, start)?,
             Some(word) => from_image(&draft, word, self.insecure_options, session)?,
         };
-        match &platform {
+        match platform {
             Some(platform) => {
                 let mut manifest = ImageManifest::parse(&manifest)?;
                 platform.label(&mut manifest)?;
@@ -86,7 +101,6 @@ impl Begin {
             }
             None => draft.finish(&manifest)?,
         }
-        users::warn_of_losses();
         Ok(())
     }
 }
@@ -145,32 +159,38 @@ fn from_file(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
 
 /// An image that is in the store, or is fetched into it.
 fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session) -> Result<Vec<u8>> {
-    let reference = match Reference::from_word(word) {
-        Ok(Reference::File(path)) if word.as_os_str().as_bytes().starts_with(b"file://") => {
-            return from_path(draft, &path);
-        }
-        Ok(Reference::File(path)) => {
-            return Err(Error::Refused(format!("{}: a local path must begin with / or .", path.display())));
-        }
-        Err(e) => return Err(Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))),
-        Ok(other) => other,
-    };
-    let (store, image) = images::fetch(&reference, insecure, session).map_err(|e| match e {
-        Error::Image(NotFound { .. } | NotStored(_)) => {
-            Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))
-        }
+    let reference = match reference_of(word)? {
+        Reference::File(path) => return from_path(draft, &path),
         other => other,
-    })?;
+    };
+    let (store, image) = fetch(&reference, insecure, session)?;
     if store.oci(&image.id)?.is_some() {
-        let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
-        for layer in render::layers(&store, &image)?.lower {
-            let root = Root::open(&layer).map_err(Error::io("open", &layer))?;
-            output::omissions(&copy_tree(&root, "", &draft.rootfs()?, "", &options)?.omitted);
-        }
+        oci::lay_down(&store, &image, draft)?;
         return Ok(image.manifest.to_json().into_bytes());
     }
     let blob = store.blob(&image.id);
     Ok(unpack(draft, File::open(&blob).map_err(Error::io("open", blob))?, Kind::Aci)??)
+}
+
+/// What a word means that is no path; a file when it says so.
+pub(crate) fn reference_of(word: &Path) -> Result<Reference> {
+    match Reference::from_word(word) {
+        Ok(Reference::File(path)) if !word.as_os_str().as_bytes().starts_with(b"file://") => {
+            Err(Error::Refused(format!("{}: a local path must begin with / or .", path.display())))
+        }
+        Err(e) => Err(Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))),
+        Ok(reference) => Ok(reference),
+    }
+}
+
+/// The image in the store, fetched if it has to be.
+pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session) -> Result<(Store, StoredImage)> {
+    images::fetch(reference, insecure, session).map_err(|e| match e {
+        Error::Image(NotFound { .. } | NotStored(_)) => {
+            Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))
+        }
+        other => other,
+    })
 }
 
 /// Unpacks `source` into the new build, and returns its manifest; the inner error is that of the archive.

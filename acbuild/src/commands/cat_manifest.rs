@@ -8,7 +8,11 @@ use appc_image::fetch::Insecure;
 use appc_image::reference::Reference;
 use appc_spec::ImageManifest;
 use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::ser::{PrettyFormatter, Serializer};
 
+use crate::context::Access;
+use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::{images, output};
@@ -16,7 +20,8 @@ use crate::{images, output};
 /// Print the manifest from the current build, or that of an image
 ///
 /// Use it to see what the commands so far made, or what is in an image. The manifest of an image is printed as it is,
-/// whatever is wrong with it, unless it is to be indented.
+/// whatever is wrong with it, unless it is to be indented. An oci build has a manifest and a config; the layers of the
+/// build itself are not in them before they are written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  acbuild cat-manifest --pretty-print\n  acbuild cat-manifest hello.aci")]
 pub(crate) struct CatManifest {
@@ -25,7 +30,7 @@ pub(crate) struct CatManifest {
     /// Print it over several lines, indented
     #[arg(long)]
     pretty_print: bool,
-    /// Which file to print; an appc image has only one
+    /// Which file to print; an appc image has only the manifest
     #[arg(long, value_enum, default_value = "manifest")]
     file: Which,
 }
@@ -38,10 +43,10 @@ enum Which {
 
 impl CatManifest {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        if let Which::Config = self.file {
-            return Err(Error::refused("can't print config, appc has no image configs: use --file manifest"));
-        }
         if let Some(word) = &self.image {
+            if let Which::Config = self.file {
+                return Err(no_config());
+            }
             let manifest = of_image(&Reference::from_word(word)?, session)?;
             return match self.pretty_print {
                 true => output::result(ImageManifest::parse(&manifest)?.to_json_pretty()),
@@ -49,9 +54,33 @@ impl CatManifest {
             };
         }
         session.debug("Printing manifest from current build");
-        let manifest = session.manifest()?;
-        output::result(if self.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() })
+        match (session.mode()?, self.file) {
+            (Mode::Appc, Which::Config) => Err(no_config()),
+            (Mode::Appc, Which::Manifest) => {
+                let manifest = session.manifest()?;
+                output::result(if self.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() })
+            }
+            (Mode::Oci, Which::Config) => self.print(&session.build(Access::Read)?.image()?.config),
+            (Mode::Oci, Which::Manifest) => self.print(&session.build(Access::Read)?.image()?.manifest()?),
+        }
     }
+
+    fn print(&self, document: &impl Serialize) -> Result<()> {
+        let mut text = Vec::new();
+        let written = match self.pretty_print {
+            // As many spaces as the manifests of appc builds have.
+            true => {
+                document.serialize(&mut Serializer::with_formatter(&mut text, PrettyFormatter::with_indent(b"    ")))
+            }
+            false => document.serialize(&mut Serializer::new(&mut text)),
+        };
+        written.map_err(|e| Error::Refused(format!("the document is no JSON: {e}")))?;
+        output::result(String::from_utf8_lossy(&text))
+    }
+}
+
+fn no_config() -> Error {
+    Error::refused("can't print config, appc has no image configs: use --file manifest")
 }
 
 /// The manifest as it lies in the image.

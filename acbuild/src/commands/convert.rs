@@ -5,15 +5,14 @@ mod input;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use appc_image::archive::{self, Compression, WriteOptions};
 use appc_image::convert::{self, Options, WrittenBundle};
-use appc_image::fetch::{Insecure, http};
-use appc_image::layout::{DockerArchive, LayoutArchive, LayoutDir, OciLayout};
+use appc_image::fetch::Insecure;
+use appc_image::layout::{DockerArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
-use appc_image::reference::{DockerName, Reference};
-use appc_image::registry::{Access, Credentials, Registry, docker_config_path};
+use appc_image::reference::Reference;
+use appc_image::registry::Access;
 use appc_spec::ImageManifest;
 use appc_spec::oci::Origin;
 use clap::Args;
@@ -25,6 +24,7 @@ use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
 use crate::outfile::OutFile;
 use crate::output;
+use crate::place::{self, Target};
 use crate::progress::Bar;
 use crate::session::Session;
 
@@ -174,7 +174,7 @@ impl Convert {
             Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
             Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
             Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
-            Reference::Docker(name) => Box::new(self.registry(name, Access::Pull)?),
+            Reference::Docker(name) => Box::new(place::registry(name, Access::Pull, self.insecure())?),
             other => return Err(Error::Refused(format!("cannot convert {other}: fetch it with \"rkt fetch\" first"))),
         };
         Ok(Input::Oci(from, input::origin(reference)))
@@ -182,39 +182,12 @@ impl Convert {
 
     /// Where an image goes, under this `tag` or `name` unless it was given one.
     fn sink(&self, reference: &Reference, tag: &str, name: &str) -> Result<Box<dyn Sink>> {
-        let file = |path: &Path| match path.symlink_metadata() {
-            Ok(_) if !self.overwrite => {
-                Err(Error::Refused(format!("{} exists - use --overwrite to replace it", path.display())))
-            }
-            _ => Ok(()),
-        };
-        Ok(match reference {
-            Reference::OciLayout { dir, name } => {
-                Box::new(LayoutDir::create(dir, Some(name.as_deref().unwrap_or(tag)))?)
-            }
-            Reference::OciArchive { file: path, name } => {
-                file(path)?;
-                Box::new(LayoutArchive::create(path, Some(name.as_deref().unwrap_or(tag)))?)
-            }
-            Reference::DockerArchive { file: path, name: given } => {
-                file(path)?;
-                Box::new(LayoutArchive::create_docker(path, Some(given.as_deref().unwrap_or(name)))?)
-            }
-            Reference::Docker(name) => Box::new(self.registry(name, Access::Push)?),
+        match reference {
             Reference::File(_) => {
-                return Err(Error::refused("an image archive stays one: use \"acbuild begin\" and \"acbuild write\""));
+                Err(Error::refused("an image archive stays one: use \"acbuild begin\" and \"acbuild write\""))
             }
-            other => return Err(Error::Refused(format!("cannot convert to {other}: see \"acbuild convert --help\""))),
-        })
-    }
-
-    fn registry(&self, name: &DockerName, access: Access) -> Result<Registry> {
-        let Insecure { tls: insecure_tls, http: insecure_http, .. } = self.insecure();
-        let options = http::Options { insecure_tls, insecure_http, ..Default::default() };
-        let client = Arc::new(http::Client::new(options)?);
-        let configuration = ["/etc/rkt", "/usr/lib/rkt"];
-        let credentials = Credentials::read(&configuration, docker_config_path().as_deref())?;
-        Ok(Registry::new(client, name.clone(), access, Arc::new(credentials)))
+            place => Target { overwrite: self.overwrite, insecure: self.insecure(), tag, name: Some(name) }.open(place),
+        }
     }
 }
 

@@ -49,11 +49,11 @@ pub(super) fn copy(session: &Session, fill: impl FnOnce(&mut Staged<'_>) -> Resu
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let build = session.build(Access::Change)?;
-    let mut manifest = build.manifest()?;
+    let mut document = build.document()?;
     let mut staged = Staged::new(&build)?;
     fill(&mut staged)?;
-    session.record(&mut manifest)?;
-    let new = build.prepare(&manifest)?;
+    session.record(&mut *document)?;
+    let new = build.prepare(&*document)?;
     staged.install()?;
     new.commit()
 }

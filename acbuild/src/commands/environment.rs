@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 
-use super::removed;
 use crate::error::Result;
 use crate::session::Session;
 
@@ -49,14 +48,11 @@ impl Environment {
         match &self.command {
             EnvironmentCommand::Add(Add { name, value }) => {
                 session.debug(format_args!("Adding environment variable {name:?}={value:?}"));
-                session.edit_app(|app| {
-                    app.environment.set(name, value);
-                    Ok(())
-                })
+                session.change(|image| image.set_variable(name, value))
             }
             EnvironmentCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing environment variable {name:?}"));
-                session.edit_app(|app| removed(app.environment.remove(name), "environment variable", name))
+                session.change(|image| image.remove_variable(name))
             }
         }
     }

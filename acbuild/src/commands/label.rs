@@ -1,10 +1,8 @@
 //! `acbuild label add|remove`
 
-use appc_spec::AcIdentifier;
 use clap::{Args, Subcommand};
 
-use super::removed;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::Session;
 
 /// Manage labels
@@ -50,18 +48,11 @@ impl Label {
         match &self.command {
             LabelCommand::Add(Add { name, value }) => {
                 session.debug(format_args!("Adding label {name:?}={value:?}"));
-                session.edit(|manifest| {
-                    if name == "name" {
-                        return Err(Error::refused("invalid label name: \"name\" - try \"acbuild set-name\""));
-                    }
-                    manifest.labels.set(name.parse()?, value);
-                    Ok(())
-                })
+                session.change(|image| image.set_label(name, value))
             }
             LabelCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing label {name:?}"));
-                name.parse::<AcIdentifier>()?;
-                session.edit(|manifest| removed(manifest.labels.remove(name), "label", name))
+                session.change(|image| image.remove_label(name))
             }
         }
     }

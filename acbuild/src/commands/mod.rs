@@ -15,6 +15,7 @@ pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod isolator;
 pub(crate) mod label;
+pub(crate) mod layer;
 pub(crate) mod mount;
 pub(crate) mod patch_manifest;
 pub(crate) mod port;
@@ -25,6 +26,7 @@ pub(crate) mod set_event_handler;
 pub(crate) mod set_exec;
 pub(crate) mod set_group;
 pub(crate) mod set_name;
+pub(crate) mod set_stop_signal;
 pub(crate) mod set_supp_groups;
 pub(crate) mod set_tag;
 pub(crate) mod set_user;
@@ -89,6 +91,6 @@ fn read_all(source: impl Read, path: &Path) -> Result<Vec<u8>> {
 }
 
 /// What comes of a removal: an error of its own kind when there was nothing to remove.
-fn removed(done: bool, what: &str, name: &str) -> Result<()> {
+pub(crate) fn removed(done: bool, what: &str, name: &str) -> Result<()> {
     if done { Ok(()) } else { Err(Error::NotFound(format!("{what} {name:?}"))) }
 }

@@ -3,7 +3,6 @@
 use appc_spec::MountPoint;
 use clap::{Args, Subcommand};
 
-use super::removed;
 use crate::error::Result;
 use crate::session::Session;
 
@@ -56,19 +55,11 @@ impl Mount {
                 let kind = if *read_only { "read only mount point" } else { "mount point" };
                 session.debug(format_args!("Adding {kind} {name:?}={path:?}"));
                 let mount = MountPoint { read_only: *read_only, ..MountPoint::new(name.parse()?, path) };
-                session.edit_app(|app| {
-                    app.mount_points.retain(|m| m.name != mount.name && m.path != mount.path);
-                    app.mount_points.push(mount);
-                    Ok(())
-                })
+                session.change(|image| image.add_mount(mount))
             }
             MountCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing mount point {name:?}"));
-                session.edit_app(|app| {
-                    let before = app.mount_points.len();
-                    app.mount_points.retain(|m| m.name.as_str() != name && m.path != *name);
-                    removed(app.mount_points.len() < before, "mount point", name)
-                })
+                session.change(|image| image.remove_mount(name))
             }
         }
     }

@@ -1,9 +1,8 @@
 //! `acbuild port add|remove`
 
-use appc_spec::{AcName, Port as Declared};
+use appc_spec::Port as Declared;
 use clap::{Args, Subcommand};
 
-use super::removed;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
@@ -60,20 +59,11 @@ impl Port {
             PortCommand::Add(add) => {
                 session.debug(format_args!("Adding port {:?}={:?}", add.name, add.protocol));
                 let port = add.port()?;
-                session.edit_app(|app| {
-                    app.ports.retain(|p| !is_called(p, port.name.as_str()));
-                    app.ports.push(port);
-                    Ok(())
-                })
+                session.change(|image| image.add_port(port))
             }
             PortCommand::Remove(Remove { name }) => {
                 session.debug(format_args!("Removing port {name:?}"));
-                name.parse::<AcName>()?;
-                session.edit_app(|app| {
-                    let before = app.ports.len();
-                    app.ports.retain(|p| !is_called(p, name));
-                    removed(app.ports.len() < before, "port", name)
-                })
+                session.change(|image| image.remove_port(name))
             }
         }
     }
@@ -86,9 +76,4 @@ impl Add {
         let declared = Declared::new(self.name.parse()?, &self.protocol, port);
         Ok(Declared { count: self.count, socket_activated: self.socket_activated, ..declared })
     }
-}
-
-/// Whether `name` is the port's name or its number.
-fn is_called(port: &Declared, name: &str) -> bool {
-    port.name.as_str() == name || port.port.to_string() == name
 }

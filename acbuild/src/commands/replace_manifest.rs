@@ -6,12 +6,15 @@ use appc_spec::ImageManifest;
 use clap::Args;
 
 use super::read_json;
+use crate::document::Mode;
 use crate::error::Result;
+use crate::oci::Config;
 use crate::session::Session;
 
 /// Replace the manifest in the current build
 ///
-/// The whole of it: what the file does not say is gone. Use it for what no other command can set.
+/// The whole of it: what the file does not say is gone. Use it for what no other command can set. In an oci build it is
+/// the config that is replaced, but for the list of layers, which is as the build has it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild cat-manifest > manifest.json && acbuild replace-manifest manifest.json")]
 pub(crate) struct ReplaceManifest {
@@ -22,7 +25,17 @@ pub(crate) struct ReplaceManifest {
 impl ReplaceManifest {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Replacing manifest in current build with {}", self.path.display()));
-        let new = ImageManifest::parse(&read_json(&self.path)?)?;
-        session.replace(new)
+        let json = read_json(&self.path)?;
+        match session.mode()? {
+            Mode::Appc => session.replace(ImageManifest::parse(&json)?),
+            Mode::Oci => {
+                let mut config = Config::parse(&json)?;
+                session.edit_oci(|image| {
+                    config.rootfs = image.config.rootfs.clone();
+                    image.config = config;
+                    Ok(())
+                })
+            }
+        }
     }
 }

@@ -19,9 +19,6 @@ pub(crate) struct SetExec {
 impl SetExec {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Setting exec command [{}]", self.command.join(" ")));
-        session.edit_app(|app| {
-            app.exec = self.command.clone();
-            Ok(())
-        })
+        session.change(|image| image.set_exec(&self.command))
     }
 }

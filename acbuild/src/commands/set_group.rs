@@ -21,9 +21,6 @@ impl SetGroup {
         if self.group.is_empty() {
             return Err(Error::refused("group cannot be empty: give a name, a number or a path"));
         }
-        session.edit_app(|app| {
-            app.group = self.group.clone();
-            Ok(())
-        })
+        session.change(|image| image.set_group(&self.group))
     }
 }

@@ -5,9 +5,10 @@ use clap::Args;
 use crate::error::Result;
 use crate::session::Session;
 
-/// Set the tag of the image, which is its version label
+/// Set the tag of the image
 ///
-/// Short for "acbuild label add version TAG".
+/// In an appc build it is the version label, short for "acbuild label add version TAG". In an oci build it is the name
+/// that the image is written under, "latest" without it.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild set-tag 1.0.2")]
 pub(crate) struct SetTag {
@@ -18,9 +19,6 @@ pub(crate) struct SetTag {
 impl SetTag {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Setting tag to {}", self.tag));
-        session.edit(|manifest| {
-            manifest.labels.set("version".parse()?, &self.tag);
-            Ok(())
-        })
+        session.change(|image| image.set_tag(&self.tag))
     }
 }

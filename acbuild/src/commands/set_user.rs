@@ -21,9 +21,6 @@ impl SetUser {
         if self.user.is_empty() {
             return Err(Error::refused("user cannot be empty: give a name, a number or a path"));
         }
-        session.edit_app(|app| {
-            app.user = self.user.clone();
-            Ok(())
-        })
+        session.change(|image| image.set_user(&self.user))
     }
 }

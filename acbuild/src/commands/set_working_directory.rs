@@ -18,9 +18,6 @@ pub(crate) struct SetWorkingDirectory {
 impl SetWorkingDirectory {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Setting working directory to {}", self.directory));
-        session.edit_app(|app| {
-            app.working_directory = Some(self.directory.clone());
-            Ok(())
-        })
+        session.change(|image| image.set_working_directory(&self.directory))
     }
 }

@@ -3,54 +3,107 @@
 use std::path::PathBuf;
 
 use appc_image::archive::{self, Compression, WriteOptions, Written};
+use appc_image::fetch::Insecure;
 use appc_spec::ImageManifest;
 use clap::Args;
 
 use super::begin::UNNAMED;
 use crate::context::{Access, Build};
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
+use crate::oci::Run;
 use crate::outfile::OutFile;
-use crate::output;
+use crate::place::{self, Target};
 use crate::progress::Bar;
 use crate::run::whitelist;
 use crate::session::Session;
+use crate::{oci, output};
 
 /// Write the image from the current build to a file
 ///
 /// Prints the image ID. The file appears when it is complete; the build goes on afterwards. The same files and manifest
 /// always give the same image, and times later than $SOURCE_DATE_EPOCH are written as that when it is set. What "run" has
 /// deleted of the dependencies is left out of the image by its path whitelist.
+///
+/// An oci build is written as an archive of an OCI layout, or to oci:DIR[:REF], oci-archive:FILE[:REF],
+/// docker-archive:FILE[:NAME:TAG] or docker://[REGISTRY/]REPOSITORY[:TAG], and its manifest's digest is printed. It is
+/// called what "acbuild set-tag" says, or "latest". With --index it is one image for several platforms.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  acbuild write hello-0.0.1-linux-amd64.aci")]
+#[command(after_help = "Examples:
+  acbuild write hello-0.0.1-linux-amd64.aci
+  acbuild write oci:hello:0.0.1
+  acbuild --work-path amd64 write --index arm64 hello.tar
+  acbuild write docker://registry.example.com/hello:0.0.1")]
 pub(crate) struct Write {
-    /// File to write
+    /// File to write, or another place for an oci build
     #[arg(value_name = "ACI_PATH")]
     path: PathBuf,
     /// Replace the file when it exists
     #[arg(long)]
     overwrite: bool,
-    /// How to compress it: none, gzip, bzip2, xz or zstd
+    /// How to compress it: none, gzip, bzip2, xz or zstd; an OCI image's layers none, gzip or zstd
     #[arg(long, value_name = "KIND", default_value = "gzip", value_parser = parse_compression)]
     compression: Compression,
     /// How hard to compress, in the numbers of that kind; its own default without it
     #[arg(long, value_name = "N")]
     level: Option<u32>,
+    /// Write an index of this image and that of the oci build below DIR, for another platform (repeatable)
+    #[arg(long, value_name = "DIR")]
+    index: Vec<PathBuf>,
+    /// Accept any certificate of a registry, and registries without TLS
+    #[arg(long)]
+    insecure: bool,
 }
 
 impl Write {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Writing ACI to {}", self.path.display()));
         let source_date_epoch = source_date_epoch()?;
+        let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
         let build = session.build(Access::Read)?;
+        match build.mode() {
+            Mode::Appc => self.appc(session, &build, &options),
+            Mode::Oci => self.oci(&build, &options),
+        }
+    }
+
+    fn appc(&self, session: &Session, build: &Build, options: &WriteOptions) -> Result<()> {
+        if place::is_of_images(&self.path) {
+            let what = self.path.display();
+            return Err(Error::Refused(format!(
+                "{what}: an appc build is written to a file: make that what you want with \"acbuild convert\""
+            )));
+        }
         check(&build.manifest()?)?;
-        let manifest = whitelist::complete(session, &build)?;
+        let manifest = whitelist::complete(session, build)?;
 
         let out = OutFile::create(&self.path, self.overwrite)?;
-        let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
-        let written = to_archive(&build, &manifest, &out, &options)?;
+        let written = to_archive(build, &manifest, &out, options)?;
         out.publish()?;
         output::sockets(&written.sockets);
         output::result(written.image_id)
+    }
+
+    fn oci(&self, build: &Build, options: &WriteOptions) -> Result<()> {
+        let image = build.image()?;
+        let run = &image.config.run;
+        if *run != Run::default() && run.entrypoint.is_empty() && run.cmd.is_empty() {
+            output::warning("exec command was never set.");
+        }
+        let insecure = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
+        let to = Target { overwrite: self.overwrite, insecure, tag: image.name(), name: None };
+        let sink = to.open(&place::written_to(&self.path)?)?;
+        let mut top = oci::put(build, &image, &*sink, options)?;
+        if !self.index.is_empty() {
+            let mut manifests = vec![top];
+            for work_path in &self.index {
+                let other = Build::open(work_path, Access::Read)?;
+                manifests.push(oci::put(&other, &other.image()?, &*sink, options)?);
+            }
+            top = oci::put_index(manifests, &*sink)?;
+        }
+        sink.finish(&top)?;
+        output::result(top.digest)
     }
 }
 

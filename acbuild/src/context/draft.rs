@@ -12,9 +12,11 @@ use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
 use super::{
-    APPC, BUILD_MODE, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at, open_rootfs,
+    BUILD_MODE, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at, open_rootfs,
 };
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
+use crate::oci::Image;
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
 #[derive(Debug)]
@@ -51,7 +53,7 @@ impl Draft {
             return Err(Error::BuildInProgress);
         }
         let locked = Locked { dir, _lock: lock };
-        if locked.has_build().unwrap_or(true) {
+        if !matches!(locked.mode(), Ok(None)) {
             return Err(Error::BuildInProgress);
         }
         let draft = Draft { locked, finished: false };
@@ -83,14 +85,24 @@ impl Draft {
         open_rootfs(self.path())
     }
 
-    /// Makes it a build, with these bytes as its manifest.
+    /// Makes it an appc build, with these bytes as its manifest.
     ///
     /// # Errors
     /// When they are not a valid manifest.
-    pub(crate) fn finish(mut self, manifest: &[u8]) -> Result<()> {
+    pub(crate) fn finish(self, manifest: &[u8]) -> Result<()> {
         ImageManifest::parse(manifest)?;
+        self.finish_as(Mode::Appc, manifest)
+    }
+
+    /// Makes it an oci build of this image.
+    pub(crate) fn finish_oci(self, image: &Image) -> Result<()> {
+        let bytes = image.to_bytes()?;
+        self.finish_as(Mode::Oci, &bytes)
+    }
+
+    fn finish_as(mut self, mode: Mode, manifest: &[u8]) -> Result<()> {
         files::write(self.path(), MANIFEST, manifest)?;
-        files::write(self.path(), BUILD_MODE, APPC.as_bytes())?;
+        files::write(self.path(), BUILD_MODE, mode.as_str().as_bytes())?;
         self.finished = true;
         Ok(())
     }

@@ -16,27 +16,27 @@ use std::path::{Path, PathBuf};
 
 use appc_image::stack;
 use appc_rooted::{OFlags, Root};
-use appc_spec::ImageManifest;
 use rustix::fs::{AtFlags, FileType, Timespec, Timestamps};
 
 use super::deleted;
 use super::steps::{self, Step};
 use super::upper::Changes;
 use crate::context::Build;
+use crate::document::Document;
 use crate::error::{Error, Result};
 
 /// The file whose presence means that the changes are decided upon.
 const STEPS: &str = "staging/steps";
 
-/// Makes `changes`, which lie in the build's staging directory, and puts `manifest` in place.
-pub(crate) fn commit(build: &Build, changes: &Changes, manifest: &ImageManifest) -> Result<()> {
-    manifest.validate()?;
+/// Makes `changes`, which lie in the build's staging directory, and puts `document` in place.
+pub(crate) fn commit(build: &Build, changes: &Changes, document: &dyn Document) -> Result<()> {
+    let manifest = document.to_bytes()?;
     let staging = build.dir().join("staging");
     let write = |name: &str, content: &[u8]| {
         let path = staging.join(name);
         fs::write(&path, content).map_err(Error::io("write", path))
     };
-    write("manifest", manifest.to_json().as_bytes())?;
+    write("manifest", &manifest)?;
     if !changes.deleted.is_empty() || build.dir().join(deleted::FILE).exists() {
         write(deleted::FILE, &changes.deleted.to_bytes())?;
     }

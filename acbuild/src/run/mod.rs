@@ -35,6 +35,7 @@ use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 
 use crate::context::Build;
+use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use deleted::Deleted;
@@ -79,6 +80,14 @@ pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Re
     }
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
+    match build.mode() {
+        Mode::Appc => run_in_appc(session, build, request),
+        Mode::Oci => run_in_oci(session, build, request),
+    }
+}
+
+/// Over the trees of the dependencies.
+fn run_in_appc(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
     let mut manifest = build.manifest()?;
     let rendered = dependencies(session, &manifest, request.insecure)?;
     let trees = open_all(&rendered)?;
@@ -92,13 +101,26 @@ pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Re
     };
     session.record(&mut manifest)?;
     let stage = Stage { build, dir: build.staging()? };
-    let mut changes = stage.execute(&manifest, (&rendered, &trees), deleted, request)?;
+    let app = manifest.app.iter().flat_map(|app| app.environment.iter());
+    let variables = app.map(|variable| (variable.name.to_string(), variable.value.clone())).collect();
+    let mut changes = stage.execute(variables, (&rendered, &trees), deleted, request)?;
     changes.remove_also(unlisted);
     apply::commit(build, &changes, &manifest)?;
     if let Some(rendered) = rendered {
         rendered.pin.mark_used();
     }
     Ok(())
+}
+
+/// In the root file system alone: all layers are merged in it, and what is deleted there is a difference to them.
+fn run_in_oci(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
+    let mut image = build.image()?;
+    let variable = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let variables = image.config.run.env.iter().filter_map(variable).collect();
+    session.record(&mut image)?;
+    let stage = Stage { build, dir: build.staging()? };
+    let changes = stage.execute(variables, (&None, &[]), Deleted::default(), request)?;
+    apply::commit(build, &changes, &image)
 }
 
 /// The trees of what the image depends on. What is not in the store is fetched.
@@ -146,10 +168,10 @@ impl Drop for Stage<'_> {
 }
 
 impl Stage<'_> {
-    /// Runs the command and finds out what it has changed.
+    /// Runs the command, with the image's `variables`, and finds out what it has changed.
     fn execute(
         &self,
-        manifest: &ImageManifest,
+        variables: Vec<(String, String)>,
         (rendered, trees): (&Option<Rendered>, &[Root]),
         deleted: Deleted,
         request: &Request<'_>,
@@ -172,7 +194,8 @@ impl Stage<'_> {
         drop(view);
 
         let root = overlay_plain(&layers, &self.dir.join("upper"), &self.dir.join("work"))?;
-        let environment = environment(manifest, request);
+        // The caller's over the image's.
+        let environment = [&variables[..], request.environment].concat();
         let inputs = Inputs {
             command: &request.command,
             environment: &environment,
@@ -209,11 +232,4 @@ fn check_working_dir(view: &Root, path: &str) -> Result<()> {
         Ok(_) => Ok(()),
         Err(e) => Err(Error::Refused(format!("--working-dir: {path} in the image: {e}: it must be a directory there"))),
     }
-}
-
-/// The image's variables, and the caller's.
-fn environment(manifest: &ImageManifest, request: &Request<'_>) -> Vec<(String, String)> {
-    let app = manifest.app.iter().flat_map(|app| app.environment.iter());
-    let image = app.map(|variable| (variable.name.to_string(), variable.value.clone()));
-    image.chain(request.environment.iter().cloned()).collect()
 }

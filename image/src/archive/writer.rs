@@ -26,6 +26,7 @@ use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
 use super::record::{Record, extended_name, manifest_entry};
 use super::{WriteOptions, Written};
+use crate::layer::Changes;
 use crate::oci::Algorithm;
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::device;
@@ -47,7 +48,7 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    write_image(manifest, rootfs, None, (out, options), progress)
+    write_image(What::Image(manifest), rootfs, None, (out, options), progress)
 }
 
 /// The same, with every file root's whoever owns it in `rootfs`.
@@ -61,34 +62,45 @@ pub fn write_as_root(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    write_image(manifest, rootfs, Some((0, 0)), (out, options), progress)
+    write_image(What::Image(manifest), rootfs, Some((0, 0)), (out, options), progress)
 }
 
 fn write_image(
-    manifest: &[u8],
+    what: What<'_>,
     rootfs: &Root,
     owner: Option<(u32, u32)>,
     (out, options): (File, &WriteOptions),
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let (Finished { plain, size, .. }, sockets) = write_owned(Some(manifest), rootfs, owner, out, options, progress)?;
+    let (Finished { plain, size, .. }, sockets) = write_owned(what, rootfs, owner, out, options, progress)?;
     Ok(Written { image_id: image_id(&plain)?, size, sockets })
 }
 
-/// Writes an image archive, or a layer when there is no manifest. Returns the sockets that were left out, too.
+/// What is made of a tree.
+#[derive(Clone, Copy)]
+pub(crate) enum What<'w> {
+    /// An image with this manifest.
+    Image(&'w [u8]),
+    /// A layer, of a tree in the form of overlay mounts.
+    Layer,
+    /// A layer, of what a root file system has over those below it.
+    Changes(&'w Changes),
+}
+
+/// Writes an image archive or a layer. Returns the sockets that were left out, too.
 pub(crate) fn write_tree(
-    manifest: Option<&[u8]>,
+    what: What<'_>,
     tree: &Root,
     out: File,
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<(Finished, Vec<PathBuf>)> {
-    write_owned(manifest, tree, None, out, options, progress)
+    write_owned(what, tree, None, out, options, progress)
 }
 
 /// The same; every file becomes that of `owner`, if there is one.
 fn write_owned(
-    manifest: Option<&[u8]>,
+    what: What<'_>,
     tree: &Root,
     owner: Option<(u32, u32)>,
     out: File,
@@ -96,15 +108,17 @@ fn write_owned(
     progress: &dyn Progress,
 ) -> Result<(Finished, Vec<PathBuf>)> {
     let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the root file system"))?;
-    let layer = manifest.is_none();
-    let digests = if layer { (Algorithm::Sha256, true) } else { (Algorithm::Sha512, false) };
+    let digests = match what {
+        What::Image(_) => (Algorithm::Sha512, false),
+        What::Layer | What::Changes(_) => (Algorithm::Sha256, true),
+    };
     progress.start(None, "write");
     let written = std::thread::scope(|scope| {
         let sink = Sink::start(scope, out, options, digests, progress)?;
         let epoch = options.source_date_epoch;
         let (links, sockets) = (Links::default(), Vec::new());
-        let mut writer = Writer { sink, layer, epoch, owner, links, sockets, closed: false };
-        let begun = manifest.map_or(Ok(()), |manifest| writer.manifest(manifest));
+        let mut writer = Writer { sink, what, epoch, owner, links, sockets, closed: false };
+        let begun = if let What::Image(manifest) = what { writer.manifest(manifest) } else { Ok(()) };
         let walked = begun.and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
         let Writer { sink, sockets, closed, .. } = writer;
         let finished = sink.finish(walked.is_err());
@@ -121,8 +135,7 @@ pub(crate) const WHITEOUT: &[u8] = b".wh.";
 
 struct Writer<'scope, 'p> {
     sink: Sink<'scope, 'p>,
-    /// Writes a layer, not an image.
-    layer: bool,
+    what: What<'p>,
     epoch: Option<i64>,
     /// Whose all files become.
     owner: Option<(u32, u32)>,
@@ -134,6 +147,11 @@ struct Writer<'scope, 'p> {
 
 impl Visitor for Writer<'_, '_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
+        if let What::Changes(changes) = self.what
+            && !changes.has_directory(path)
+        {
+            return Ok(false);
+        }
         let mut attributes = self.attributes(stat);
         attributes.xattrs = self.kept(path, xattrs(fd).map_err(failed("read the attributes of", path))?)?;
         self.entry(Record {
@@ -145,13 +163,26 @@ impl Visitor for Writer<'_, '_> {
             link: b"",
             device: (0, 0),
         })?;
-        if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
-            self.whiteout(path, b".wh..opq", attributes.mtime)?;
+        match self.what {
+            What::Layer if overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? => {
+                self.whiteout(path, b".wh..opq", attributes.mtime)?;
+            }
+            What::Changes(changes) => {
+                for name in changes.removed_in(path) {
+                    self.whiteout(path, name, Time::default())?;
+                }
+            }
+            _ => {}
         }
         Ok(true)
     }
 
     fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+        if let What::Changes(changes) = self.what
+            && !changes.has_file(path)
+        {
+            return Ok(());
+        }
         match kind {
             FileType::RegularFile => self.file(path, dir, name),
             FileType::Socket => {
@@ -164,6 +195,10 @@ impl Visitor for Writer<'_, '_> {
 }
 
 impl Writer<'_, '_> {
+    fn is_layer(&self) -> bool {
+        !matches!(self.what, What::Image(_))
+    }
+
     fn manifest(&mut self, content: &[u8]) -> Result<()> {
         self.put(&manifest_entry(content, self.epoch)?)
     }
@@ -225,7 +260,7 @@ impl Writer<'_, '_> {
             _ => return Err(changed(path)),
         };
         let mut attributes = self.attributes(&stat);
-        if self.layer && overlay::is_whiteout_file(&stat) {
+        if self.is_layer() && overlay::is_whiteout_file(&stat) {
             let slash = path.iter().rposition(|b| *b == b'/');
             // When it was unpacked says nothing about the layer.
             return self.whiteout(&path[..slash.unwrap_or(0)], name, Time::default());
@@ -269,7 +304,7 @@ impl Writer<'_, '_> {
 
     /// The attributes that are part of a file, without those that say how layers lie over each other.
     fn kept(&self, path: &[u8], mut xattrs: Xattrs) -> Result<Xattrs> {
-        if self.layer {
+        if self.is_layer() {
             if let Some(name) = xattrs.iter().find_map(|(name, _)| overlay::elsewhere(name)) {
                 let rule = format!(
                     "its attribute {name} says that its content is in another layer: such a tree cannot be written as a layer"
@@ -284,7 +319,7 @@ impl Writer<'_, '_> {
     /// The name that `path` has in the archive.
     fn archived(&self, path: &[u8]) -> Result<Vec<u8>> {
         let name = path.rsplit(|b| *b == b'/').next().unwrap_or_default();
-        match (self.layer, path) {
+        match (self.is_layer(), path) {
             (false, b"") => Ok(b"rootfs".to_vec()),
             (false, path) => Ok([b"rootfs/", path].concat()),
             (true, b"") => Ok(b"./".to_vec()),

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 
 use crate::Result;
+pub(super) use crate::tree::walk::split;
+
 use crate::archive::entry::{Attributes, Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, relative};
 
@@ -60,13 +62,6 @@ fn says<'p>(entry: &Entry, path: &'p [u8]) -> Result<Says<'p>> {
         Some(rest) if rest.starts_with(b".wh.") => Ok(Says::Nothing),
         Some(b"" | b"." | b"..") => Err(entry.refuse("it deletes nothing that can be")),
         Some(rest) => Ok(Says::Gone(join(parent, rest))),
-    }
-}
-
-pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => (&path[..at], &path[at + 1..]),
-        None => (b"", path),
     }
 }
 

@@ -15,7 +15,7 @@ use super::tail::Tail;
 use super::{Options, copy, layer_type, whitelist};
 use crate::archive::entry::Entry;
 use crate::archive::reader::Dialect;
-use crate::archive::writer::write_tree;
+use crate::archive::writer::{What, write_tree};
 use crate::archive::{self, Finished, Omission};
 use crate::oci::{Descriptor, Digest, Manifest, Sink, Source, media_type};
 use crate::{Error, Progress, Result};
@@ -119,7 +119,7 @@ impl Layers<'_> {
 
     fn add_tree(&mut self, tree: &Root, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<()> {
         let (out, written) = self.temp()?;
-        let (layer, _sockets) = write_tree(None, tree, written, &self.options.write, progress)?;
+        let (layer, _sockets) = write_tree(What::Layer, tree, written, &self.options.write, progress)?;
         self.put(&layer, out, annotations)
     }
 

@@ -27,6 +27,35 @@ const PIECE: u64 = 1 << 20;
 /// Links from one name to another, in a row. `docker save` makes one for a layer that images share.
 const LINKS_MAX: usize = 8;
 
+/// What an archive holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ArchiveKind {
+    /// An OCI layout.
+    Oci,
+    /// What `docker save` writes.
+    Docker,
+    /// Something else, such as a root file system.
+    Other,
+}
+
+/// What the archive `file` holds, by the names in it.
+///
+/// # Errors
+/// When it cannot be read. What is no archive, or has more in it than an image, is something else.
+pub fn archive_kind(file: &Path) -> Result<ArchiveKind> {
+    let tar = match Tar::open(file) {
+        Ok(tar) => tar,
+        Err(error @ Error::Io { .. }) => return Err(error),
+        Err(_) => return Ok(ArchiveKind::Other),
+    };
+    let has = |name: &str| tar.entries.contains_key(name.as_bytes());
+    Ok(match () {
+        () if has(super::LAYOUT_FILE) && has(super::INDEX_FILE) => ArchiveKind::Oci,
+        () if has("manifest.json") => ArchiveKind::Docker,
+        () => ArchiveKind::Other,
+    })
+}
+
 /// A tar, open, with its contents page.
 pub(super) struct Tar {
     file: File,

@@ -12,6 +12,7 @@ mod oci;
 mod section;
 mod write;
 
+pub use archive::{ArchiveKind, archive_kind};
 pub use docker::DockerArchive;
 pub use oci::OciLayout;
 pub use write::{LayoutArchive, LayoutDir};

@@ -55,6 +55,8 @@ pub enum Rules {
     Seen,
     /// The same, and the times of files that are no directories.
     Times,
+    /// Whatever a layer over the first stack has to hold to make it the second.
+    Layer,
     /// Everything in two single trees: times, which names are one file, and what acts in overlay mounts.
     Exact,
 }
@@ -185,7 +187,7 @@ impl Comparison<'_> {
         if id(&stat_a) != id(&stat_b) {
             self.files(path, name, (dir_a, &stat_a), (dir_b, &stat_b), &mut differs)?;
         }
-        if self.rules == Rules::Exact && !self.same_links(&stat_a, &stat_b) {
+        if matches!(self.rules, Rules::Layer | Rules::Exact) && !self.same_links(&stat_a, &stat_b) {
             differs.push("hard links");
         }
         if !differs.is_empty() {
@@ -246,6 +248,7 @@ impl Comparison<'_> {
         let times = match self.rules {
             Rules::Seen => false,
             Rules::Times => !directory,
+            Rules::Layer => true,
             // A whiteout is as old as its extraction.
             Rules::Exact => !overlay::is_whiteout_file(a),
         };

@@ -125,6 +125,14 @@ pub(crate) fn changed(path: &[u8]) -> Error {
     Error::Tree { path: shown(path), rule: rule.into() }
 }
 
+/// The directory that a path is in, and its name there.
+pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (b"", path),
+    }
+}
+
 /// A path as the user knows it: absolute in the tree.
 pub(crate) fn shown(path: &[u8]) -> PathBuf {
     Path::new("/").join(OsStr::from_bytes(path))

@@ -29,6 +29,8 @@ use crate::{AcIdentifier, Error, ImageManifest};
 pub use platform::to_label as arch_label;
 use view::View;
 
+pub use platform::to_oci as platform;
+
 /// Annotation of an OCI manifest: the App Container manifest, byte for byte.
 pub const MANIFEST: &str = "io.appc.manifest";
 /// Annotation of an OCI manifest: the ID of the image it was made of.

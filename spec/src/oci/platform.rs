@@ -25,7 +25,7 @@ const NAMES: [(&str, &str, &str, &str); 18] = [
 ];
 
 /// Architecture and variant of an `arch` label; none if OCI has no word for it.
-pub(super) fn to_oci(os: &str, arch: &str) -> Option<(&'static str, &'static str)> {
+pub fn to_oci(os: &str, arch: &str) -> Option<(&'static str, &'static str)> {
     let found = NAMES.iter().find(|(known_os, known_arch, ..)| (*known_os, *known_arch) == (os, arch));
     found.map(|(_, _, architecture, variant)| (*architecture, *variant))
 }

@@ -54,6 +54,27 @@ impl Drop for Daemon {
     }
 }
 
+/// An OCI image that `acbuild` builds in two layers, `example.com/built:1` in `built.tar` of this format. It prints
+/// `by acbuild` and ends with 1, for a file that the upper layer deletes.
+///
+/// # Panics
+/// When it cannot be built.
+#[track_caller]
+pub fn built_by_acbuild(format: &str) -> Scratch {
+    let scratch = Scratch::new();
+    let tree = scratch.path().join("busybox");
+    rootfs::busybox(&tree);
+    scratch.file("motd", "by acbuild\n");
+    let acbuild = |line: &str| drop(scratch.acbuild(line.split(' ')).ok());
+    acbuild(&format!("begin --build-mode=oci {}", tree.display()));
+    scratch.acbuild(["set-exec", "--", "/bin/sh", "-c", "cat /etc/motd; test -e /etc/group"]).ok();
+    acbuild("layer");
+    fs::remove_file(scratch.work().join(".acbuild/currentaci/rootfs/etc/group")).expect("it is there");
+    acbuild("copy motd /etc/motd");
+    acbuild(&format!("write {format}:built.tar:example.com/built:1"));
+    scratch
+}
+
 /// Removes the cgroups of this name, which are empty by now, from all hierarchies.
 pub fn remove_cgroups(name: &str) {
     fn remove(folder: &Path) {

@@ -1,0 +1,114 @@
+//! What an oci build begins with.
+
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
+use appc_image::fetch::Insecure;
+use appc_image::layout::{ArchiveKind, archive_kind};
+use appc_image::oci::{Manifest, read_image};
+use appc_image::reference::Reference;
+use appc_image::store::{Store, StoredImage};
+use appc_image::{archive, render};
+use appc_rooted::Root;
+
+use super::image::Base;
+use super::{Config, Image};
+use crate::commands::begin::{fetch, reference_of, unpack};
+use crate::context::Draft;
+use crate::error::{Error, Result};
+use crate::install::copy_from_host;
+use crate::output;
+use crate::session::Session;
+
+/// Fills `draft` with what `start` names.
+pub(crate) fn begin(draft: &Draft, start: Option<&Path>, insecure: Insecure, session: &Session) -> Result<Image> {
+    let Some(start) = start else { return Ok(Image::new(Config::new())) };
+    if !matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) {
+        return match reference_of(start)? {
+            Reference::File(path) => from_path(draft, &path, insecure, session),
+            reference => from_image(draft, &reference, insecure, session),
+        };
+    }
+    from_path(draft, start, insecure, session)
+}
+
+fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session) -> Result<Image> {
+    let metadata = fs::metadata(start).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", start.display())),
+        _ => Error::io("read", start)(e),
+    })?;
+    let image = |reference| from_image(draft, &reference, insecure, session);
+    if metadata.is_dir() {
+        if start.join("oci-layout").is_file() && start.join("index.json").is_file() {
+            return image(Reference::OciLayout { dir: start.to_owned(), name: None });
+        }
+        // With a slash behind it, so that a link is followed.
+        copy_from_host(&start.join(""), &draft.rootfs()?, Path::new(""), draft.path())?;
+        return Ok(Image::new(Config::new()));
+    }
+    if !metadata.is_file() {
+        return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
+    }
+    match archive_kind(start)? {
+        ArchiveKind::Oci => image(Reference::OciArchive { file: start.to_owned(), name: None }),
+        ArchiveKind::Docker => image(Reference::DockerArchive { file: start.to_owned(), name: None }),
+        ArchiveKind::Other => from_tar(draft, start),
+    }
+}
+
+fn from_tar(draft: &Draft, start: &Path) -> Result<Image> {
+    let open = || File::open(start).map_err(Error::io("open", start));
+    let unreadable = |e: appc_image::Error| {
+        let advice = match e.io_kind() {
+            // The disk's fault, not the file's.
+            Some(_) => e.advice().unwrap_or("try again, or another --work-path"),
+            None => "it must be a directory, a tar archive, or an OCI or docker image",
+        };
+        Error::Refused(format!("{}: {e} - {advice}", start.display()))
+    };
+    if looks_like_aci(open()?).map_err(unreadable)? {
+        return Err(not_oci(&start.display().to_string()));
+    }
+    output::note("oci-layout is missing, assuming build is beginning with a tar of a rootfs");
+    unpack(draft, open()?, Kind::RootfsTar)?.map_err(unreadable)?;
+    Ok(Image::new(Config::new()))
+}
+
+fn from_image(draft: &Draft, reference: &Reference, insecure: Insecure, session: &Session) -> Result<Image> {
+    let (store, stored) = fetch(reference, insecure, session)?;
+    let image = of_stored(&store, &stored)?.ok_or_else(|| not_oci(&reference.to_string()))?;
+    lay_down(&store, &stored, draft)?;
+    Ok(image)
+}
+
+/// What a stored image says; nothing when it is none of OCI.
+fn of_stored(store: &Store, stored: &StoredImage) -> Result<Option<Image>> {
+    let Some(source) = store.oci(&stored.id)? else { return Ok(None) };
+    let config = read_image(&source, &appc_image::oci::Platform::host())?;
+    let manifest: Manifest = serde_json::from_slice(&config.manifest_bytes)
+        .map_err(|e| Error::Refused(format!("the manifest of {}: {e}", stored.id.short())))?;
+    let mut image = Image::new(Config::parse(&config.config_bytes)?);
+    image.annotations = manifest.annotations;
+    let dir = std::path::absolute(store.dir()).map_err(Error::io("find", store.dir()))?;
+    image.base = Some(Base { store: dir, id: stored.id.to_string(), layers: source.parts().layers.clone() });
+    Ok(Some(image))
+}
+
+/// Merges the layers of a stored image in the root file system of the build; where the file system can, their blocks are
+/// shared.
+pub(crate) fn lay_down(store: &Store, stored: &StoredImage, draft: &Draft) -> Result<()> {
+    let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
+    for layer in render::layers(store, stored)?.lower {
+        let root = Root::open(&layer).map_err(Error::io("open", &layer))?;
+        output::omissions(&archive::copy_tree(&root, "", &draft.rootfs()?, "", &options)?.omitted);
+    }
+    Ok(())
+}
+
+fn not_oci(what: &str) -> Error {
+    Error::Refused(format!(
+        "{what} is an App Container image: make it one of OCI with \"acbuild convert {what} oci:DIR\", and begin with oci:DIR"
+    ))
+}

@@ -1,0 +1,109 @@
+//! What is said of the image of an oci build.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use appc_image::oci::{Descriptor, Manifest, media_type};
+use appc_image::store::StoredLayer;
+use serde::{Deserialize, Serialize};
+
+use super::Config;
+use crate::error::{Error, Result};
+
+/// What `write` makes the documents of the image of, kept as JSON in `currentaci/manifest`.
+///
+/// One file, since one command changes several parts of it and a kill must not come in between.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Image {
+    /// The name in the index that it is written to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tag: Option<String>,
+    /// The image that the build began with, or what `squash` left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) base: Option<Base>,
+    /// What `layer` has closed, the lowest first.
+    #[serde(default)]
+    pub(crate) layers: Vec<Closed>,
+    /// The commands since then.
+    #[serde(default)]
+    pub(crate) steps: Vec<String>,
+    /// Annotations of the manifest.
+    #[serde(default)]
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// The configuration, with the layers and the history of the base only.
+    pub(crate) config: Config,
+}
+
+/// An image in a store.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Base {
+    /// The directory of the store.
+    pub(crate) store: PathBuf,
+    /// The image ID.
+    pub(crate) id: String,
+    /// Its layers, the lowest first.
+    pub(crate) layers: Vec<StoredLayer>,
+}
+
+/// A layer of this build that nothing is added to any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Closed {
+    /// Its directory in `.acbuild/layers`.
+    pub(crate) number: u32,
+    /// When it was closed, in seconds since 1970.
+    pub(crate) created: i64,
+    /// The commands that made it.
+    pub(crate) steps: Vec<String>,
+}
+
+impl Image {
+    /// One with this configuration and nothing else.
+    pub(crate) fn new(config: Config) -> Image {
+        let (tag, base, layers, steps, annotations) = Default::default();
+        Image { tag, base, layers, steps, annotations, config }
+    }
+
+    /// Reads what [`Document::to_bytes`](crate::document::Document::to_bytes) gave.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Image> {
+        serde_json::from_slice(bytes)
+            .map_err(|e| Error::Refused(format!("error loading manifest: {e} - try \"acbuild end\" and begin again")))
+    }
+
+    /// The layers of the base, the lowest first.
+    pub(crate) fn base_layers(&self) -> &[StoredLayer] {
+        self.base.as_ref().map_or(&[], |base| &base.layers)
+    }
+
+    /// The manifest as far as it is known before the layers of this build are written.
+    pub(crate) fn manifest(&self) -> Result<Manifest> {
+        let config = Descriptor::of(media_type::CONFIG, &json(&self.config)?);
+        let layers = self.base_layers().iter().map(|layer| as_oci(&layer.blob)).collect();
+        let mut manifest = Manifest::new(config, layers);
+        manifest.annotations = self.annotations.clone();
+        Ok(manifest)
+    }
+}
+
+/// The same layer as OCI manifests name it: theirs must not speak of docker's.
+pub(super) fn as_oci(layer: &Descriptor) -> Descriptor {
+    let mut layer = layer.clone();
+    let kept = layer.media_type.strip_prefix("application/vnd.docker.image.rootfs.").and_then(|kind| match kind {
+        "diff.tar" => Some(media_type::LAYER_TAR),
+        "diff.tar.gzip" => Some(media_type::LAYER_GZIP),
+        "diff.tar.zstd" => Some(media_type::LAYER_ZSTD),
+        "foreign.diff.tar.gzip" => Some("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"),
+        _ => None,
+    });
+    if let Some(kept) = kept {
+        layer.media_type = kept.to_owned();
+    }
+    layer
+}
+
+/// A document's bytes.
+pub(super) fn json(document: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(document).map_err(|e| Error::Refused(format!("the manifest cannot be written as JSON: {e}")))
+}

@@ -1,0 +1,135 @@
+//! The layers that the root file system of a build lies on, and what it has over them.
+
+use std::fs::{self, DirBuilder};
+use std::io::Seek;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use appc_image::Error::NotStored;
+use appc_image::Quiet;
+use appc_image::archive::{Compression, Ownership, WriteOptions};
+use appc_image::layer::{Changes, LayerOptions, settle_layer, unpack_layer, write_changes};
+use appc_image::oci::Algorithm;
+use appc_image::render;
+use appc_image::store::{Pin, Store, StoredImage};
+use appc_rooted::Root;
+
+use super::Image;
+use super::image::{Base, Closed};
+use crate::context::Build;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::progress::Bar;
+
+/// The trees below the root file system.
+pub(super) struct Below {
+    /// The lowest first, in the form of overlay mounts.
+    pub(super) trees: Vec<Root>,
+    /// Keeps them in the store.
+    _pin: Option<Pin>,
+}
+
+impl Below {
+    /// Opens those of `image`.
+    pub(super) fn open(build: &Build, image: &Image) -> Result<Below> {
+        let (mut paths, mut pin) = (Vec::new(), None);
+        if let Some(base) = &image.base {
+            let (store, stored) = base.open()?;
+            let rendered = render::layers(&store, &stored)?;
+            paths.extend(rendered.lower);
+            pin = Some(rendered.pin);
+        }
+        paths.extend(image.layers.iter().map(|layer| tree(build, layer)));
+        let open = |path: PathBuf| Root::open(&path).map_err(Error::io("open", path));
+        Ok(Below { trees: paths.into_iter().map(open).collect::<Result<_>>()?, _pin: pin })
+    }
+
+    /// What the root file system has over them.
+    pub(super) fn changes(&self, build: &Build) -> Result<Changes> {
+        Ok(Changes::between(&self.trees, &build.rootfs()?)?)
+    }
+}
+
+impl Base {
+    /// The store, and the image in it.
+    pub(super) fn open(&self) -> Result<(Store, StoredImage)> {
+        let gone = |_| {
+            let (id, store) = (&self.id, self.store.display());
+            Error::Refused(format!(
+                "the image that this build began with is not in the store {store} any more: fetch {id} again"
+            ))
+        };
+        let store = Store::open_existing(&self.store).map_err(gone)?;
+        let stored = store.get(&self.id.parse()?).map_err(|e| match e {
+            NotStored(_) => gone(e),
+            other => other.into(),
+        })?;
+        Ok((store, stored))
+    }
+}
+
+/// The tree of a layer that was closed.
+pub(super) fn tree(build: &Build, layer: &Closed) -> PathBuf {
+    directory(build, layer.number).join("rootfs")
+}
+
+fn directory(build: &Build, number: u32) -> PathBuf {
+    build.dir().join("layers").join(number.to_string())
+}
+
+/// Closes the open layer: whatever comes is in a new one. Without changes nothing happens. Returns whether there were any.
+pub(crate) fn close(build: &Build, image: &mut Image) -> Result<bool> {
+    let below = Below::open(build, image)?;
+    let changes = below.changes(build)?;
+    if changes.is_empty() {
+        return Ok(false);
+    }
+    output::sockets(changes.sockets());
+    let number = image.layers.iter().map(|layer| layer.number).max().map_or(0, |last| last + 1);
+    extract(build, &changes, &below, &directory(build, number))?;
+    let steps = std::mem::take(&mut image.steps);
+    image.layers.push(Closed { number, created: now(), steps });
+    Ok(true)
+}
+
+/// Makes the changes a tree of their own, which is there whole or not at all.
+fn extract(build: &Build, changes: &Changes, below: &Below, to: &Path) -> Result<()> {
+    // By way of a tar, so that the tree is what everyone makes of the layer.
+    let mut tar = tempfile::tempfile_in(build.dir()).map_err(Error::io("write to", build.dir()))?;
+    let again = tar.try_clone().map_err(Error::io("write to", build.dir()))?;
+    let options = WriteOptions { compression: Compression::None, ..WriteOptions::default() };
+    write_changes(changes, &build.rootfs()?, again, &options, &Bar::new())?;
+    tar.rewind().map_err(Error::io("read from", build.dir()))?;
+
+    let staging = build.staging()?;
+    let rootfs = staging.join("rootfs");
+    DirBuilder::new().mode(0o755).create(&rootfs).map_err(Error::io("create", &rootfs))?;
+    fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &rootfs))?;
+    let root = Root::open(&rootfs).map_err(Error::io("open", &rootfs))?;
+    let ownership = Ownership::of_this_process();
+    let options = LayerOptions { tee: None, ownership, algorithm: Algorithm::Sha256 };
+    let unpacked = unpack_layer(tar, &root, &options, &Quiet)?;
+    settle_layer(&root, &unpacked, &below.trees, ownership)?;
+    output::omissions(&unpacked.omitted);
+
+    let layers = build.dir().join("layers");
+    DirBuilder::new().recursive(true).mode(0o755).create(&layers).map_err(Error::io("create", &layers))?;
+    // Left by a command that was killed before the manifest knew of it.
+    appc_image::store::remove_tree(to).map_err(Error::io("remove", to))?;
+    fs::rename(&staging, to).map_err(Error::io("create", to))
+}
+
+/// Removes layers that the manifest does not know any more.
+pub(super) fn remove(build: &Build, layers: &[Closed]) -> Result<()> {
+    for layer in layers {
+        let path = directory(build, layer.number);
+        appc_image::store::remove_tree(&path).map_err(Error::io("remove", &path))?;
+    }
+    Ok(())
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
+}

@@ -1,0 +1,177 @@
+//! Writing the image of an oci build.
+
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::path::Path;
+
+use appc_image::Progress;
+use appc_image::archive::WriteOptions;
+use appc_image::layer::{Changes, WrittenLayer, write_changes, write_layer};
+use appc_image::oci::{Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image};
+use appc_rooted::Root;
+
+use super::config::History;
+use super::image::{as_oci, json};
+use super::layers::{self, Below};
+use super::{Config, Image};
+use crate::context::Build;
+use crate::error::{Error, Result};
+use crate::output;
+use crate::progress::Bar;
+
+/// Puts all blobs of the image into `sink`, those of the image that the build began with as they were fetched. An image
+/// that nothing was done to is the same image. Returns its manifest with the platform that it is for; it has no name yet.
+pub(crate) fn put(build: &Build, image: &Image, sink: &dyn Sink, options: &WriteOptions) -> Result<Descriptor> {
+    let below = Below::open(build, image)?;
+    let changes = below.changes(build)?;
+    output::sockets(changes.sockets());
+    let mut writer = Writer { build, sink, options, layers: Vec::new(), diff_ids: Vec::new() };
+    if let Some(base) = &image.base {
+        let (store, stored) = base.open()?;
+        let source = store.oci(&stored.id)?.ok_or_else(|| Error::refused("the image in the store has no layers"))?;
+        let original = read_image(&source, &image.config.platform())?;
+        for layer in &base.layers {
+            writer.take_over(&source, &layer.blob, &layer.diff_id)?;
+        }
+        if changes.is_empty() && image.layers.is_empty() && is_untouched(image, &original) {
+            return writer.original(&original);
+        }
+    }
+    for layer in &image.layers {
+        let path = layers::tree(build, layer);
+        let tree = Root::open(&path).map_err(Error::io("open", path))?;
+        writer.add(|out, bar| write_layer(&tree, out, options, bar))?;
+    }
+    let tree = build.rootfs()?;
+    if !changes.is_empty() {
+        writer.add(|out, bar| write_changes(&changes, &tree, out, options, bar))?;
+    }
+    let config = writer.config(image, &changes)?;
+    writer.finish(image, &config)
+}
+
+/// Puts an index of images that `sink` has into it.
+pub(crate) fn put_index(manifests: Vec<Descriptor>, sink: &dyn Sink) -> Result<Descriptor> {
+    let platforms: Vec<String> = manifests.iter().flat_map(|image| &image.platform).map(Platform::to_string).collect();
+    if let Some(twice) = platforms.iter().find(|one| platforms.iter().filter(|other| other == one).count() > 1) {
+        let why = format!(
+            "there is an image for {twice} more than once: say what each is for with \"acbuild label add arch\""
+        );
+        return Err(Error::Refused(why));
+    }
+    let bytes = json(&Index::new(manifests))?;
+    let top = Descriptor::of(media_type::INDEX, &bytes);
+    sink.put(&top, &mut &bytes[..])?;
+    Ok(top)
+}
+
+/// Whether the documents still say what those of the base said.
+fn is_untouched(image: &Image, original: &OciImage) -> bool {
+    let manifest: Option<Manifest> = serde_json::from_slice(&original.manifest_bytes).ok();
+    let config = Config::parse(&original.config_bytes).ok();
+    manifest.is_some_and(|manifest| manifest.annotations == image.annotations) && config.as_ref() == Some(&image.config)
+}
+
+struct Writer<'w> {
+    build: &'w Build,
+    sink: &'w dyn Sink,
+    options: &'w WriteOptions,
+    layers: Vec<Descriptor>,
+    diff_ids: Vec<Digest>,
+}
+
+impl Writer<'_> {
+    fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
+        if !self.sink.has(descriptor)? {
+            self.sink.put(descriptor, content)?;
+        }
+        Ok(())
+    }
+
+    /// A layer of the base.
+    fn take_over(&mut self, source: &dyn Source, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
+        let layer_here = as_oci(layer);
+        if !self.sink.has(&layer_here)? {
+            self.sink.put(&layer_here, &mut source.open(layer)?)?;
+        }
+        self.layers.push(layer_here);
+        self.diff_ids.push(diff_id.clone());
+        Ok(())
+    }
+
+    /// The base itself, its documents byte for byte.
+    fn original(&self, original: &OciImage) -> Result<Descriptor> {
+        self.put(&original.config, &mut &original.config_bytes[..])?;
+        self.put(&original.manifest, &mut &original.manifest_bytes[..])?;
+        let config = Config::parse(&original.config_bytes)?;
+        Ok(Descriptor { platform: Some(config.platform()), ..original.manifest.clone() })
+    }
+
+    /// A layer of this build, which is compressed now.
+    fn add(&mut self, write: impl FnOnce(File, &dyn Progress) -> appc_image::Result<WrittenLayer>) -> Result<()> {
+        let dir = self.build.dir();
+        let mut file = tempfile::tempfile_in(dir).map_err(Error::io("write to", dir))?;
+        let out = file.try_clone().map_err(Error::io("write to", dir))?;
+        let written = write(out, &Bar::new())?;
+        file.rewind().map_err(Error::io("read from", dir))?;
+        let descriptor = Descriptor::new(written.media_type, written.digest, written.size);
+        self.put(&descriptor, &mut file)?;
+        self.layers.push(descriptor);
+        self.diff_ids.push(written.diff_id);
+        Ok(())
+    }
+
+    /// The configuration with all layers, and how they came about.
+    fn config(&self, image: &Image, changes: &Changes) -> Result<Config> {
+        let mut config = image.config.clone();
+        config.rootfs.diff_ids = self.diff_ids.clone();
+        let created = self.time(changed(self.build)?)?;
+        config.created = Some(created.clone());
+        // A history that does not speak of all layers is refused by some; then there had better be none.
+        let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
+        if told != image.base_layers().len() {
+            config.history.clear();
+            return Ok(config);
+        }
+        for layer in &image.layers {
+            config.history.push(entry(self.time(layer.created)?, &layer.steps, false));
+        }
+        if !changes.is_empty() || !image.steps.is_empty() {
+            config.history.push(entry(created, &image.steps, changes.is_empty()));
+        }
+        Ok(config)
+    }
+
+    /// A time as the documents have it, not later than what `SOURCE_DATE_EPOCH` says.
+    fn time(&self, seconds: i64) -> Result<String> {
+        let seconds = self.options.source_date_epoch.map_or(seconds, |epoch| seconds.min(epoch));
+        let time = jiff::Timestamp::from_second(seconds);
+        time.map(|time| time.to_string()).map_err(|e| Error::Refused(format!("the time {seconds}: {e}")))
+    }
+
+    fn finish(self, image: &Image, config: &Config) -> Result<Descriptor> {
+        let bytes = json(config)?;
+        let descriptor = Descriptor::of(media_type::CONFIG, &bytes);
+        self.put(&descriptor, &mut &bytes[..])?;
+        let mut manifest = image.manifest()?;
+        manifest.config = descriptor;
+        manifest.layers = self.layers.clone();
+        let bytes = json(&manifest)?;
+        let mut top = Descriptor::of(media_type::MANIFEST, &bytes);
+        self.put(&top, &mut &bytes[..])?;
+        top.platform = Some(config.platform());
+        Ok(top)
+    }
+}
+
+fn entry(created: String, steps: &[String], empty_layer: bool) -> History {
+    let created_by = Some(steps.join("; ")).filter(|steps| !steps.is_empty());
+    History { created: Some(created), created_by, empty_layer, ..History::default() }
+}
+
+/// When a command changed the build for the last time, in seconds since 1970: so that writing it twice gives the same image.
+fn changed(build: &Build) -> Result<i64> {
+    use std::os::unix::fs::MetadataExt;
+    let path = build.dir().join(Path::new("currentaci/manifest"));
+    Ok(std::fs::metadata(&path).map_err(Error::io("read", path))?.mtime())
+}

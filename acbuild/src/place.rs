@@ -1,0 +1,84 @@
+//! Where OCI images are written to and read from.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use appc_image::fetch::{Insecure, http};
+use appc_image::layout::{LayoutArchive, LayoutDir};
+use appc_image::oci::Sink;
+use appc_image::reference::{DockerName, Reference};
+use appc_image::registry::{Access, Credentials, Registry, docker_config_path};
+
+use crate::error::{Error, Result};
+
+/// How an image is written to whatever place it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'t> {
+    /// Files that exist are replaced.
+    pub(crate) overwrite: bool,
+    /// What is not checked of a registry.
+    pub(crate) insecure: Insecure,
+    /// What it is called in a layout, unless the place says so.
+    pub(crate) tag: &'t str,
+    /// What it is called in a docker archive, unless the place says so.
+    pub(crate) name: Option<&'t str>,
+}
+
+impl Target<'_> {
+    /// Begins to write there.
+    pub(crate) fn open(&self, place: &Reference) -> Result<Box<dyn Sink>> {
+        let tag = |name: &Option<String>| name.as_deref().unwrap_or(self.tag).to_owned();
+        Ok(match place {
+            Reference::OciLayout { dir, name } => Box::new(LayoutDir::create(dir, Some(&tag(name)))?),
+            Reference::OciArchive { file, name } => {
+                self.check(file)?;
+                Box::new(LayoutArchive::create(file, Some(&tag(name)))?)
+            }
+            Reference::DockerArchive { file, name } => {
+                self.check(file)?;
+                Box::new(LayoutArchive::create_docker(file, name.as_deref().or(self.name))?)
+            }
+            Reference::Docker(name) => Box::new(registry(name, Access::Push, self.insecure)?),
+            other => return Err(Error::Refused(format!("cannot write an OCI image to {other}"))),
+        })
+    }
+
+    fn check(&self, file: &Path) -> Result<()> {
+        match file.symlink_metadata() {
+            Ok(found) if found.is_dir() => {
+                Err(Error::Refused(format!("{0} is a directory: use oci:{0}", file.display())))
+            }
+            Ok(_) if !self.overwrite => {
+                Err(Error::Refused(format!("{} exists - use --overwrite to replace it", file.display())))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The repository `name`.
+pub(crate) fn registry(name: &DockerName, access: Access, insecure: Insecure) -> Result<Registry> {
+    let Insecure { tls: insecure_tls, http: insecure_http, .. } = insecure;
+    let options = http::Options { insecure_tls, insecure_http, ..Default::default() };
+    let client = Arc::new(http::Client::new(options)?);
+    let configuration = ["/etc/rkt", "/usr/lib/rkt"];
+    let credentials = Credentials::read(&configuration, docker_config_path().as_deref())?;
+    Ok(Registry::new(client, name.clone(), access, Arc::new(credentials)))
+}
+
+/// Whether the word names a place that only OCI images are written to.
+pub(crate) fn is_of_images(word: &Path) -> bool {
+    use Reference::{Docker, DockerArchive, OciArchive, OciLayout};
+    let place = Reference::from_word(word);
+    matches!(place, Ok(Docker(_) | DockerArchive { .. } | OciArchive { .. } | OciLayout { .. }))
+}
+
+/// The place that an OCI image is written to; a word that says nothing else is the name of an archive.
+pub(crate) fn written_to(word: &Path) -> Result<Reference> {
+    match Reference::from_word(word) {
+        Ok(place) if is_of_images(word) => Ok(place),
+        // Whoever meant a registry does not want a file of that name.
+        Err(e) if word.to_string_lossy().contains(':') => Err(e.into()),
+        _ => Ok(Reference::OciArchive { file: PathBuf::from(word), name: None }),
+    }
+}

@@ -1,0 +1,349 @@
+//! `--build-mode=oci`: what commands say of the image, its layers, and what is written.
+#![allow(clippy::unwrap_used)] // The lint takes helpers of tests for code.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use common::{Scratch, finish, is_root};
+use serde_json::{Value, json};
+use support::{needs, rootfs};
+
+fn sh(dir: &Path, script: &str) {
+    let status = Command::new("sh").args(["-ec", script]).current_dir(dir).status().unwrap();
+    assert!(status.success(), "{script}");
+}
+
+fn begun() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.ok(["begin", "--build-mode=oci"]);
+    scratch
+}
+
+fn config(scratch: &Scratch) -> Value {
+    serde_json::from_str(&scratch.ok(["cat-manifest", "--file=config"])).unwrap()
+}
+
+fn blob(scratch: &Scratch, layout: &str, digest: &Value) -> Vec<u8> {
+    fs::read(scratch.path(layout).join("blobs").join(digest.as_str().unwrap().replace(':', "/"))).unwrap()
+}
+
+/// Writes to `layout` and returns the two documents.
+fn write(scratch: &Scratch, layout: &str) -> (Value, Value) {
+    let digest = scratch.ok(["write", &format!("oci:{layout}")]);
+    let manifest: Value = serde_json::from_slice(&blob(scratch, layout, &json!(digest))).unwrap();
+    let config = serde_json::from_slice(&blob(scratch, layout, &manifest["config"]["digest"])).unwrap();
+    (manifest, config)
+}
+
+/// What is in a layer, in its order.
+fn names(scratch: &Scratch, layout: &str, layer: &Value) -> Vec<String> {
+    fs::write(scratch.path("layer.tar.gz"), blob(scratch, layout, &layer["digest"])).unwrap();
+    let out = Command::new("tar").args(["-tzf", "layer.tar.gz"]).current_dir(scratch.path("")).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8(out.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn count(document: &Value) -> usize {
+    document.as_array().unwrap().len()
+}
+
+#[test]
+fn every_command_writes_the_field_of_oci() {
+    let scratch = begun();
+    for words in [
+        "set-exec -- /bin/app --flag x",
+        "set-user www",
+        "set-group 7",
+        "set-working-directory /srv",
+        "set-stop-signal SIGQUIT",
+        "environment add A 1",
+        "environment add B 2",
+        "environment add A 3",
+        "label add version 1.0",
+        "label add arch aarch64",
+        "port add www tcp 80",
+        "mount add data /data",
+        "annotation add org.example.Any value",
+    ] {
+        scratch.ok(words.split(' '));
+    }
+    let document = config(&scratch);
+    let run = json!({
+        "User": "www:7", "ExposedPorts": {"80/tcp": {}}, "Env": ["B=2", "A=3"], "Entrypoint": ["/bin/app"],
+        "Cmd": ["--flag", "x"], "Volumes": {"/data": {}}, "WorkingDir": "/srv", "Labels": {"version": "1.0"},
+        "StopSignal": "SIGQUIT",
+    });
+    assert_eq!(
+        (&document["config"], &document["architecture"], &document["variant"]),
+        (&run, &json!("arm64"), &json!("v8"))
+    );
+    let annotations = scratch.manifest()["annotations"].clone();
+    assert_eq!(annotations["coreos.com/acbuild/port/www"], "number:80 protocol:tcp");
+    assert_eq!(annotations["coreos.com/acbuild/mount/data"], "path:/data");
+    assert_eq!(annotations["org.example.Any"], "value");
+    assert_eq!(annotations["coreos.com/acbuild/command-2"], r#"acbuild set-user "www""#);
+
+    for words in
+        ["port rm 80/tcp", "mount rm data", "environment rm B", "label rm version", "annotation rm org.example.Any"]
+    {
+        scratch.ok(words.split(' '));
+    }
+    let run = config(&scratch)["config"].clone();
+    assert_eq!(
+        (&run["Env"], &run["ExposedPorts"], &run["Volumes"], &run["Labels"]),
+        (&json!(["A=3"]), &json!(null), &json!(null), &json!(null))
+    );
+}
+
+#[test]
+fn what_oci_cannot_hold_is_refused() {
+    let scratch = begun();
+    scratch.ok(["port", "add", "www", "tcp", "80"]);
+    scratch.ok(["mount", "add", "data", "/data"]);
+    for (words, why) in [
+        ("set-name example.com/x", "set-name: only supported in appc builds, and this is an oci build"),
+        ("set-supp-groups 1", "only supported in appc builds"),
+        ("set-event-handler pre-start /x", "only supported in appc builds"),
+        ("dependency add example.com/x", "dependency add: only supported in appc builds"),
+        ("isolator remove resource/memory", "only supported in appc builds"),
+        ("port add many tcp 1 --count 2", "oci build mode does not support port counts"),
+        ("port add own tcp 1 --socket-activated", "oci build mode does not support socket activated ports"),
+        ("port add www tcp 81", "port with name \"www\" already exists"),
+        ("port add odd quic 1", "protocols tcp, udp and sctp"),
+        ("port remove other", "no such port \"other\""),
+        ("mount add ro /x --read-only", "oci build mode does not support read only mounts"),
+        ("mount add data /y", "mount with name \"data\" already exists"),
+        ("mount remove /none", "no such mount: /none"),
+        ("annotation remove none", "no annotation with name \"none\" to remove"),
+        ("environment remove NONE", "element to be removed does not exist in this image"),
+        ("label remove none", "no label with name \"none\" to remove"),
+        ("set-user a:b", "user cannot contain a ':' character"),
+        ("set-group a:b", "group cannot contain a ':' character"),
+        ("set-working-directory srv", "must be an absolute path"),
+        ("set-tag a/b", "is no tag"),
+        ("squash", "--from must be a layer of the image, which has 0"),
+    ] {
+        scratch.refused(words.split(' '), 1, why);
+    }
+    let appc = Scratch::begun();
+    for words in ["layer", "set-stop-signal SIGTERM"] {
+        appc.refused(words.split(' '), 1, "only supported in oci builds, and this is an appc build");
+    }
+    appc.refused(["write", "oci:x"], 1, "acbuild convert");
+}
+
+#[test]
+fn an_image_without_files_has_no_layer() {
+    let scratch = begun();
+    let (manifest, config) = write(&scratch, "out");
+    assert_eq!((count(&manifest["layers"]), count(&config["rootfs"]["diff_ids"])), (0, 0));
+    scratch.ok(["layer", "--no-history"]);
+    scratch.ok(["layer", "--no-history"]);
+    assert_eq!(write(&scratch, "out").0, manifest);
+}
+
+#[test]
+fn layers_hold_what_was_changed_over_those_below() {
+    let scratch = Scratch::new();
+    sh(
+        &scratch.path(""),
+        "mkdir -p tree/etc tree/gone/sub tree/keep; echo 1 > tree/etc/one; echo 2 > tree/etc/two; echo x > tree/gone/sub/x; \
+         echo same > tree/keep/a; ln tree/keep/a tree/keep/b; ln -s one tree/etc/link; mkfifo tree/keep/fifo",
+    );
+    scratch.ok(["begin", "--build-mode=oci", "./tree"]);
+    scratch.ok(["layer"]);
+    // A change by hand is one like any other.
+    sh(
+        &scratch.rootfs(""),
+        "rm -r gone; echo changed > etc/one; rm etc/link; mkdir etc/link; chmod 600 etc/two; ln keep/a keep/c; rm keep/fifo; : > keep/fifo",
+    );
+    scratch.ok(["layer"]);
+    scratch.file("new", "new");
+    scratch.ok(["copy", "new", "/new"]);
+    let (manifest, config) = write(&scratch, "out");
+    let layers = &manifest["layers"];
+    assert_eq!((count(layers), count(&config["rootfs"]["diff_ids"]), count(&config["history"])), (3, 3, 3));
+    assert_eq!(
+        config["history"][2]["created_by"],
+        r#"acbuild layer; acbuild copy "new" "/new""#.split("; ").nth(1).unwrap()
+    );
+    assert_eq!(
+        names(&scratch, "out", &layers[1]),
+        ["./", "etc", "etc/link", "etc/one", "etc/two", ".wh.gone", "keep", "keep/a", "keep/b", "keep/c", "keep/fifo"]
+    );
+    assert_eq!(names(&scratch, "out", &layers[2]), ["./", "new"]);
+
+    // A second write is the same image, and so is one to an archive.
+    let digest = scratch.ok(["write", "oci:again:x"]);
+    assert_eq!(scratch.ok(["write", "out.tar"]), digest);
+    scratch.refused(["write", "out.tar"], 1, "out.tar exists - use --overwrite");
+
+    // What was begun with stays as it is, byte for byte.
+    let first = Scratch::new();
+    let start = format!("oci-archive:{}", scratch.path("out.tar").display());
+    first.ok(["begin", "--build-mode=oci", &start]);
+    assert_eq!(first.ok(["write", "oci:same"]), digest);
+    assert_eq!(common::listing(&first.rootfs("")), common::listing(&scratch.rootfs("")));
+    first.ok(["set-exec", "/bin/app"]);
+    let (edited, config) = write(&first, "edited");
+    assert_eq!(edited["layers"], manifest["layers"]);
+    assert_eq!(config["history"][3]["empty_layer"], true);
+
+    // As a path, it is found to be an image.
+    first.ok(["end"]);
+    first.ok(["begin", "--build-mode=oci", scratch.path("out.tar").to_str().unwrap()]);
+    assert_eq!(count(&first.manifest()["layers"]), 3);
+}
+
+#[test]
+fn squashed_layers_are_one() {
+    let scratch = begun();
+    for name in ["a", "b", "c"] {
+        scratch.file(name, name);
+        scratch.ok(["copy", name, &format!("/{name}")]);
+        scratch.ok(["layer"]);
+    }
+    fs::remove_file(scratch.rootfs("b")).unwrap();
+    let (before, _) = write(&scratch, "before");
+    assert_eq!(count(&before["layers"]), 4);
+    scratch.ok(["squash", "--from", "2"]);
+    let (after, config) = write(&scratch, "after");
+    assert_eq!((count(&after["layers"]), &after["layers"][0]), (2, &before["layers"][0]));
+    assert_eq!(names(&scratch, "after", &after["layers"][1]), ["./", "c"]);
+    assert_eq!((count(&config["history"]), count(&config["rootfs"]["diff_ids"])), (2, 2));
+    assert_eq!(fs::read_dir(scratch.path(".acbuild/layers")).unwrap().count(), 1);
+
+    // Layers of the image that the build began with are taken in as well.
+    scratch.ok(["write", "before.tar"]);
+    scratch.ok(["end"]);
+    for (from, layers) in [("2", 2), ("1", 1)] {
+        scratch.ok(["begin", "--build-mode=oci", "oci:before"]);
+        scratch.refused(["squash", "--from", "5"], 1, "which has 4");
+        scratch.ok(["squash", "--from", from]);
+        let (manifest, config) = write(&scratch, from);
+        assert_eq!((count(&manifest["layers"]), count(&config["history"])), (layers, layers));
+        let mut all: Vec<String> =
+            manifest["layers"].as_array().unwrap().iter().flat_map(|l| names(&scratch, from, l)).collect();
+        all.retain(|name| name != "./");
+        assert_eq!(all, ["a", "c"]);
+        scratch.ok(["end"]);
+    }
+}
+
+#[test]
+fn times_are_those_of_source_date_epoch() {
+    let build = |scratch: &Scratch| {
+        let run = |args: &[&str]| {
+            let ran = finish(scratch.command(args).env("SOURCE_DATE_EPOCH", "1000000000"));
+            assert_eq!(ran.code, Some(0), "{ran:#?}");
+            ran.stdout
+        };
+        scratch.file("f", "f");
+        run(&["begin", "--build-mode=oci"]);
+        run(&["copy", "f", "/a/f"]);
+        run(&["layer"]);
+        run(&["copy", "f", "/b/f"]);
+        run(&["write", "out.tar"])
+    };
+    let (one, two) = (Scratch::new(), Scratch::new());
+    let first = build(&one);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(build(&two), first);
+    assert_eq!(fs::read(one.path("out.tar")).unwrap(), fs::read(two.path("out.tar")).unwrap());
+    let text = fs::read(one.path("out.tar")).unwrap();
+    assert!(String::from_utf8_lossy(&text).contains(r#""created":"2001-09-09T01:46:40Z""#));
+}
+
+#[test]
+fn the_config_is_replaced_as_a_whole_but_for_its_layers() {
+    let scratch = Scratch::new();
+    scratch.file("tree/f", "f");
+    scratch.ok(["begin", "--build-mode=oci", "./tree"]);
+    scratch.ok(["set-user", "www"]);
+    scratch.file(
+        "config.json",
+        r#"{"architecture":"s390x","os":"linux","config":{"Cmd":["x"]},"rootfs":{"type":"layers","diff_ids":[]}}"#,
+    );
+    scratch.ok(["replace-manifest", "config.json"]);
+    let document = config(&scratch);
+    assert_eq!((&document["config"], &document["architecture"]), (&json!({"Cmd": ["x"]}), &json!("s390x")));
+    let (manifest, config) = write(&scratch, "out");
+    assert_eq!((count(&manifest["layers"]), count(&config["rootfs"]["diff_ids"])), (1, 1));
+    scratch.file("bad.json", r#"{"os":"linux"}"#);
+    scratch.refused(["replace-manifest", "bad.json"], 1, "missing field `architecture`");
+    let pretty = scratch.ok(["cat-manifest", "--file=config", "--pretty-print"]);
+    assert!(pretty.contains("\n    \"architecture\": \"s390x\""), "{pretty}");
+}
+
+#[test]
+fn what_a_build_cannot_begin_with_leaves_nothing() {
+    let scratch = Scratch::new();
+    let appc = Scratch::named();
+    appc.ok(["write", "app.aci"]);
+    fs::copy(appc.path("app.aci"), scratch.path("app.aci")).unwrap();
+    scratch.file("text", "this is not an archive\n");
+    for (start, words) in [
+        ("./app.aci", "acbuild convert"),
+        ("./none", "no such file or directory: ./none"),
+        ("./text", "begin: "),
+        ("oci:none", "none"),
+        ("text", "local path must begin with / or ."),
+    ] {
+        let ran = scratch.run(["begin", "--build-mode=oci", start]);
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        assert!(ran.stderr.contains(words), "no {words:?} in {ran:#?}");
+        assert!(!scratch.path(".acbuild").exists(), "{ran:#?}");
+    }
+}
+
+#[test]
+fn a_build_whose_image_left_the_store_says_so() {
+    let scratch = begun();
+    scratch.file("f", "f");
+    scratch.ok(["copy", "f", "/f"]);
+    scratch.ok(["write", "base.tar"]);
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "--build-mode=oci", "./base.tar"]);
+    fs::rename(scratch.path("store"), scratch.path("elsewhere")).unwrap();
+    scratch.ok(["annotation", "add", "a", "b"]);
+    scratch.refused(["write", "out.tar"], 1, "is not in the store");
+    fs::rename(scratch.path("elsewhere"), scratch.path("store")).unwrap();
+    scratch.ok(["write", "out.tar"]);
+}
+
+#[test]
+fn a_tar_is_a_root_file_system() {
+    let scratch = Scratch::new();
+    sh(&scratch.path(""), "mkdir -p tree/a; echo x > tree/a/x; tar -C tree -czf tree.tar.gz .");
+    let ran = scratch.run(["begin", "--build-mode=oci", "./tree.tar.gz"]);
+    let note = "oci-layout is missing, assuming build is beginning with a tar of a rootfs";
+    assert_eq!((ran.code, ran.stderr.lines().next()), (Some(0), Some(note)), "{ran:#?}");
+    assert_eq!(ran.stderr.lines().count(), if is_root() { 1 } else { 2 });
+    let (manifest, _) = write(&scratch, "out");
+    assert_eq!(names(&scratch, "out", &manifest["layers"][0]), ["./", "a", "a/x"]);
+}
+
+#[test]
+fn commands_run_in_the_image_and_files_are_removed_from_it() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    rootfs::busybox(&scratch.path("base"));
+    scratch.file("base/srv/old", "x");
+    scratch.file("base/srv/other", "x");
+    scratch.ok(["begin", "--build-mode=oci", "./base"]);
+    scratch.ok(["layer"]);
+    scratch.ok(["environment", "add", "WORD", "said"]);
+    scratch.ok(["run", "--", "/bin/sh", "-c", "echo $WORD > /srv/new && rm /srv/old"]);
+    scratch.ok(["file", "remove", "/srv/other"]);
+    scratch.refused(["run", "--", "/bin/sh", "-c", "rm /srv/new; exit 7"], 7, "exit status 7");
+    assert_eq!(fs::read_to_string(scratch.rootfs("srv/new")).unwrap(), "said\n");
+    let (manifest, _) = write(&scratch, "layout");
+    assert_eq!(count(&manifest["layers"]), 2);
+    let mut names = names(&scratch, "layout", &manifest["layers"][1]);
+    names.sort();
+    names.retain(|name| name != "./");
+    assert_eq!(names, ["srv", "srv/.wh.old", "srv/.wh.other", "srv/new"]);
+}

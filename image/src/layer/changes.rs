@@ -1,0 +1,147 @@
+//! What a root file system has over the layers below it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use appc_rooted::{OFlags, Root};
+use rustix::fs::{AtFlags, FileType, Stat};
+
+use crate::tree::compare::{Change, Difference, Rules, compare};
+use crate::tree::walk::{Visitor, failed, split, walk};
+use crate::{Error, Result};
+
+/// What a layer has to hold so that a stack of layers becomes a given root file system.
+///
+/// Files that are one file under several names are in it under all of them or not at all: a hard link to a file of
+/// another layer is not understood everywhere. So are the directories above everything that is in it, since not
+/// everyone who unpacks a layer looks at those below it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What is new or different, directories too. Paths below the root.
+    present: BTreeSet<Vec<u8>>,
+    /// The directories on the way to something.
+    above: BTreeSet<Vec<u8>>,
+    /// What is gone, by the directory that it was in.
+    removed: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    sockets: Vec<PathBuf>,
+}
+
+impl Changes {
+    /// What `tree` has over `below`, a stack of trees in the form of overlay mounts, the lowest first.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn between(below: &[Root], tree: &Root) -> Result<Changes> {
+        let differences = compare(below, std::slice::from_ref(tree), Rules::Layer)?;
+        let mut changes = Changes::of(&differences);
+        if !changes.present.is_empty() {
+            changes.complete(tree)?;
+        }
+        let above = |path: &Vec<u8>| parents(path).map(<[u8]>::to_vec).collect::<Vec<_>>();
+        changes.above = changes.present.iter().flat_map(above).collect();
+        changes.above.extend(changes.removed.keys().flat_map(|path| [above(path), vec![path.clone()]].concat()));
+        Ok(changes)
+    }
+
+    fn of(differences: &[Difference]) -> Changes {
+        let mut changes = Changes::default();
+        // What is below them went with them.
+        let mut gone: BTreeSet<&[u8]> = BTreeSet::new();
+        for Difference { path, change } in differences {
+            let path = path.as_os_str().as_bytes();
+            let path = path.strip_prefix(b"/").unwrap_or(path);
+            match change {
+                Change::Removed => {
+                    gone.insert(path);
+                    let (parent, name) = split(path);
+                    if !gone.contains(parent) {
+                        changes.removed.entry(parent.to_vec()).or_default().insert(name.to_vec());
+                    }
+                }
+                Change::Changed(differs) => {
+                    if differs.contains(&"type") {
+                        gone.insert(path);
+                    }
+                    changes.present.insert(path.to_vec());
+                }
+                Change::Added => _ = changes.present.insert(path.to_vec()),
+            }
+        }
+        changes
+    }
+
+    /// Takes sockets out, which no archive can hold, and the other names of files in.
+    fn complete(&mut self, tree: &Root) -> Result<()> {
+        let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the tree"))?;
+        let mut seen = Seen::default();
+        walk(top, &mut seen)?;
+        for socket in &seen.sockets {
+            if self.present.remove(socket) {
+                self.sockets.push(OsStr::from_bytes(socket).into());
+            }
+        }
+        for names in seen.names.into_values() {
+            if names.iter().any(|name| self.present.contains(name)) {
+                self.present.extend(names);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.present.is_empty() && self.removed.is_empty()
+    }
+
+    /// Sockets that would be among them, which no archive can hold. Paths below the root.
+    pub fn sockets(&self) -> &[PathBuf] {
+        &self.sockets
+    }
+
+    pub(crate) fn has_directory(&self, path: &[u8]) -> bool {
+        self.present.contains(path) || self.above.contains(path)
+    }
+
+    pub(crate) fn has_file(&self, path: &[u8]) -> bool {
+        self.present.contains(path)
+    }
+
+    pub(crate) fn removed_in(&self, directory: &[u8]) -> impl Iterator<Item = &[u8]> {
+        self.removed.get(directory).into_iter().flatten().map(Vec::as_slice)
+    }
+}
+
+/// What a comparison does not tell.
+#[derive(Default)]
+struct Seen {
+    /// Files with several names.
+    names: HashMap<(u64, u64), Vec<Vec<u8>>>,
+    sockets: Vec<Vec<u8>>,
+}
+
+impl Visitor for Seen {
+    fn directory(&mut self, _: &[u8], _: BorrowedFd<'_>, _: &Stat) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn other(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8], kind: FileType) -> Result<()> {
+        if kind == FileType::Socket {
+            self.sockets.push(path.to_vec());
+            return Ok(());
+        }
+        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
+        if stat.st_nlink > 1 {
+            self.names.entry((stat.st_dev, stat.st_ino)).or_default().push(path.to_vec());
+        }
+        Ok(())
+    }
+}
+
+/// All directories above a path, the root too; of the root none.
+fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let root = (!path.is_empty()).then_some(&b""[..]);
+    root.into_iter().chain(path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(slash, _)| &path[..slash]))
+}
