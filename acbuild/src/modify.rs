@@ -150,6 +150,7 @@ impl Image {
                 .map_err(|e| Error::io("lock", &self.path)(e.into()))?;
             // Whoever had the lock has put another file in its place.
             if is_at(&file, &self.path)? {
+                // Set once: no other thread comes here.
                 let _ = self.locked.set(file);
             }
         }

@@ -120,6 +120,7 @@ impl Surroundings {
         }
         let result = act();
         if let Some(all) = &processors {
+            // They were this process's a moment ago; without them it is slower, no more.
             let _ = sched_setaffinity(None, all);
         }
         rustix::process::umask(umask);

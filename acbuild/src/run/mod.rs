@@ -162,6 +162,7 @@ impl Drop for Stage<'_> {
     fn drop(&mut self) {
         // Changes that are decided upon are the next command's to finish; what else is left, the next to clear away.
         if !apply::is_pending(self.build.dir()) {
+            // The command's own error is the one to tell.
             let _ = self.build.clear_staging();
         }
     }
