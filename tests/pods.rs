@@ -441,7 +441,11 @@ fn many_pods_at_once() {
     script_image(&scratch, "app", "hostname", &[]);
     scratch.rkt(["fetch", "app.aci"]).ok();
     let running: Vec<_> = (0..16).map(|_| scratch.rkt(["run", "example.com/app"]).spawn()).collect();
-    let mut names: Vec<_> = running.into_iter().map(|one| one.wait().text().to_owned()).collect();
+    let mut names = Vec::new();
+    for ended in running.into_iter().map(|one| one.wait()) {
+        ended.require(ended.code() == 0, "exit code 0");
+        names.push(ended.text().to_owned());
+    }
     names.sort();
     names.dedup();
     assert_eq!(names.len(), 16, "{names:?}");

@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -20,6 +20,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use oci_spec::runtime::Hook;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::retry_on_intr;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use serde::{Deserialize, Serialize};
@@ -189,19 +190,16 @@ fn run(hook: &Hook, state: &[u8], with: Surroundings<'_>) -> Result<(), String> 
     if let Some(directory) = with.directory {
         command.current_dir(directory);
     }
-    // A file in memory takes whatever the hook says, whether or not somebody holds it open afterwards.
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    let mut said = File::from(rustix::fs::memfd_create("hook", flags).map_err(|e| e.to_string())?);
+    // Files in memory: a hook need not read its input, and what it says is taken whether or not somebody holds it open
+    // afterwards.
+    let input = in_memory(state).map_err(|e| errno_text(&e))?;
+    let mut said = in_memory(b"").map_err(|e| errno_text(&e))?;
     let stderr = said.try_clone().map_err(|e| errno_text(&e))?;
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(stderr);
+    command.stdin(input).stdout(Stdio::null()).stderr(stderr);
     // Its own group, so that what it started is killed with it when it takes too long.
     command.process_group(0);
     signal::reset_for(&mut command);
     let mut child = command.spawn().map_err(|e| format!("{}: {}", hook.path().display(), errno_text(&e)))?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A hook need not read its input.
-        let _unread = stdin.write_all(state);
-    }
     let status = wait(&mut child, hook, with.interrupt)?;
     if status.success() {
         return Ok(());
@@ -212,8 +210,16 @@ fn run(hook: &Hook, state: &[u8], with: Surroundings<'_>) -> Result<(), String> 
     };
     let mut words = String::new();
     // What it said is an extra: without it there is still the status.
-    let _unreadable = said.seek(SeekFrom::Start(0)).and_then(|_| said.take(4096).read_to_string(&mut words));
+    let _unreadable = said.rewind().and_then(|_| said.take(4096).read_to_string(&mut words));
     Err(format!("{how}, stderr: {}", words.trim_end()))
+}
+
+/// A file to be read from its start.
+fn in_memory(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create("hook", MemfdFlags::CLOEXEC)?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 fn wait(child: &mut Child, hook: &Hook, interrupt: Option<&Interrupt>) -> Result<ExitStatus, String> {

@@ -79,13 +79,28 @@ fn item_21_hooks_that_do_not_read() {
     needs!(root, "busybox");
     // Far more than a pipe holds, for hooks that end at once, and for one that closes its input first.
     for hook in [json!({"path": "/bin/true"}), shell("exec <&-; sleep 0.2"), shell("head -c 1 >/dev/null")] {
-        let mut attack = Attack::new("echo ran");
-        attack.config["annotations"] = json!({"long": "x".repeat(300_000)});
-        for stage in STAGES.iter().filter(|stage| **stage != "startContainer") {
-            attack.config["hooks"][stage] = json!([hook]);
+        // The kernel keeps SIGPIPE from the first process of a pid namespace.
+        for own_pids in [true, false] {
+            let mut attack = Attack::new("echo ran; sleep 0.1");
+            attack.config["annotations"] = json!({"long": "x".repeat(300_000)});
+            for stage in STAGES.iter().filter(|stage| **stage != "startContainer") {
+                attack.config["hooks"][stage] = json!([hook]);
+            }
+            if !own_pids {
+                attack.config["linux"]["namespaces"].as_array_mut().unwrap().retain(|n| n["type"] != "pid");
+            }
+            assert_eq!(attack.run().ok().stdout, "ran\n");
         }
-        assert_eq!(attack.run().ok().stdout, "ran\n");
     }
+}
+
+#[test]
+fn item_21_a_hook_that_hangs_without_reading() {
+    needs!(root, "busybox");
+    let mut attack = Attack::new("true");
+    attack.config["annotations"] = json!({"long": "x".repeat(300_000)});
+    attack.config["hooks"] = json!({"prestart": [{"path": "/bin/sleep", "args": ["sleep", "100"], "timeout": 1}]});
+    attack.run().timeout(Duration::from_secs(20)).refused(1, &["prestart hook #0", "timeout"]);
 }
 
 #[test]

@@ -14,8 +14,9 @@ use crate::log::Log;
 /// Takes over the signals that a process is to have in place of this one. To be called before there is one, so that
 /// none is lost.
 pub(crate) fn take_signals() -> Result<SignalFd, Error> {
-    // SIGCHLD tells nothing that the pidfd does not, SIGURG is for the program that owns a socket.
-    SignalFd::all_except(&[libc::SIGCHLD, libc::SIGURG]).map_err(|e| wrong(e.to_string()))
+    // SIGCHLD tells nothing that the pidfd does not, SIGURG is for the program that owns a socket, and SIGPIPE for the one
+    // that writes: what is blocked is kept though it is ignored (kernel/signal.c, sig_ignored).
+    SignalFd::all_except(&[libc::SIGCHLD, libc::SIGURG, libc::SIGPIPE]).map_err(|e| wrong(e.to_string()))
 }
 
 /// Passes signals, terminal bytes and word of readiness until the process has ended.

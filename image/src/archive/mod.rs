@@ -34,6 +34,7 @@ pub use crate::copy::{Copied, CopyOptions, copy_tree};
 pub use compression::Compression;
 pub use edit::{Rest, compression_of, replace_manifest};
 pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
+pub(crate) use unpack::unpack_then;
 pub use unpack::{looks_like_aci, manifest, unpack};
 pub use validate::{validate, validate_layout};
 pub use writer::{write, write_as_root};

@@ -46,8 +46,6 @@ pub struct UnpackOptions {
     /// The tree is to be a layer of overlay mounts: devices 0:0 and attributes that would hide what is in other layers are
     /// left out and returned as [`Omission`]s.
     pub layer: bool,
-    /// What was unpacked is to be on the disk when [`unpack`](super::unpack) returns: the disk works while the digest is finished.
-    pub sync: bool,
 }
 
 /// Whose unpacked and copied files become.

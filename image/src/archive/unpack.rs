@@ -14,7 +14,7 @@ use crate::{Error, Progress, Result};
 
 /// Unpacks the archive `source` into `rootfs`, an empty directory, in one pass on several threads.
 ///
-/// Nothing is synced to disk unless asked for. After an error `rootfs` holds what was made until then.
+/// Nothing is synced to disk. After an error `rootfs` holds what was made until then.
 ///
 /// # Errors
 /// [`Error::Archive`] with the entry, its offset and the rule for whatever is not exactly an image: two files of one
@@ -26,21 +26,27 @@ pub fn unpack(
     options: &UnpackOptions,
     progress: &dyn Progress,
 ) -> Result<Unpacked> {
-    let UnpackOptions { tee, ownership, kind, total, layer, sync } = options;
+    unpack_then(source, rootfs, options, progress, || Ok(()))
+}
+
+/// [`unpack`], with something to do with the tree as soon as it is whole: the digest takes a little longer.
+pub(crate) fn unpack_then(
+    source: impl Read + Send,
+    rootfs: &Root,
+    options: &UnpackOptions,
+    progress: &dyn Progress,
+    then: impl FnOnce() -> Result<()>,
+) -> Result<Unpacked> {
+    let UnpackOptions { tee, ownership, kind, total, layer } = options;
     let (ownership, kind, total) = (*ownership, *kind, *total);
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     progress.start(total, "unpack");
-    let synced = top.try_clone().map_err(Error::io("open the target directory"))?;
-    let sync = || match sync {
-        true => rustix::fs::syncfs(&synced).map_err(std::io::Error::from).map_err(Error::io("sync what was unpacked")),
-        false => Ok(()),
-    };
     let extractor = Extractor::new(top, kind, ownership, *layer)?;
     let as_image = (Algorithm::Sha512, Dialect::Image);
     let unpacked = std::thread::scope(|scope| {
         let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), as_image, progress)?);
         let extracted = extractor.run(&mut reader)?;
-        let (digest, size) = reader.into_source().finish_beside(sync)?;
+        let (digest, size) = reader.into_source().finish_beside(then)?;
         Ok::<_, Error>(Unpacked {
             image_id: image_id(&digest)?,
             size,

@@ -9,7 +9,7 @@ use appc_rooted::Root;
 use appc_spec::{ImageId, ImageManifest};
 
 use super::metadata::{Fingerprint, Metadata};
-use super::share::share;
+use super::share::{Listing, list, share};
 use super::{IoContext, Store, StoredImage, WorkDir, remove_tree, sync_dir};
 use crate::archive::{self, Ownership, UnpackOptions, Unpacked};
 use crate::error::{Error, Result};
@@ -31,7 +31,7 @@ impl Store {
         }
         let work = WorkDir::new(self)?;
         let file = source.try_clone().on("read", origin)?;
-        let (unpacked, checksum) = unpack(source, work.path(), progress)?;
+        let (unpacked, checksum, listing) = unpack(source, work.path(), progress)?;
         let manifest = ImageManifest::parse(&unpacked.manifest).map_err(Error::Manifest)?;
         let mut metadata = Metadata::new(&manifest, origin);
         metadata.size = unpacked.size;
@@ -45,7 +45,7 @@ impl Store {
         let id = unpacked.image_id;
         let mut parts = Parts { id: &id, work: work.path(), metadata };
         if !parts.update(self)? {
-            share(self, &work.path().join("tree"))?;
+            share(self, &work.path().join("tree"), listing)?;
             sync_file_system(work.path())?;
             parts.commit(self)?;
         }
@@ -159,8 +159,9 @@ pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
     to.parent().map_or(Ok(()), sync_dir)
 }
 
-/// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`, whose checksum is returned, too.
-fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacked, u32)> {
+/// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`, whose checksum is returned, too, and what the tree has
+/// to share. Most of it is on the disk then.
+fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacked, u32, Option<Listing>)> {
     let blob = work.join("blob");
     let rootfs = work.join("tree/rootfs");
     fs::create_dir_all(&rootfs).on("create", &rootfs)?;
@@ -172,13 +173,20 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacke
         ownership: Ownership::of_this_process(),
         total,
         layer: true,
-        sync: true,
         ..Default::default()
     };
     let root = Root::open(&rootfs).on("open", &rootfs)?;
     let mut summed = Summed::new(source);
-    let unpacked = archive::unpack(&mut summed, &root, &options, progress)?;
-    Ok((unpacked, summed.checksum()))
+    let mut listing = None;
+    let unpacked = archive::unpack_then(&mut summed, &root, &options, progress, || {
+        // The disk works meanwhile.
+        std::thread::scope(|scope| {
+            let synced = scope.spawn(|| sync_file_system(work));
+            listing = list(&rootfs)?;
+            synced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    })?;
+    Ok((unpacked, summed.checksum(), listing))
 }
 
 /// A file of which every byte that is read is counted into a checksum.

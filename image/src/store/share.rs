@@ -38,15 +38,18 @@ const ALONE: [&[u8]; 2] = [b"etc", b"var"];
 /// The name that a file has until it is in place.
 const NEW: &str = ".shared-by-the-store";
 
-/// Shares the files of the new tree in `dir` (`rootfs` is in it) with the trees of `store`, and lists them for those that come later.
-pub(super) fn share(store: &Store, dir: &Path) -> Result<()> {
-    let rootfs = dir.join("rootfs");
-    let top = File::open(&rootfs).on("open", &rootfs)?;
+/// The files of a new tree that could be shared; none when it holds what its owner cannot look into: sharing only saves room.
+pub(super) fn list(rootfs: &Path) -> Result<Option<Listing>> {
+    let top = File::open(rootfs).on("open", rootfs)?;
     let mut listing = Listing::default();
-    if walk(OwnedFd::from(top), &mut listing).is_err() {
-        // It may hold what its owner cannot look into. Sharing only saves room.
-        return Ok(());
-    }
+    Ok(walk(OwnedFd::from(top), &mut listing).is_ok().then_some(listing))
+}
+
+/// Shares what is listed of the new tree in `dir` (`rootfs` is in it) with the trees of `store`, and keeps the list for those that
+/// come later.
+pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Result<()> {
+    let Some(listing) = listing else { return Ok(()) };
+    let rootfs = dir.join("rootfs");
     let mut numbers: Vec<u64> = listing.0.keys().copied().collect();
     numbers.sort_unstable();
     let list: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -75,7 +78,7 @@ pub(super) fn share(store: &Store, dir: &Path) -> Result<()> {
 
 /// The files of a tree by their numbers.
 #[derive(Default)]
-struct Listing(HashMap<u64, Box<[u8]>>);
+pub(super) struct Listing(HashMap<u64, Box<[u8]>>);
 
 impl Visitor for Listing {
     fn directory(&mut self, path: &[u8], _: BorrowedFd<'_>, _: &Stat) -> Result<bool> {

@@ -78,9 +78,11 @@ impl Pods {
         }
     }
 
+    /// The first of them last: who finds it counts on the others.
     fn make_places(&self) -> io::Result<()> {
         Place::ALL
             .iter()
+            .rev()
             .try_for_each(|place| DirBuilder::new().mode(0o750).recursive(true).create(self.root.join(place.name())))
     }
 

@@ -33,6 +33,19 @@ fn a_life() {
 }
 
 #[test]
+fn the_first_pods_at_once() {
+    for _ in 0..50 {
+        let (_dir, pods) = pods();
+        std::thread::scope(|scope| {
+            let made: Vec<_> = (0..8).map(|_| scope.spawn(|| pods.create())).collect();
+            for pod in made {
+                assert_eq!(pod.join().unwrap().unwrap().place, Place::Prepare);
+            }
+        });
+    }
+}
+
+#[test]
 fn finding() {
     let (_dir, pods) = pods();
     assert!(matches!(pods.find(""), Err(FindError::Empty)));

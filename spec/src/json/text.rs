@@ -6,10 +6,13 @@ use std::io;
 use serde::de::{DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde::{Deserializer, Serialize};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter};
-use serde_json::{Number, Serializer, Value};
+use serde_json::{Serializer, Value};
 
 use super::Map;
 use crate::Error;
+
+/// How serde_json, so that no digit is lost, shows a number that is no 64-bit integer: as an object with this one key.
+const NUMBER: &str = "$serde_json::private::Number";
 
 /// Reads one JSON document. Bytes that are not UTF-8 become U+FFFD, as in Go; nesting deeper than 128 is refused.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Error> {
@@ -60,10 +63,6 @@ impl<'de> Visitor<'de> for Document {
         Ok(Value::Number(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(Number::from_f64(value).map_or(Value::Null, Value::Number))
-    }
-
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
         Ok(Value::String(value.to_owned()))
     }
@@ -86,6 +85,15 @@ impl<'de> Visitor<'de> for Document {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut all = Vec::new();
+        if let Some(key) = entries.next_key::<String>()? {
+            let value = entries.next_value_seed(Document)?;
+            match &value {
+                Value::String(digits) if key == NUMBER => {
+                    return digits.parse().map(Value::Number).map_err(serde::de::Error::custom);
+                }
+                _ => all.push((key, value)),
+            }
+        }
         while let Some(key) = entries.next_key::<String>()? {
             all.push((key, entries.next_value_seed(Document)?));
         }

@@ -16,7 +16,7 @@ use crate::layer::{LayerOptions, digest_layer, unpack_layer};
 use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
 use crate::parallel::for_each;
 use crate::progress::Progress;
-use crate::store::share::share;
+use crate::store::share::{list, share};
 use crate::store::{IoContext, Store};
 
 /// Layers that are worked on at once. Each has threads of its own; more only take turns at the disk.
@@ -135,7 +135,7 @@ impl Gathered<'_> {
         if job.tree {
             let key = layer_key(diff_id);
             let (from, to) = (self.tree(&format!("partial-{key}")), self.tree(&key));
-            share(self.store, &from)?;
+            share(self.store, &from, list(&from.join("rootfs"))?)?;
             fs::rename(&from, &to).on("write to", &to)?;
         }
         if job.blob {
