@@ -63,6 +63,7 @@ container=$($buildah from debian)
 
 printf '%-34s %12s %12s  %-28s %6s\n' 'ours' 'ours' 'peer' 'peer' 'ratio'
 ours=$(median 'acbuild --no-history run -- /bin/true')
-peer=$(median "$buildah run $container -- /bin/true")
+# crun, where it is what buildah takes, refuses hosts with both versions of cgroups.
+peer=$(median "$buildah run --runtime runc $container -- /bin/true")
 row 'acbuild run -- /bin/true, ms' "$ours" "$peer" 'buildah run' 0.3
 row 'acbuild run -- /bin/true, ms' "$ours" 25 'the limit' 1

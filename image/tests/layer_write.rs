@@ -15,9 +15,13 @@ use appc_rooted::Root;
 use tarball::{Tar, assert_same, set_xattr, snapshot, xattrs};
 
 fn unpack(tar: &[u8], into: &Path) -> UnpackedLayer {
+    try_unpack(tar, into).unwrap()
+}
+
+fn try_unpack(tar: &[u8], into: &Path) -> appc_image::Result<UnpackedLayer> {
     fs::create_dir_all(into).unwrap();
     let options = LayerOptions { tee: None, ownership: Ownership::of_this_process(), algorithm: Algorithm::Sha256 };
-    unpack_layer(tar, &Root::open(into).unwrap(), &options, &Quiet).unwrap()
+    unpack_layer(tar, &Root::open(into).unwrap(), &options, &Quiet)
 }
 
 fn write(tree: &Path, compression: Compression) -> (Vec<u8>, WrittenLayer) {
@@ -145,11 +149,15 @@ fn layers_of_other_writers_are_read() {
         ("names with a slash", whole.clone()),
         ("without an end mark", whole[..whole.len() - 1024].to_vec()),
         ("with half an end mark", whole[..whole.len() - 512].to_vec()),
+        ("without what fills the last block up", whole[..whole.len() - 1024 - 511].to_vec()),
     ] {
         let into = dir.path().join(name);
         unpack(&tar, &into);
         assert_eq!(fs::read(into.join("etc/x")).unwrap(), b"1", "{name}");
     }
+    // But not without a byte of the last file's content.
+    let cut = &whole[..whole.len() - 1024 - 512];
+    assert!(try_unpack(cut, &dir.path().join("cut")).unwrap_err().to_string().contains("cut short"));
     for (name, tar) in [("only an end mark", vec![0; 1024]), ("nothing", Vec::new())] {
         let into = dir.path().join(name);
         assert_eq!(unpack(&tar, &into).diff_id, Digest::of(&tar), "{name}");

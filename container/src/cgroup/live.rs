@@ -233,7 +233,10 @@ impl Cgroup {
             true => Some("memory.events"),
             false => p.controllers.iter().any(|c| c == "memory").then_some("memory.oom_control"),
         };
-        let read = |p: &Place| events::value(&p.dir().ok()?.read(file(p)?).ok()?, "oom_kill");
+        let read = |p: &Place| {
+            let file = file(p)?;
+            events::value(&p.dir().ok()?.read(file).ok()?, "oom_kill")
+        };
         self.places.iter().filter_map(read).sum()
     }
 }

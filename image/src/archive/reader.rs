@@ -36,7 +36,7 @@ pub(crate) enum Dialect {
     /// An App Container image.
     Image,
     /// A layer of an OCI image, as others write and read them: names may begin with a slash, and the end mark may be
-    /// missing. The layer's digest tells whether it is all there.
+    /// missing, with what fills the last block up (umoci). The layer's digest tells whether it is all there.
     Layer,
 }
 
@@ -142,7 +142,17 @@ impl<S: Source> Reader<S> {
     }
 
     fn skip_content(&mut self) -> Result<()> {
+        if self.dialect == Dialect::Layer {
+            self.skip_left()?;
+            if self.may_end_here()? {
+                self.padding = 0;
+            }
+        }
         self.left += std::mem::take(&mut self.padding);
+        self.skip_left()
+    }
+
+    fn skip_left(&mut self) -> Result<()> {
         loop {
             let skipped = self.source.skip(self.left);
             self.left -= skipped;
