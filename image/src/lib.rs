@@ -14,6 +14,7 @@ pub mod layout;
 pub mod measure;
 pub mod oci;
 mod parallel;
+mod pour;
 mod progress;
 pub mod reference;
 pub mod registry;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, Read, Write};
 
 use super::Compression;
 use crate::error::Carried;
+use crate::pour::start_early;
 use crate::{Error, Progress, Result};
 
 /// A source whose every byte is counted and, when wanted, copied.
@@ -19,9 +20,6 @@ pub(super) struct Intake<'p, R> {
     /// Bytes taken from the source.
     taken: u64,
 }
-
-/// How much of the copy is gathered before it is written to disk.
-const EARLY: u64 = 8 << 20;
 
 /// Read at a time.
 const CHUNK: usize = 256 * 1024;
@@ -70,10 +68,7 @@ impl<'p, R: Read> Intake<'p, R> {
         if let Some(mut tee) = self.tee {
             let copied = tee.write_all(&self.buffer[self.to..self.to + len]);
             copied.map_err(|e| Error::io("keep a copy of the archive")(e))?;
-            if self.taken / EARLY != (self.taken + len as u64) / EARLY {
-                // A hint to write it to disk now, so that little is left to do when it is synced.
-                let _ = rustix::fs::fadvise(tee, 0, None, rustix::fs::Advice::DontNeed);
-            }
+            start_early(tee, self.taken, len as u64);
         }
         self.to += len;
         self.taken += len as u64;

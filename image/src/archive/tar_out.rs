@@ -7,6 +7,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use super::entry::Attributes;
 use super::header::{self, BLOCK, Header};
 use super::record::{Record, extended_name};
+use crate::pour::pour;
 use crate::{Error, Result};
 
 /// A tar of files that belong to root and are as old as can be: its bytes depend on names and contents only.
@@ -55,7 +56,7 @@ impl TarOut {
         }
         self.put(&header.sealed())?;
         let offset = self.at;
-        let copied = io::copy(&mut content.take(size), &mut self.file).map_err(Error::io(format!("write {name}")))?;
+        let copied = pour(&mut content.take(size), &mut self.file).map_err(Error::io(format!("write {name}")))?;
         // A source that is checked has nothing more to give, and says so only when it is asked.
         let more = content.read(&mut [0]).map_err(Error::io(format!("write {name}")))?;
         if copied != size || more != 0 {

@@ -15,6 +15,7 @@ use super::oci::{parse_index, read_index};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, blob_path, index};
 use crate::archive::tar_out::TarOut;
 use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
+use crate::pour::pour;
 use crate::{Error, Result};
 
 /// A layout in a directory, made when there is none. Other images in it stay.
@@ -76,7 +77,7 @@ impl Sink for LayoutDir {
         let dir = path.parent().unwrap_or(&self.dir);
         std::fs::create_dir_all(dir).map_err(Error::io(format!("make {}", dir.display())))?;
         let (mut file, temporary) = temporary_in(dir)?;
-        let written = io::copy(&mut verified(content, descriptor), &mut file).and_then(|_| file.sync_all());
+        let written = pour(&mut verified(content, descriptor), &mut file).and_then(|_| file.sync_all());
         let placed = written.and_then(|()| temporary.persist(&path).map_err(|e| e.error));
         placed.map_err(Error::io(format!("write {}", path.display())))
     }
