@@ -4,6 +4,8 @@ use std::io;
 
 use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities};
 
+use crate::error::{Context, Result};
+use crate::plan::Warnings;
 use crate::sys::credentials::{self, CapabilitySets};
 
 /// All that this engine knows, each at its number.
@@ -72,6 +74,37 @@ pub fn is_known(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// What a process can be given, as bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Available {
+    bounding: u64,
+    permitted: u64,
+}
+
+impl Available {
+    /// What this process has to give, or all that the kernel knows, with which the first process in a user namespace
+    /// begins: user_namespaces(7).
+    pub(crate) fn new(in_user_namespace: bool) -> Result<Available> {
+        let (mut known, mut bounding) = (0, 0);
+        for number in 0..NAMES.len() as u32 {
+            match credentials::in_bounding(number) {
+                Ok(has) => {
+                    known |= 1 << number;
+                    bounding |= u64::from(has) << number;
+                }
+                // The first that the kernel does not know: there is none above it.
+                Err(e) if e.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(e) => return Err(e).context(|| "read the own capabilities"),
+            }
+        }
+        if in_user_namespace {
+            return Ok(Available { bounding: known, permitted: known });
+        }
+        let own = rustix::thread::capabilities(None).context(|| "read the own capabilities")?;
+        Ok(Available { bounding, permitted: own.permitted.bits() })
+    }
+}
+
 /// The sets as bits, ready to be applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CapabilityPlan {
@@ -81,25 +114,32 @@ pub(crate) struct CapabilityPlan {
 }
 
 impl CapabilityPlan {
-    /// Reads the configuration; a process without the field has no capabilities. Also returns what will not be had.
-    pub(crate) fn new(spec: Option<&LinuxCapabilities>) -> (CapabilityPlan, Vec<String>) {
-        let Some(spec) = spec else { return (CapabilityPlan::default(), vec![]) };
-        let permitted = bits(spec.permitted());
-        let inheritable = bits(spec.inheritable());
-        let asked = bits(spec.ambient());
+    /// Reads the configuration; a process without the field has no capabilities.
+    pub(crate) fn new(
+        spec: Option<&LinuxCapabilities>,
+        available: Available,
+        warnings: &mut Warnings,
+    ) -> CapabilityPlan {
+        let Some(spec) = spec else { return CapabilityPlan::default() };
+        let mut lost = 0;
+        let mut among = |set: &Option<Capabilities>, available: u64| {
+            lost |= bits(set) & !available;
+            bits(set) & available
+        };
+        let bounding = among(spec.bounding(), available.bounding);
+        let permitted = among(spec.permitted(), available.permitted);
+        let inheritable = among(spec.inheritable(), available.permitted);
+        let effective = among(spec.effective(), available.permitted);
+        let asked = among(spec.ambient(), available.permitted);
+        let lost = NAMES.iter().enumerate().filter(|(number, _)| lost >> number & 1 == 1);
+        warnings.lost.extend(ignored(lost.map(|(_, name)| (*name).to_owned())));
         // capabilities(7): a capability can be ambient only while it is both permitted and inheritable.
         let ambient = asked & permitted & inheritable;
-        let plan = CapabilityPlan {
-            bounding: bits(spec.bounding()),
-            sets: CapabilitySets { effective: bits(spec.effective()), permitted, inheritable },
-            ambient,
-        };
-        let lost = spec.ambient().iter().flatten().filter(|&&c| ambient >> number(c) & 1 == 0);
-        let mut warnings: Vec<String> = lost
-            .map(|c| format!("can't raise ambient capability {c:?}: it is not both permitted and inheritable"))
-            .collect();
-        warnings.sort();
-        (plan, warnings)
+        let lost = NAMES.iter().enumerate().filter(|(number, _)| (asked & !ambient) >> number & 1 == 1);
+        warnings.idle.extend(lost.map(|(_, name)| {
+            format!("process.capabilities.ambient: can't raise {name}: it is not both permitted and inheritable")
+        }));
+        CapabilityPlan { bounding, sets: CapabilitySets { effective, permitted, inheritable }, ambient }
     }
 
     /// Shrinks the bounding set; needs `CAP_SETPCAP`, so before [`CapabilityPlan::apply`].
@@ -197,18 +237,32 @@ fn number(capability: Capability) -> u32 {
 mod tests {
     use super::*;
 
-    fn plan(json: &str) -> (CapabilityPlan, Vec<String>) {
-        CapabilityPlan::new(Some(&serde_json::from_str(json).unwrap()))
+    fn plan(json: &str, available: u64) -> (CapabilityPlan, Warnings) {
+        let available = Available { bounding: available, permitted: available };
+        let mut warnings = Warnings::default();
+        (CapabilityPlan::new(Some(&serde_json::from_str(json).unwrap()), available, &mut warnings), warnings)
     }
 
     #[test]
     fn ambient_needs_permitted_and_inheritable() {
         let (plan, warnings) = plan(
             r#"{"permitted": ["CAP_KILL", "CAP_CHOWN"], "inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}"#,
+            u64::MAX,
         );
         assert_eq!(plan.ambient, 1 << 5);
         assert_eq!(plan.sets.permitted, 1 << 5 | 1);
-        assert_eq!(warnings.len(), 1);
+        assert_eq!((warnings.lost.len(), warnings.idle.len()), (0, 1));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_left_away_and_told() {
+        let (plan, warnings) = plan(
+            r#"{"bounding": ["CAP_CHOWN", "CAP_BPF"], "permitted": ["CAP_KILL"], "effective": ["CAP_KILL", "CAP_CHOWN"]}"#,
+            1,
+        );
+        assert_eq!((plan.bounding, plan.sets.permitted, plan.sets.effective), (1, 0, 1));
+        let sentence = "process.capabilities: ignoring unknown or unavailable capabilities: [CAP_KILL CAP_BPF]";
+        assert_eq!(warnings, Warnings { lost: vec![sentence.to_owned()], idle: vec![] });
     }
 
     #[test]
@@ -221,6 +275,7 @@ mod tests {
 
     #[test]
     fn absent_means_none() {
-        assert_eq!(CapabilityPlan::new(None).0, CapabilityPlan::default());
+        let nothing = Available { bounding: 0, permitted: 0 };
+        assert_eq!(CapabilityPlan::new(None, nothing, &mut Warnings::default()), CapabilityPlan::default());
     }
 }

@@ -10,13 +10,14 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use crate::capabilities::Available;
 use crate::cgroup::{Cgroup, Entry};
 use crate::console;
 use crate::error::{Context, Error, Result};
 use crate::fault;
 use crate::init::join::{Join, keyring_name};
 use crate::mappings::groups_are_fixed;
-use crate::plan::{ProcessPlan, Stdio, check_stdio};
+use crate::plan::{ProcessPlan, Stdio, Warnings, check_stdio};
 use crate::process::Process;
 use crate::protocol::{Channel, Message};
 use crate::seccomp::{Cache, announce};
@@ -55,7 +56,7 @@ pub struct ExecPlan {
     pub(crate) fixed_groups: bool,
     cgroup: Option<Cgroup>,
     record: Record,
-    warnings: Vec<String>,
+    warnings: Warnings,
 }
 
 impl ExecPlan {
@@ -75,13 +76,15 @@ impl ExecPlan {
             return Err(Error::State(why.to_owned()));
         }
         let Some(init) = record.process()? else { return Err(Error::stopped()) };
-        let (process, warnings) = ProcessPlan::new(spec, process, setup.filters.as_ref())?;
+        let namespaces = namespaces(spec, record.pid);
+        let mut warnings = Warnings::default();
+        let available = Available::new(namespaces & libc::CLONE_NEWUSER != 0)?;
+        let process = ProcessPlan::new(spec, process, available, setup.filters.as_ref(), &mut warnings)?;
         check_stdio(process.terminal, &setup.stdio)?;
         let cgroup = match &record.cgroup {
             Some(saved) => Some(Cgroup::reopen(&saved.clone().below(&setup.cgroups)?)?),
             None => None,
         };
-        let namespaces = namespaces(spec, record.pid);
         let root = if namespaces & libc::CLONE_NEWNS == 0 { Some(root_of(record)?) } else { None };
         Ok(ExecPlan {
             process,
@@ -98,8 +101,8 @@ impl ExecPlan {
         })
     }
 
-    /// What the process asks for in vain, in sentences.
-    pub fn warnings(&self) -> &[String] {
+    /// What the process asks for in vain.
+    pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
 

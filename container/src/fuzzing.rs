@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use oci_spec::runtime::{LinuxResources, LinuxSeccomp, Spec};
 use rustix::fs::{Mode, OFlags};
 
+use crate::capabilities::Available;
 use crate::cgroup::{Cgroup, CgroupPlan, Layout};
-use crate::plan::{MountOptions, Plan, ProcessPlan, RootSource, Setup, Stdio};
+use crate::plan::{MountOptions, Plan, ProcessPlan, RootSource, Setup, Stdio, Warnings};
 use crate::seccomp::Filter;
 use crate::state::Record;
 use crate::{config, protocol};
@@ -45,7 +46,9 @@ pub fn config(text: &[u8]) {
 /// `process.json`: no zero byte gets into what is given to the kernel, and no variable is there twice.
 pub fn process(text: &[u8]) {
     let Ok(process) = config::read_process(text, &mut Vec::new()) else { return };
-    let Ok((plan, _warnings)) = ProcessPlan::new(&Spec::default(), &process, None) else { return };
+    let Ok(available) = Available::new(true) else { return };
+    let plan = ProcessPlan::new(&Spec::default(), &process, available, None, &mut Warnings::default());
+    let Ok(plan) = plan else { return };
     for (i, (name, value)) in plan.env.iter().enumerate() {
         assert!(!name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'));
         assert!(plan.env[..i].iter().all(|(other, _)| other != name), "{name} is there twice");

@@ -15,6 +15,10 @@ use crate::sys::signal;
 /// How long a process that was killed may take to end, in seconds. As for runc.
 const PATIENCE: i64 = 10;
 
+/// What is said when it takes longer: the first words are runc's.
+const STUCK: &str = "container init still running: it was killed and has not ended, as it waits in the kernel or is \
+    frozen with a cgroup above its own: delete the container again when that is over";
+
 /// What the container is doing now.
 ///
 /// # Errors
@@ -211,7 +215,7 @@ fn wait(process: &OwnedFd) -> Result<()> {
     let limit = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
     let mut fds = [PollFd::new(process, PollFlags::IN)];
     match rustix::io::retry_on_intr(|| poll(&mut fds, Some(&limit))).context(|| "wait for the container")? {
-        0 => Err(Error::State("container init still running".to_owned())),
+        0 => Err(Error::State(STUCK.to_owned())),
         _ => Ok(()),
     }
 }

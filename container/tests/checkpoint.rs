@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::Duration;
 
 use common::Bundle;
+use common::criu::StandIn;
 use serde_json::json;
 use support::{Cmd, HostState, need, needs};
 
@@ -76,6 +77,30 @@ fn a_container_goes_on_where_it_was() {
         bundle.command(["delete", "--force", "test"]).ok();
     }
     bundle.nothing_left();
+    host.check();
+}
+
+#[test]
+fn what_is_around_the_work_of_criu() {
+    needs!(root, "busybox", "cc");
+    let host = HostState::new();
+    let criu = StandIn::new();
+    let bundle = Bundle::new("sleep 1000");
+    bundle.command(["run", "--detach", "test"]).ok();
+    criu.of(bundle.command(["checkpoint", "--image-path", "images", "test"])).ok();
+    bundle.command(["state", "test"]).refused(1, &["does not exist"]);
+    let restore = ["restore", "--detach", "--pid-file", "pid", "--image-path", "images"];
+    criu.of(bundle.command(restore).arg("test")).ok();
+    let pid = fs::read_to_string(bundle.scratch.work().join("pid")).unwrap();
+    let state = bundle.command(["state", "test"]).ok().json();
+    assert_eq!((&state["status"], state["pid"].to_string()), (&json!("running"), pid));
+    bundle.command(["delete", "--force", "test"]).ok();
+    bundle.nothing_left();
+    // What the process keeps was decided when it was saved.
+    for flag in ["--preserve-fds=1", "--no-new-keyring", "--pidfd-socket=socket"] {
+        let name = flag.split('=').next().unwrap();
+        bundle.command(restore).args([flag, "test"]).refused(1, &["unexpected argument", name]);
+    }
     host.check();
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use appc_container::fault::POINTS;
 use common::Bundle;
+use common::criu::StandIn;
 use serde_json::json;
 use support::{HostState, needs};
 
@@ -63,15 +64,15 @@ fn everything() -> Bundle {
 }
 
 /// Takes every step with the fault; whether one of them was reached by it.
-fn with_fault(bundle: &Bundle, point: &str, steps: &[&[&str]]) -> bool {
+fn with_fault(bundle: &Bundle, criu: &StandIn, point: &str, steps: &[&[&str]]) -> bool {
     let mut reached = false;
     for step in steps {
-        let command = bundle.command([]).args(*step).env("RKT_OCI_FAULT", point).timeout(Duration::from_secs(30));
-        let code = command.run().code();
+        let command = criu.of(bundle.command([]).args(*step)).env("RKT_OCI_FAULT", point);
+        let code = command.timeout(Duration::from_secs(30)).run().code();
         // A process that joins gives 255 for what it could not do, so that its program's codes are its own.
         assert!([0, 1, 137, 255].contains(&code), "{point}: {step:?} ended with {code}");
         reached |= code != 0;
-        if !reached && step[0] != "create" && step[0] != "delete" {
+        if !reached && !["create", "checkpoint", "delete"].contains(&step[0]) {
             // Init may die after the command has done its part.
             std::thread::sleep(Duration::from_millis(100));
             reached |= bundle.command(["state", "test"]).run().json()["status"] != "running";
@@ -85,7 +86,8 @@ fn with_fault(bundle: &Bundle, point: &str, steps: &[&[&str]]) -> bool {
 
 #[test]
 fn what_is_killed_can_be_deleted() {
-    needs!(root, "busybox");
+    needs!(root, "busybox", "cc");
+    let criu = StandIn::new();
     let neighbour = Neighbour::new();
     let version_2_alone = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     let mut missed = Vec::new();
@@ -94,7 +96,8 @@ fn what_is_killed_can_be_deleted() {
         let console = full.scratch.path().join("console").display().to_string();
         let create: &[&str] = &["create", "--console-socket", &console, "test"];
         let plain = Bundle::new("sleep 1000");
-        let scenarios: [(&Bundle, &[&[&str]]); 2] = [
+        let saved = Bundle::new("sleep 1000");
+        let scenarios: [(&Bundle, &[&[&str]]); 3] = [
             (&full, &[create, &["start", "test"], &["delete", "--force", "test"]]),
             (
                 &plain,
@@ -104,11 +107,20 @@ fn what_is_killed_can_be_deleted() {
                     &["delete", "--force", "test"],
                 ],
             ),
+            (
+                &saved,
+                &[
+                    &["run", "--detach", "test"],
+                    &["checkpoint", "--image-path", "images", "test"],
+                    &["restore", "--detach", "--image-path", "images", "--pid-file", "pid", "test"],
+                    &["delete", "--force", "test"],
+                ],
+            ),
         ];
         let mut reached = false;
         for (bundle, steps) in scenarios {
             let host = HostState::new().of(&bundle.scratch);
-            reached |= with_fault(bundle, point, steps);
+            reached |= with_fault(bundle, &criu, point, steps);
             bundle.command(["delete", "--force", "test"]).ok();
             bundle.nothing_left();
             host.check();

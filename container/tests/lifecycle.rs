@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use common::Bundle;
 use serde_json::json;
@@ -46,6 +47,43 @@ fn create_start_kill_delete() {
     bundle.command(["delete", "--force", "one"]).ok();
     bundle.nothing_left();
     host.check();
+}
+
+#[test]
+fn signals_to_what_is_only_created() {
+    needs!(root, "busybox");
+    let bundle = Bundle::new("trap 'exit 7' USR1; sleep 1000");
+    let status = || bundle.command(["state", "one"]).ok().json()["status"].clone();
+    for signal in ["TERM", "HUP", "INT", "QUIT", "KILL"] {
+        bundle.command(["create", "one"]).ok();
+        for unheard in ["0", "USR1", "CHLD", "WINCH"] {
+            bundle.command(["kill", "one", unheard]).ok();
+        }
+        assert_eq!(status(), "created", "before {signal}");
+        bundle.command(["kill", "one", signal]).ok();
+        for _ in 0..1000 {
+            if status() == "stopped" {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(status(), "stopped", "{signal}");
+        bundle.command(["kill", "one", signal]).refused(1, &["container not running"]);
+        bundle.command(["start", "one"]).refused(1, &["cannot start a container that has stopped"]);
+        bundle.command(["delete", "one"]).ok();
+    }
+    // What its caller ignores is ignored, as nohup(1) has it; and the program has none of this.
+    let ignoring = bundle.command(["create", "one"]).under("sh", ["-c", "trap '' HUP; exec \"$@\"", "sh"]);
+    ignoring.ok();
+    bundle.command(["kill", "one", "HUP"]).ok();
+    assert_eq!(status(), "created");
+    bundle.command(["start", "one"]).ok();
+    let pid = bundle.command(["state", "one"]).ok().json()["pid"].to_string();
+    let dispositions = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let set = |name: &str| dispositions.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    assert_eq!(u64::from_str_radix(&set("SigIgn:"), 16).unwrap() & 1, 1, "{dispositions}");
+    bundle.command(["delete", "--force", "one"]).ok();
+    bundle.nothing_left();
 }
 
 #[test]

@@ -80,6 +80,20 @@ fn flags_of_old_callers_are_taken() {
 }
 
 #[test]
+fn flags_are_taken_as_gos_programs_write_them() {
+    let flags = ["-root", "/nonexistent", "-log-format=json", "--debug=true", "-systemd-cgroup=false"];
+    rkt_oci(&flags).args(["list", "-format", "json", "-quiet=T"]).ok();
+    rkt_oci(&["-root", "/", "list"]).refused(1, &["Option --root argument should not be set to /"]);
+    rkt_oci(&["restore", "-bundle", "/nonexistent", "-detach=false", "x"]).refused(1, &["--bundle /nonexistent"]);
+    rkt_oci(&["-version"]).ok().prints(&["rkt-oci version"]);
+    // What is said not to be given is not.
+    rkt_oci(&["-root", "/nonexistent", "delete", "-force", "x"]).ok();
+    rkt_oci(&["-root", "/nonexistent", "delete", "-force=false", "x"]).refused(1, &["container does not exist"]);
+    rkt_oci(&["--debug=perhaps", "list"]).refused(1, &["'perhaps'", "'--debug'", "see `rkt-oci list --help`"]);
+    rkt_oci(&["-nonesuch", "list"]).refused(1, &["see `rkt-oci --help`"]);
+}
+
+#[test]
 fn every_program_brings_its_manual() {
     let scratch = Scratch::new();
     let folder = scratch.path().join("share");

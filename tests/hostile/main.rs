@@ -27,4 +27,5 @@ mod resources;
 mod rights;
 mod sources;
 mod states;
+mod stuck;
 mod users;

@@ -71,6 +71,57 @@ fn item_23_setuid_programs_gain_nothing() {
     }
 }
 
+/// Says which securebits it has, and tries to have others: 1 is noroot, 4 no_setuid_fixup, 64 no_cap_ambient_raise.
+const BITS: &str = "#include <stdio.h>\n#include <sys/prctl.h>\nint main(void) {\n\
+    int before = prctl(PR_GET_SECUREBITS), set = prctl(PR_SET_SECUREBITS, 1 | 4 | 64);\n\
+    printf(\"%d %s %d\\n\", before, set ? \"refused\" : \"set\", prctl(PR_GET_SECUREBITS)); return 0; }\n";
+
+/// With a program `bits` in the container.
+fn with_bits(script: &str, capabilities: &[&str]) -> Attack {
+    let mut attack = Attack::new(script);
+    let source = attack.scratch.file("bits.c", BITS);
+    Cmd::new("cc").args(["-static", "-o"]).arg(attack.rootfs("bin/bits")).arg(source).ok();
+    for set in ["bounding", "effective", "permitted"] {
+        attack.config["process"]["capabilities"][set] = json!(capabilities);
+    }
+    attack
+}
+
+#[test]
+fn item_23_securebits_are_not_the_containers_to_change() {
+    needs!(root, "busybox", "cc", "setpriv");
+    let strange = |command: Cmd| command.under("setpriv", ["--securebits=+no_setuid_fixup,+no_setuid_fixup_locked"]);
+    // Of another user the shell has none.
+    for (uid, kept) in [(0, "20"), (1000, "00")] {
+        let mut attack = with_bits("bits", &["CAP_KILL"]);
+        attack.config["process"]["user"] = json!({"uid": uid, "gid": uid});
+        // None from keeping capabilities while the user changed, and none of the caller's.
+        assert_eq!(attack.run().ok().text(), "0 refused 0");
+        let changed = attack.run().under("setpriv", ["--securebits=+no_setuid_fixup"]);
+        assert_eq!(changed.ok().text(), "0 refused 0");
+        // Locked they stay, and still nobody has more than the configuration says.
+        attack.config["process"]["args"] = json!(["sh", "-c", format!("bits; {STATUS}")]);
+        let outcome = strange(attack.run()).ok();
+        outcome.prints(&["12 refused 12", &format!("CapPrm:00000000000000{kept}CapEff:00000000000000{kept}")]);
+    }
+}
+
+#[test]
+fn item_23_securebits_that_a_container_may_change_are_its_own() {
+    needs!(root, "busybox", "cc");
+    // Whoever has CAP_SETPCAP may: but nobody gains by it what is not in the bounding set, nor does who joins have them.
+    let mut attack = with_bits("", &["CAP_SETPCAP"]);
+    attack.config["process"]["args"] = json!(["sh", "-c", format!("bits; {STATUS}; sleep 1000")]);
+    let mut running = attack.command(["run", "test"]).spawn();
+    running.expect("CapAmb");
+    let said = running.output().0;
+    assert!(said.contains("0 set 69") && said.contains("CapPrm:0000000000000100"), "{said}");
+    let joined = attack.command(["exec", "test", "sh", "-c", &format!("bits; {STATUS}")]).ok();
+    joined.prints(&["0 set 69", "CapPrm:0000000000000100CapEff:0000000000000100"]);
+    attack.command(["delete", "-f", "test"]).ok();
+    running.wait();
+}
+
 #[test]
 fn item_23_users_that_do_not_exist() {
     needs!(root, "busybox");

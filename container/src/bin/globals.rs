@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use rustix::process::geteuid;
 
+use crate::spelling::truth;
+
 /// Where root's containers are kept.
 pub(crate) const DEFAULT_ROOT: &str = "/run/rkt-oci";
 
@@ -109,13 +111,12 @@ pub(crate) enum Rootless {
     False,
 }
 
-/// The spellings of Go's `strconv.ParseBool`, which callers print with.
 fn rootless(text: &str) -> Result<Rootless, String> {
-    match text {
-        "auto" => Ok(Rootless::Auto),
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Rootless::True),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Rootless::False),
-        other => Err(format!("{other:?} is none of true, false, auto")),
+    match (text, truth(text)) {
+        ("auto", _) => Ok(Rootless::Auto),
+        (_, Some(true)) => Ok(Rootless::True),
+        (_, Some(false)) => Ok(Rootless::False),
+        (other, None) => Err(format!("{other:?} is none of true, false, auto")),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::log::Log;
 
 /// Arguments of `create`, `run` and `restore`.
 #[derive(Debug, Args)]
-pub(crate) struct Launch {
+pub(crate) struct Base {
     /// Name of the container, unique on this host
     #[arg(value_name = "CONTAINER")]
     pub(crate) id: String,
@@ -29,16 +29,23 @@ pub(crate) struct Launch {
     bundle: PathBuf,
     /// Unix socket that is sent the container's terminal
     #[arg(long, value_name = "SOCKET")]
-    pub(crate) console_socket: Option<PathBuf>,
-    /// Unix socket that is sent a pidfd of the container's first process
-    #[arg(long, value_name = "SOCKET")]
-    pidfd_socket: Option<PathBuf>,
+    console_socket: Option<PathBuf>,
     /// File to write the number of the container's first process to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Stack the root on the host's in place of leaving the host's (for hosts that run from an initramfs)
     #[arg(long)]
     no_pivot: bool,
+}
+
+/// Arguments of `create` and `run`: what a restored process has of this kind is in its images.
+#[derive(Debug, Args)]
+pub(crate) struct Launch {
+    #[command(flatten)]
+    pub(crate) base: Base,
+    /// Unix socket that is sent a pidfd of the container's first process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// Keep the caller's session keyring
     #[arg(long)]
     no_new_keyring: bool,
@@ -64,13 +71,48 @@ struct Planned {
 impl Launch {
     /// Makes the container. With `detach` it waits at its fifo if `fifo`, else for [`Created::start`].
     pub(crate) fn launch(&self, globals: &Globals, log: &Log, detach: bool, fifo: bool) -> Result<Launched, Error> {
-        let Planned { mut plan, text, directory, .. } = self.plan(globals, log, detach)?;
-        match self.make(&mut plan, &directory, &text, fifo) {
+        let inherited = |setup: &mut Setup| {
+            setup.preserve_fds = self.preserve_fds;
+            setup.listen_fds = listen_fds();
+            setup.session_keyring = !self.no_new_keyring;
+        };
+        let Planned { mut plan, text, directory, .. } = self.base.plan(globals, log, detach, inherited)?;
+        match make(&mut plan, &directory, &text, fifo) {
             Ok(mut record) => self.create(plan, directory, &mut record),
             Err(e) => Err(undo(directory, e)),
         }
     }
 
+    fn create(&self, mut plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
+        // From here on there is something to undo.
+        let interrupt = Interrupt::new().map_err(|e| wrong(format!("take over signals: {e}")));
+        let created = match interrupt.and_then(|interrupt| {
+            plan.stop_at(interrupt);
+            plan.create()
+        }) {
+            Ok(created) => created,
+            Err(e) => return Err(undo(directory, e)),
+        };
+        created.complete(record);
+        let saved = self.base.save(&directory, record);
+        let saved = saved.and_then(|()| self.pidfd_socket.as_ref().map_or(Ok(()), |path| created.send_pidfd(path)));
+        match saved {
+            Ok(()) => Ok(Launched { created, directory }),
+            Err(e) => {
+                // The first error is the one to tell.
+                let _not_undone = created.detach().destroy();
+                Err(undo(directory, e))
+            }
+        }
+    }
+
+    /// See [`check_inherited`].
+    pub(crate) fn check_preserved(&self) -> Result<(), Error> {
+        check_inherited(listen_fds(), self.preserve_fds)
+    }
+}
+
+impl Base {
     /// Makes the container from a checkpoint; it runs already.
     pub(crate) fn restore(
         &self,
@@ -79,8 +121,8 @@ impl Launch {
         detach: bool,
         options: &Options,
     ) -> Result<(Process, Directory), Error> {
-        let Planned { mut plan, spec, text, directory } = self.plan(globals, log, detach)?;
-        let made = self.make(&mut plan, &directory, &text, false);
+        let Planned { mut plan, spec, text, directory } = self.plan(globals, log, detach, |_| ())?;
+        let made = make(&mut plan, &directory, &text, false);
         let restored = made.and_then(|record| Ok((record, plan.restore(&spec, &directory, options)?)));
         let (mut record, process) = match restored {
             Ok(restored) => restored,
@@ -98,7 +140,13 @@ impl Launch {
     }
 
     /// Reads the configuration and claims the name.
-    fn plan(&self, globals: &Globals, log: &Log, detach: bool) -> Result<Planned, Error> {
+    fn plan(
+        &self,
+        globals: &Globals,
+        log: &Log,
+        detach: bool,
+        inherited: impl FnOnce(&mut Setup),
+    ) -> Result<Planned, Error> {
         let root = globals.containers().map_err(wrong)?;
         check_id(&self.id)?;
         let bundle = std::fs::canonicalize(&self.bundle)
@@ -107,56 +155,15 @@ impl Launch {
         let stdio = self.stdio(&spec, detach)?;
         let mut setup = Setup::new(&self.id, bundle);
         setup.stdio = stdio;
-        setup.preserve_fds = self.preserve_fds;
-        setup.listen_fds = listen_fds();
         place(&mut setup, globals, &root)?;
         setup.no_pivot = self.no_pivot;
         setup.filters = Some(Cache::below(&root));
-        setup.session_keyring = !self.no_new_keyring;
+        inherited(&mut setup);
         let plan = Plan::new(&spec, setup)?;
-        for warning in plan.warnings() {
-            log.detail(warning);
-        }
+        log.warnings(plan.warnings());
         globals.make_users_root().map_err(wrong)?;
         let directory = Directory::create(&root, &self.id)?;
         Ok(Planned { plan, spec, text, directory })
-    }
-
-    /// The directory's content, so that whatever happens next can be undone by name.
-    fn make(&self, plan: &mut Plan, directory: &Directory, config: &[u8], fifo: bool) -> Result<Record, Error> {
-        directory.save_config(config)?;
-        if fifo {
-            plan.wait_at_fifo(directory.make_fifo()?);
-        }
-        if notify::host_socket().is_some() {
-            plan.show_notify_socket(directory.path())?;
-        }
-        let record = plan.record();
-        directory.save(&record)?;
-        Ok(record)
-    }
-
-    fn create(&self, mut plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
-        // From here on there is something to undo.
-        let interrupt = Interrupt::new().map_err(|e| wrong(format!("take over signals: {e}")));
-        let created = match interrupt.and_then(|interrupt| {
-            plan.stop_at(interrupt);
-            plan.create()
-        }) {
-            Ok(created) => created,
-            Err(e) => return Err(undo(directory, e)),
-        };
-        created.complete(record);
-        let saved = self.save(&directory, record);
-        let saved = saved.and_then(|()| self.pidfd_socket.as_ref().map_or(Ok(()), |path| created.send_pidfd(path)));
-        match saved {
-            Ok(()) => Ok(Launched { created, directory }),
-            Err(e) => {
-                // The first error is the one to tell.
-                let _not_undone = created.detach().destroy();
-                Err(undo(directory, e))
-            }
-        }
     }
 
     /// What later commands and the caller are to know of it.
@@ -182,11 +189,20 @@ impl Launch {
             (false, _, None) => Ok(Stdio::Inherit),
         }
     }
+}
 
-    /// See [`check_inherited`].
-    pub(crate) fn check_preserved(&self) -> Result<(), Error> {
-        check_inherited(listen_fds(), self.preserve_fds)
+/// The directory's content, so that whatever happens next can be undone by name.
+fn make(plan: &mut Plan, directory: &Directory, config: &[u8], fifo: bool) -> Result<Record, Error> {
+    directory.save_config(config)?;
+    if fifo {
+        plan.wait_at_fifo(directory.make_fifo()?);
     }
+    if notify::host_socket().is_some() {
+        plan.show_notify_socket(directory.path())?;
+    }
+    let record = plan.record();
+    directory.save(&record)?;
+    Ok(record)
 }
 
 /// How many sockets our caller has opened for this process to listen on: sd_listen_fds(3).

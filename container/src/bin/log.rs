@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use appc_container::plan::Warnings;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
@@ -49,6 +50,12 @@ impl Log {
         if self.debug {
             self.say(message);
         }
+    }
+
+    /// What is asked for in vain. That it makes no difference is a detail.
+    pub(crate) fn warnings(&self, warnings: &Warnings) {
+        warnings.lost.iter().for_each(|warning| self.say(warning));
+        warnings.idle.iter().for_each(|warning| self.detail(warning));
     }
 
     fn write(&self, level: &str, message: &str) {

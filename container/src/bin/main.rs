@@ -7,6 +7,7 @@ mod globals;
 mod inherited;
 mod launch;
 mod log;
+mod spelling;
 mod units;
 
 use std::ffi::OsString;
@@ -57,7 +58,7 @@ struct Arguments {
 const EXPOSED: [&str; 4] = ["create", "run", "exec", "restore"];
 
 fn main() -> ExitCode {
-    let typed: Vec<OsString> = std::env::args_os().map(as_meant).collect();
+    let typed: Vec<OsString> = spelling::as_meant(std::env::args_os().collect(), quick);
     // By mere mention: a container called `run` costs a little time.
     if typed.iter().any(|word| EXPOSED.iter().any(|command| word == command))
         && let Err(e) = appc_container::protect::protect(c"rkt-oci")
@@ -136,11 +137,6 @@ fn unwrapped(text: &str) -> String {
         goes_on = plain;
     }
     lines.join("\n")
-}
-
-/// Old engines write this one flag with a single dash, as Go's programs allow.
-fn as_meant(argument: OsString) -> OsString {
-    if argument == "-no-subreaper" { "--no-subreaper".into() } else { argument }
 }
 
 /// Manual pages and completions, without the program starting differently for those who never ask.

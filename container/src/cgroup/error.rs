@@ -96,7 +96,11 @@ pub enum Error {
         path: PathBuf,
     },
     /// Processes outlived SIGKILL.
-    #[error("cannot remove {}: it still has {count} process(es)", path.display())]
+    #[error(
+        "cannot remove {}: it still has {count} process(es), which were killed and have not ended, as they wait in the \
+         kernel or are frozen with a cgroup above: try again when that is over",
+        path.display()
+    )]
     Busy {
         /// The directory.
         path: PathBuf,

@@ -29,6 +29,7 @@ use rustix::process::{WaitId, WaitIdOptions, waitid};
 use super::wire::{Value, Writer, field, fields};
 use crate::cgroup::Entry;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
 use crate::sys::exec::{close_on_exec_from, execve};
 use crate::sys::signal;
@@ -92,7 +93,10 @@ impl Criu {
         drop(theirs);
         let criu = Criu { process, channel: ours, what, log };
         match criu.receive()?.0 {
-            ready if ready == READY => Ok(criu),
+            ready if ready == READY => {
+                fault::point("criu started");
+                Ok(criu)
+            }
             words => Err(criu.failed(&String::from_utf8_lossy(&words))),
         }
     }
@@ -105,6 +109,7 @@ impl Criu {
     /// Asks, answers what it asks back, and waits for its end. Returns the restored process, if that was asked.
     pub(super) fn ask(self, request: &Writer, mut step: impl FnMut(Event<'_>) -> Result<()>) -> Result<Option<i32>> {
         self.send(request)?;
+        fault::point("criu asked");
         loop {
             let (message, fd) = self.receive()?;
             let response = match fields(&message) {
@@ -118,6 +123,7 @@ impl Criu {
                 return Err(self.failed(&said.unwrap_or_else(|| format!("errno {}", number(7).unwrap_or(0)).into())));
             }
             if number(1) != Some(NOTIFY) {
+                fault::point("criu answered");
                 let restored = field(&response, 4).and_then(Value::bytes).map(fields).transpose();
                 let restored = restored.context(|| "listen to criu")?;
                 let pid = restored.and_then(|restored| field(&restored, 1)?.number());
@@ -129,6 +135,7 @@ impl Criu {
             let script = std::str::from_utf8(script).unwrap_or_default();
             let pid = field(&event, 2).and_then(Value::number).unwrap_or(0) as i32;
             let done = step(Event { script, pid, fd });
+            fault::point("criu asks back");
             self.send(Writer::default().number(1, NOTIFY).number(3, done.is_ok().into()))?;
             done?;
         }
@@ -225,6 +232,7 @@ fn is_program(path: &Path) -> bool {
 
 /// The child's side, up to the execve.
 fn hand_over(channel: &OwnedFd, setting: &Setting<'_>) -> Result<()> {
+    fault::point("criu: begun");
     signal::reset();
     if let Some(entry) = setting.entry {
         entry.enter().context(|| "enter the cgroup")?;
@@ -249,6 +257,7 @@ fn execute(program: &CString, path: &OsString, channel: &OwnedFd) -> String {
         name.push(value);
         CString::new(name.as_bytes()).ok()
     });
+    fault::point("criu: before execve");
     let error = execve(program, &args, &env.collect::<Vec<_>>());
     format!("execute {}: {error}", program.to_string_lossy())
 }

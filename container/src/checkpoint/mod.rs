@@ -28,6 +28,7 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::manage;
 use crate::state::{Directory, Record, Status};
 
@@ -106,6 +107,7 @@ pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Optio
         return Err(Error::State(format!("container cannot be checkpointed in {} state", status.as_str())));
     }
     let images = Images::make(options)?;
+    fault::point("checkpoint: folder ready");
     let cgroup = record.cgroup.as_ref().map(Cgroup::reopen).transpose()?;
     let mut request = Writer::default();
     // DUMP or PRE_DUMP.
@@ -115,6 +117,7 @@ pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Optio
     outcome?;
     if !options.pre_dump {
         images.save_descriptors(record.pid)?;
+        fault::point("checkpoint: descriptors saved");
     }
     let log = images.log("dump.log");
     // criu appends to it as well. Not everything that it says does it write there itself.
@@ -127,6 +130,7 @@ pub fn dump(directory: &Directory, record: &Record, spec: &Spec, options: &Optio
         }
         Ok(())
     })?;
+    fault::point("checkpoint: saved");
     Ok(())
 }
 

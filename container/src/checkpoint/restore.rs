@@ -20,6 +20,7 @@ use super::{Options, common_options, external_namespace, mounts, namespaces, tel
 use crate::cgroup::Cgroup;
 use crate::console;
 use crate::error::{Context, Error, Result};
+use crate::fault;
 use crate::hooks::Stage;
 use crate::plan::{Plan, Stdio};
 use crate::process::Process;
@@ -44,6 +45,7 @@ impl Plan {
         self.make_places(&root)?;
         let place = directory.path().join(ROOT);
         std::fs::create_dir(&place).context(|| format!("make {}", place.display()))?;
+        fault::point("restore: place made");
         let cgroup = self.cgroup.as_ref().map(|plan| plan.create()).transpose()?;
         let restored = self.run_criu(spec, &place, cgroup.as_ref(), options);
         // Only criu was to see it.
@@ -95,6 +97,7 @@ impl Plan {
         let tree = self.root.tree.get().context(|| "open the root")?;
         let (images, descriptors, criu) = apart(|| {
             attach(tree, place)?;
+            fault::point("restore: apart");
             let images = Images::open(options)?;
             let descriptors = images.descriptors()?;
             let setting = Setting { kept: &kept, entry: entry.as_ref(), noise: None };
@@ -129,6 +132,7 @@ impl Plan {
         let restored = criu.ask(&request, |event| self.step(event, &mut console, options))?;
         let pid = restored.and_then(Pid::from_raw).ok_or_else(|| Error::Other("criu restored nothing".to_owned()))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| "open the restored process")?;
+        fault::point("restore: running");
         Ok((Cloned { pid: pid.as_raw_nonzero().get(), pidfd }, console))
     }
 

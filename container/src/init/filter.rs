@@ -49,7 +49,7 @@ pub(super) fn load(now: Moment, process: &ProcessPlan, has_hooks: bool, channel:
     if kept_capabilities(process) == 0 {
         return Ok(());
     }
-    process.capabilities.settle().context(|| "set capabilities")
+    process.capabilities.settle().context(|| "process.capabilities: set them")
 }
 
 /// What this thread and the one that sends have to say to each other.

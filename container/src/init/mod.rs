@@ -30,6 +30,9 @@ use crate::{fault, rootfs, sys};
 /// The program's name as `ps` shows it before the execve.
 const NAME: &CStr = c"rkt-oci:init";
 
+/// What ends a container that was created and not started, as it ends one of runc's.
+const ENDING: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// What init has from its parent.
 pub(crate) struct Init<'a> {
     pub(crate) plan: &'a Plan,
@@ -238,10 +241,12 @@ impl Init<'_> {
 
     /// Returns who started it, if that is another process than the parent.
     fn wait_for_start(&self) -> Result<Option<Starter>> {
-        self.tell(&Message::Ready)?;
         let Some(directory) = &self.plan.fifo else {
+            self.tell(&Message::Ready)?;
             return self.expect(|m| matches!(m, Message::Start)).map(|()| None);
         };
+        sys::signal::end_at(&ENDING).context(|| "take over signals")?;
+        self.tell(&Message::Ready)?;
         Starter::wait(directory).map(Some)
     }
 

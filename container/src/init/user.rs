@@ -10,7 +10,7 @@ use super::attributes;
 use super::filter::kept_capabilities;
 use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::ProcessPlan;
-use crate::sys::credentials::{set_all_gids, set_all_uids, set_groups};
+use crate::sys::credentials::{reset_securebits, set_all_gids, set_all_uids, set_groups};
 
 /// The longest `/etc/passwd` that is read.
 const PASSWD_MAX: u64 = 1 << 20;
@@ -30,7 +30,8 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
     }
     attributes::apply(&process.attributes)?;
     let entered = enter_directory(root, &process.cwd, make_cwd);
-    process.capabilities.limit().context(|| "limit the capabilities")?;
+    reset_securebits().context(|| "reset securebits")?;
+    process.capabilities.limit().context(|| "process.capabilities.bounding: take away the others")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.
     rustix::thread::set_keep_capabilities(true).context(|| "keep capabilities")?;
     if !fixed_groups || !process.groups.is_empty() {
@@ -39,7 +40,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
     set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;
     set_all_uids(process.uid).context(|| format!("become user {}", process.uid))?;
     rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
-    process.capabilities.apply(kept_capabilities(process)).context(|| "set capabilities")?;
+    process.capabilities.apply(kept_capabilities(process)).context(|| "process.capabilities: set them")?;
     // A directory may be closed to root, as on NFS, and open to the user.
     let entered = entered.or_else(|_| enter_directory(root, &process.cwd, false));
     entered.map_err(|e| Error::Other(format!("chdir to cwd ({:?}) set in config.json failed: {e}", process.cwd)))?;

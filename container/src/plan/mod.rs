@@ -18,6 +18,7 @@ mod remains;
 mod root;
 mod sysctl;
 mod tree;
+mod warnings;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -35,7 +36,9 @@ pub(crate) use refuse::stdio as check_stdio;
 pub use remains::Remains;
 pub(crate) use root::RootPlan;
 pub(crate) use tree::HostTree;
+pub use warnings::Warnings;
 
+use crate::capabilities::Available;
 use crate::cgroup::{CgroupPlan, Layout};
 use crate::error::{Error, Result};
 use crate::hooks::Hooks;
@@ -152,7 +155,7 @@ pub struct Plan {
     pub(crate) fifo: Option<OwnedFd>,
     pub(crate) session_keyring: bool,
     pub(crate) interrupt: Option<Interrupt>,
-    warnings: Vec<String>,
+    warnings: Warnings,
 }
 
 impl Plan {
@@ -173,7 +176,9 @@ impl Plan {
         };
         let process = spec.process().as_ref().ok_or_else(|| Error::refused("process", "is missing"))?;
         let namespaces = NamespacePlan::new(linux)?;
-        let (mut process, mut warnings) = ProcessPlan::new(spec, process, setup.filters.as_ref())?;
+        let mut warnings = Warnings::default();
+        let available = Available::new(namespaces.has_user())?;
+        let mut process = ProcessPlan::new(spec, process, available, setup.filters.as_ref(), &mut warnings)?;
         namespaces.check_user(&process)?;
         process.listen_fds = setup.listen_fds;
         refuse::stdio(process.terminal, &setup.stdio)?;
@@ -226,8 +231,8 @@ impl Plan {
         self.fifo = Some(directory);
     }
 
-    /// What the configuration asks for in vain, in sentences. Not an error, as every runtime accepts it.
-    pub fn warnings(&self) -> &[String] {
+    /// What the configuration asks for in vain.
+    pub fn warnings(&self) -> &Warnings {
         &self.warnings
     }
 }

@@ -8,6 +8,7 @@ use rustix::fs::{FileType, PROC_SUPER_MAGIC};
 use super::id_map::IdMaps;
 use super::options::MountOptions;
 use super::tree::HostTree;
+use super::warnings::Warnings;
 use crate::error::{Error, Result, errno_text};
 use crate::namespaces::NamespacePlan;
 use crate::sys::mount::Propagation;
@@ -93,7 +94,7 @@ struct Reader<'a> {
     propagation: Propagation,
     namespaces: &'a NamespacePlan,
     id_maps: IdMaps<'a>,
-    warnings: &'a mut Vec<String>,
+    warnings: &'a mut Warnings,
 }
 
 /// Reads `mounts`.
@@ -102,7 +103,7 @@ pub(super) fn plan(
     bundle: &Path,
     propagation: Propagation,
     namespaces: &NamespacePlan,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Result<Vec<MountPlan>> {
     let id_maps = IdMaps::new(namespaces);
     let mut reader = Reader { bundle, propagation, namespaces, id_maps, warnings };
@@ -124,7 +125,10 @@ impl Reader<'_> {
         let kind = mount.typ().as_deref().unwrap_or_default();
         let mut source = match (options.bind, kind) {
             _ if options.remount => Source::Present,
-            (Some(_), _) | (None, "bind") => self.bind(i, mount, &options)?,
+            (Some(_), _) | (None, "bind") => {
+                self.without_file_system(i, &mut options);
+                self.bind(i, mount, &options)?
+            }
             (None, "" | "none") => {
                 return Err(Error::refused(field("type"), "is missing, and no bind option is given"));
             }
@@ -161,19 +165,23 @@ impl Reader<'_> {
 
     fn bind(&mut self, i: usize, mount: &Mount, options: &MountOptions) -> Result<Source> {
         let field = format!("mounts[{i}].source");
-        if let Some((key, _)) = options.data.first() {
-            let why = format!("{key:?}: bind mounts cannot have any filesystem-specific options applied");
-            return Err(Error::refused(format!("mounts[{i}].options"), why));
-        }
-        for option in &options.flags {
-            self.warnings.push(format!("mounts[{i}].options: {option:?} has no effect on a bind mount"));
-        }
         let source = mount.source().as_ref().filter(|s| !s.as_os_str().is_empty());
         let source = self.bundle.join(source.ok_or_else(|| Error::refused(&field, "a bind mount needs one"))?);
         let refused = |e: std::io::Error| Error::refused(&field, format!("{}: {}", source.display(), errno_text(&e)));
         let tree = HostTree::find(&source, options.bind.unwrap_or(false), self.propagation).map_err(refused)?;
         let status = tree.status().map_err(|e| refused(e.into()))?;
         Ok(Source::Tree { tree, directory: FileType::from_raw_mode(status.st_mode) == FileType::Directory })
+    }
+
+    /// Leaves away what is for file systems: a bind mount is one more view of one that has its own.
+    fn without_file_system(&mut self, i: usize, options: &mut MountOptions) {
+        for (key, _) in options.data.drain(..) {
+            let why = "bind mounts cannot have any filesystem-specific options applied: ignored";
+            self.warnings.lost.push(format!("mounts[{i}].options: {key:?}: {why}"));
+        }
+        for option in &options.flags {
+            self.warnings.idle.push(format!("mounts[{i}].options: {option:?} has no effect on a bind mount"));
+        }
     }
 
     /// The template gives terminals to group 5, which a user without a range of groups does not have.
@@ -188,7 +196,7 @@ impl Reader<'_> {
             };
             if !mapped {
                 let option = format!("{key}={}", value.as_deref().unwrap_or_default());
-                self.warnings.push(format!("mounts[{i}].options: {option:?} is not mapped, so it is left away"));
+                self.warnings.idle.push(format!("mounts[{i}].options: {option:?} is not mapped, so it is left away"));
             }
             mapped
         });

@@ -9,7 +9,8 @@ use rustix::process::{Resource, Rlimit};
 
 use super::attributes::Attributes;
 use super::labels::Labels;
-use crate::capabilities::CapabilityPlan;
+use super::warnings::Warnings;
+use crate::capabilities::{Available, CapabilityPlan};
 use crate::error::{Error, Result};
 use crate::seccomp::{Cache, Seccomp};
 
@@ -45,7 +46,13 @@ pub(crate) struct ProcessPlan {
 impl ProcessPlan {
     /// Reads a process of the container that `spec` describes: its own, or one that is to join it. Also returns what
     /// the process asks for in vain. `filters` are those made before.
-    pub(crate) fn new(spec: &Spec, process: &Process, filters: Option<&Cache>) -> Result<(ProcessPlan, Vec<String>)> {
+    pub(crate) fn new(
+        spec: &Spec,
+        process: &Process,
+        available: Available,
+        filters: Option<&Cache>,
+        warnings: &mut Warnings,
+    ) -> Result<ProcessPlan> {
         super::refuse::unsupported_process(process)?;
         let user = process.user();
         for (field, id) in [("process.user.uid", user.uid()), ("process.user.gid", user.gid())] {
@@ -56,10 +63,10 @@ impl ProcessPlan {
         if !process.cwd().is_absolute() {
             return Err(Error::refused("process.cwd", "must be an absolute path"));
         }
-        let (capabilities, mut warnings) = CapabilityPlan::new(process.capabilities().as_ref());
+        let capabilities = CapabilityPlan::new(process.capabilities().as_ref(), available, warnings);
         let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
         let seccomp = seccomp.map(|seccomp| Seccomp::new(seccomp, filters)).transpose()?;
-        warnings.extend(seccomp.iter().flat_map(|seccomp| seccomp.filter.warnings()).cloned());
+        warnings.idle.extend(seccomp.iter().flat_map(|seccomp| seccomp.filter.warnings()).cloned());
         let plan = ProcessPlan {
             args: args(process)?,
             env: environment(process.env().as_deref().unwrap_or_default())?,
@@ -80,7 +87,7 @@ impl ProcessPlan {
             listen_fds: 0,
         };
         plan.check_groups()?;
-        Ok((plan, warnings))
+        Ok(plan)
     }
 
     fn check_groups(&self) -> Result<()> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::Spec;
 
-use super::{DevicePlan, HostTree, MountPlan, RootSource, devices, labels, mounts, refuse};
+use super::{DevicePlan, HostTree, MountPlan, RootSource, Warnings, devices, labels, mounts, refuse};
 use crate::error::{Error, Result, errno_text};
 use crate::namespaces::NamespacePlan;
 use crate::sys::mount::Propagation;
@@ -34,7 +34,7 @@ pub(super) fn plan(
     source: Option<RootSource>,
     no_pivot: bool,
     namespaces: &NamespacePlan,
-    warnings: &mut Vec<String>,
+    warnings: &mut Warnings,
 ) -> Result<RootPlan> {
     let linux = spec.linux().as_ref();
     let propagation = propagation(linux.and_then(|l| l.rootfs_propagation().as_deref()).unwrap_or_default())?;

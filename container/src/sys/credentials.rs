@@ -63,6 +63,20 @@ pub fn set_groups(gids: &[u32]) -> io::Result<()> {
     Ok(rustix::thread::set_thread_groups(&gids)?)
 }
 
+/// Takes back what a caller has changed of the way in which users and capabilities belong together. What it has locked
+/// stays, and everything without `CAP_SETPCAP`: capabilities(7).
+pub fn reset_securebits() -> io::Result<()> {
+    // SAFETY: PR_GET_SECUREBITS takes nothing.
+    match unsafe { libc::prctl(libc::PR_GET_SECUREBITS, 0u64, 0u64, 0u64, 0u64) } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(()),
+        _ => match prctl(libc::PR_SET_SECUREBITS, 0, 0) {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Ok(()),
+            done => done,
+        },
+    }
+}
+
 /// Drops a capability from the bounding set; `EINVAL` for one the running kernel does not know.
 pub fn drop_bounding(capability: u32) -> io::Result<()> {
     prctl(libc::PR_CAPBSET_DROP, capability as u64, 0)
@@ -83,7 +97,7 @@ pub fn in_bounding(capability: u32) -> io::Result<bool> {
 }
 
 fn prctl(option: i32, first: u64, second: u64) -> io::Result<()> {
-    // SAFETY: the two options used here take numbers only.
+    // SAFETY: the options used here take numbers only.
     match unsafe { libc::prctl(option, first, second, 0u64, 0u64) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),

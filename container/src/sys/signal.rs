@@ -144,6 +144,22 @@ pub fn reset_for(command: &mut std::process::Command) {
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) };
 }
 
+/// Has these signals end this process, and does so for the first of a pid namespace, too, which is otherwise only sent
+/// what it has asked for: pid_namespaces(7). What is ignored stays ignored. An execve undoes it.
+pub fn end_at(signals: &[i32]) -> io::Result<()> {
+    extern "C" fn end(signal: i32) {
+        // SAFETY: _exit may be called in a signal handler.
+        unsafe { libc::_exit(128 + signal) }
+    }
+    for &signal in signals.iter().filter(|signal| !is_ignored(**signal)) {
+        // SAFETY: the handler calls nothing that is forbidden in one.
+        if unsafe { libc::signal(signal, end as *const () as libc::sighandler_t) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Whether this process has been told to take no notice of a signal, as nohup(1) does.
 pub fn is_ignored(signal: i32) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();

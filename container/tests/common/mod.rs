@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "not every test uses all of it")]
 
+pub(crate) mod bus;
+pub(crate) mod criu;
 pub(crate) mod descriptors;
 
 use std::path::PathBuf;

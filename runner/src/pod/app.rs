@@ -118,7 +118,7 @@ impl AppRun {
 
     /// What is asked for in vain, in sentences.
     pub fn warnings(&self) -> impl Iterator<Item = &str> {
-        self.next.iter().flat_map(|(_, plan)| plan.warnings()).map(String::as_str)
+        self.next.iter().flat_map(|(_, plan)| plan.warnings().iter())
     }
 
     /// Starts what was planned.

@@ -120,9 +120,7 @@ impl Exec {
             filters: Some(Cache::below(&root)),
         };
         let plan = ExecPlan::new(&record, status, &spec, &process, setup)?;
-        for warning in plan.warnings() {
-            log.detail(warning);
-        }
+        log.warnings(plan.warnings());
         Ok(plan)
     }
 

@@ -112,7 +112,6 @@ impl Command {
         match self {
             Command::Create(command) => command.launch.check_preserved(),
             Command::Exec(command) => check_inherited(0, command.preserve_fds),
-            Command::Restore(command) => command.launch.check_preserved(),
             Command::Run(command) => command.launch.check_preserved(),
             _ => Ok(()),
         }

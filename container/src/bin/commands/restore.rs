@@ -7,7 +7,7 @@ use super::Outcome;
 use super::checkpoint::ImageOptions;
 use crate::foreground::Foreground;
 use crate::globals::Globals;
-use crate::launch::Launch;
+use crate::launch::Base;
 use crate::log::Log;
 
 /// Bring a container back that `rkt-oci checkpoint` saved
@@ -19,7 +19,7 @@ use crate::log::Log;
 #[command(verbatim_doc_comment)]
 pub(crate) struct Restore {
     #[command(flatten)]
-    pub(super) launch: Launch,
+    base: Base,
     #[command(flatten)]
     images: ImageOptions,
     /// Return as soon as the container runs
@@ -44,7 +44,7 @@ impl Restore {
             ..self.images.options()?
         };
         let foreground = Foreground::new(self.detach)?;
-        let (process, directory) = self.launch.restore(globals, log, self.detach, &options)?;
-        foreground.attend(process, directory, None, (&self.launch.id, false), log)
+        let (process, directory) = self.base.restore(globals, log, self.detach, &options)?;
+        foreground.attend(process, directory, None, (&self.base.id, false), log)
     }
 }

@@ -39,7 +39,7 @@ impl Run {
         let foreground = Foreground::new(self.detach)?;
         let launched = self.launch.launch(globals, log, self.detach, false)?;
         let (process, directory, proxy) = start(launched)?;
-        foreground.attend(process, directory, proxy, (&self.launch.id, self.keep), log)
+        foreground.attend(process, directory, proxy, (&self.launch.base.id, self.keep), log)
     }
 }
 
