@@ -25,8 +25,17 @@ pub fn table(rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let line: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(line.join("  ").trim_end());
+        // Spaces go in front of the next cell that has something.
+        let mut spaces = 0;
+        for (cell, width) in row.iter().zip(&widths) {
+            let shown = cell.trim_end();
+            if !shown.is_empty() {
+                text.extend(std::iter::repeat_n(' ', spaces));
+                text.push_str(shown);
+                spaces = 0;
+            }
+            spaces += width + 2 - shown.chars().count();
+        }
         text.push('\n');
     }
     text
@@ -38,5 +47,8 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [vec!["ID".into(), "NAME".into()], vec!["abcdef".into(), "x".into()]];
         assert_eq!(super::table(&rows), "ID      NAME\nabcdef  x\n");
+        let rows = ["a  ", "bb", "", ""].map(str::to_owned);
+        let other = ["", "", "ccc ", ""].map(str::to_owned);
+        assert_eq!(super::table(&[rows.to_vec(), other.to_vec()]), "a    bb\n         ccc\n");
     }
 }

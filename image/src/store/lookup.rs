@@ -113,7 +113,7 @@ impl Store {
     pub fn list_all(&self) -> Result<(Vec<Summary>, Vec<Error>)> {
         // One that is being removed, or was never wholly imported, is none.
         let (mut images, damaged) = self.summaries(&self.ids()?)?;
-        images.sort_by(|a, b| (&a.name, a.imported, &a.id).cmp(&(&b.name, b.imported, &b.id)));
+        images.sort_unstable_by(|a, b| (&a.name, a.imported, &a.id).cmp(&(&b.name, b.imported, &b.id)));
         Ok((images, damaged))
     }
 

@@ -205,10 +205,8 @@ impl Store {
     /// The image's metadata and when it was last used; nothing when the image is not in the store.
     pub(super) fn metadata(&self, id: &ImageId) -> Result<Option<(Metadata, i64)>> {
         let path = self.image_dir(id).join("metadata");
-        parse(
-            id,
-            work::found(rustix::fs::open(&path, work::READ, Mode::empty()).map_err(Into::into)).on("read", &path)?,
-        )
+        let file = work::found(rustix::fs::open(&path, work::READ, Mode::empty()).map_err(Into::into));
+        parse(id, file.on("read", &path)?, &mut Vec::new())
     }
 
     /// The image, when it is in the store.
@@ -236,12 +234,12 @@ impl Store {
     /// The same of `ids` alone; `images` is the folder they are in.
     fn summaries_in(&self, images: &File, ids: &[ImageId]) -> (Vec<Summary>, Vec<Error>) {
         let mut found = Vec::with_capacity(ids.len());
-        let mut damaged = Vec::new();
+        let (mut damaged, mut text) = (Vec::new(), Vec::new());
         for id in ids {
             // Below the open folder: with thousands of images the way to it is half of the work.
             let file = rustix::fs::openat(images, format!("{id}/metadata"), work::READ, Mode::empty());
             let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id));
-            match file.and_then(|file| parse(id, file)?.map(|metadata| summary(id, metadata)).transpose()) {
+            match file.and_then(|file| parse(id, file, &mut text)?.map(|metadata| summary(id, metadata)).transpose()) {
                 Ok(image) => found.extend(image),
                 Err(why) => damaged.push(why),
             }
@@ -250,11 +248,11 @@ impl Store {
     }
 }
 
-/// Reads an open `metadata`, and the time of its last change.
-fn parse(id: &ImageId, file: Option<OwnedFd>) -> Result<Option<(Metadata, i64)>> {
+/// Reads an open `metadata` by way of `text`, and the time of its last change.
+fn parse(id: &ImageId, file: Option<OwnedFd>, text: &mut Vec<u8>) -> Result<Option<(Metadata, i64)>> {
     let Some(file) = file.map(File::from) else { return Ok(None) };
-    let (stat, text) = work::read_open(&file).map_err(|e| damaged(id, format!("metadata: {e}")))?;
-    let metadata = serde_json::from_slice(&text).map_err(|e| damaged(id, format!("metadata: {e}")))?;
+    let stat = work::read_open_into(&file, text).map_err(|e| damaged(id, format!("metadata: {e}")))?;
+    let metadata = serde_json::from_slice(text).map_err(|e| damaged(id, format!("metadata: {e}")))?;
     Ok(Some((metadata, stat.mtime() * 1_000_000_000 + stat.mtime_nsec())))
 }
 

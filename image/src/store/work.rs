@@ -118,14 +118,20 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Reads one that was opened with [`READ`].
-pub(super) fn read_open(mut file: &File) -> io::Result<(Metadata, Vec<u8>)> {
+pub(super) fn read_open(file: &File) -> io::Result<(Metadata, Vec<u8>)> {
+    let mut text = Vec::new();
+    read_open_into(file, &mut text).map(|stat| (stat, text))
+}
+
+/// The same, in place of what is in `text`.
+pub(super) fn read_open_into(mut file: &File, text: &mut Vec<u8>) -> io::Result<Metadata> {
     let stat = file.metadata()?;
     if !stat.is_file() || stat.len() > SMALL {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file of a sensible size"));
     }
-    let mut text = vec![0; usize::try_from(stat.len()).unwrap_or(0)];
-    file.read_exact(&mut text)?;
-    Ok((stat, text))
+    text.resize(usize::try_from(stat.len()).unwrap_or(0), 0);
+    file.read_exact(text)?;
+    Ok(stat)
 }
 
 /// Makes something with a new name below `dir`. (`tempfile` would put that name into each error.)
