@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use support::tree::{self, Tree};
 use support::{Cmd, Scratch, busybox_image, needs};
 
 /// A tool by others, in the test's folder.
@@ -56,6 +57,84 @@ fn what_is_wrong_is_said_in_one_line() {
     refused(&["oci:layout", "app.aci"], &["--overwrite"]);
     refused(&["--all-platforms", "oci:layout", "new.aci"], &["--platform"]);
     refused(&["--compression=xz", "app.aci", "oci:other"], &["use gzip, zstd or none"]);
+}
+
+#[test]
+fn what_is_refused_leaves_nothing() {
+    needs!("busybox");
+    let scratch = Scratch::new();
+    image(&scratch);
+    convert(&scratch, &["app.aci", "oci:good:1.0"]);
+    let whole = Tree::read(&scratch.work().join("good")).without_folder_times();
+    let digest = convert(&scratch, &["app.aci", "oci:bad:1.0"]);
+    let manifest = scratch.work().join("bad/blobs").join(digest.replace(':', "/"));
+    let manifest: Value = serde_json::from_slice(&fs::read(manifest).expect("it is there")).expect("it is JSON");
+    let config = manifest["config"]["digest"].as_str().expect("text");
+    fs::remove_file(scratch.work().join("bad/blobs").join(config.replace(':', "/"))).expect("it is there");
+    let before = names(&scratch);
+    let refused = |source: &str, target: &str, words: &[&str]| {
+        scratch.acbuild(["convert", source, target]).refused(1, words);
+        assert_eq!(names(&scratch), before, "{source} {target}");
+    };
+    let nowhere =
+        ["oci:new:1.0", "oci:new/below/it:1.0", "oci-archive:new:1.0", "docker-archive:new:x:1.0", "bundle:new"];
+    for target in nowhere {
+        refused("oci:bad:1.0", target, &["is not there"]);
+        refused("nothing.aci", target, &["nothing.aci"]);
+    }
+    scratch.acbuild(["convert", "--compression=xz", "app.aci", "oci:new"]).refused(1, &["gzip"]);
+    // Nor does anything come to what is there.
+    refused("oci:bad:1.0", "oci:good:2.0", &["is not there"]);
+    assert_eq!(Tree::read(&scratch.work().join("good")).without_folder_times(), whole);
+    refused("oci:good:1.0", "oci:good/blobs", &["no OCI layout"]);
+    assert_eq!(names(&scratch), before);
+}
+
+fn names(scratch: &Scratch) -> Vec<String> {
+    let entries = fs::read_dir(scratch.work()).expect("it is ours").flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn archives_that_cannot_be_fetched_are_not_converted_either() {
+    let scratch = Scratch::new();
+    let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/odd"}"#;
+    let script = "mkdir -p rootfs && echo 1 >rootfs/f && tar cf twice.aci manifest rootfs && tar rf twice.aci rootfs/f
+        mkdir layer && ln -s /etc layer/ln && echo >layer/.wh.x && tar cf layer.tar -C layer ln &&
+        tar rf layer.tar -C layer --transform 's,^,ln/,' .wh.x";
+    scratch.file("manifest", manifest);
+    Cmd::new("sh").args(["-ec", script]).cwd(scratch.work()).ok();
+    scratch.rkt(["fetch", "twice.aci"]).refused(254, &["rootfs/f", "twice"]);
+    for target in ["oci:out", "docker-archive:out:x:1", "bundle:out"] {
+        scratch.acbuild(["convert", "twice.aci", target]).refused(1, &["rootfs/f", "twice"]);
+    }
+    let layer = fs::read(scratch.work().join("layer.tar")).expect("just made");
+    odd_layout(&scratch, &layer);
+    scratch.rkt(["fetch", "oci:odd"]).refused(254, &["ln/.wh.x"]);
+    for target in ["out.aci", "bundle:out"] {
+        scratch.acbuild(["convert", "oci:odd", target]).refused(1, &["ln/.wh.x", "symbolic link"]);
+    }
+}
+
+/// Makes the layout `odd` of an image with this layer.
+fn odd_layout(scratch: &Scratch, layer: &[u8]) {
+    let put = |content: &[u8], media_type: &str| {
+        let hex = tree::sha256(content);
+        scratch.file(&format!("odd/blobs/sha256/{hex}"), content);
+        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()})
+    };
+    let oci = |kind: &str| format!("application/vnd.oci.image.{kind}");
+    let layer = put(layer, &oci("layer.v1.tar"));
+    let config = json!({"os": "linux", "architecture": "amd64",
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}});
+    let config = put(config.to_string().as_bytes(), &oci("config.v1+json"));
+    let manifest =
+        json!({"schemaVersion": 2, "mediaType": oci("manifest.v1+json"), "config": config, "layers": [layer]});
+    let manifest = put(manifest.to_string().as_bytes(), &oci("manifest.v1+json"));
+    scratch.file("odd/index.json", json!({"schemaVersion": 2, "manifests": [manifest]}).to_string());
+    scratch.file("odd/oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
 }
 
 #[test]

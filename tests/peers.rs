@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::engine::Daemon;
-use support::{Cmd, Scratch, busybox_image, needs};
+use support::{Cmd, Scratch, busybox_image, needs, tree};
 
 const LOGIN: &str = "someone:secret";
 
@@ -107,6 +107,55 @@ fn a_registry_with_tls_and_logins_takes_images_and_gives_them_back() {
     assert_eq!(json!(registry.convert(&["theirs.aci", &registry.image("team/again:2.0")])), digest);
     let by_digest = format!("{}@{}", registry.image("team/again"), digest.as_str().expect("a digest"));
     registry.convert(&[&by_digest, "by-digest.aci"]);
+}
+
+/// Puts a manifest about the image with this digest into a layout, and returns its digest.
+fn sign(scratch: &Scratch, layout: &str, image: &str) -> String {
+    let dir = scratch.work().join(layout);
+    let put = |content: &str, media_type: &str| {
+        let hex = tree::sha256(content.as_bytes());
+        fs::write(dir.join("blobs/sha256").join(&hex), content).expect("the layout is ours");
+        json!({"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": content.len()})
+    };
+    let manifest = "application/vnd.oci.image.manifest.v1+json";
+    let size = fs::metadata(dir.join("blobs").join(image.replace(':', "/"))).expect("it is there").len();
+    let signature = json!({"schemaVersion": 2, "mediaType": manifest, "artifactType": "application/x-signature",
+        "config": put("{}", "application/vnd.oci.empty.v1+json"), "layers": [put("signed", "text/plain")],
+        "subject": {"mediaType": manifest, "digest": image, "size": size}});
+    let entry = put(&signature.to_string(), manifest);
+    let mut index = index(scratch, layout);
+    index["manifests"].as_array_mut().expect("a list").push(entry.clone());
+    fs::write(dir.join("index.json"), index.to_string()).expect("the layout is ours");
+    entry["digest"].as_str().expect("text").to_owned()
+}
+
+fn index(scratch: &Scratch, layout: &str) -> Value {
+    let text = fs::read(scratch.work().join(layout).join("index.json")).expect("it is there");
+    serde_json::from_slice(&text).expect("it is JSON")
+}
+
+#[test]
+fn signatures_go_to_a_registry_without_lists_of_them_and_come_back() {
+    needs!("busybox", "docker-registry", "htpasswd", "openssl", "skopeo", "bash");
+    let registry = Registry::start();
+    let scratch = &registry.scratch;
+    busybox_image(scratch, "app", "example.com/app", &["set-exec -- /bin/true", "label add version 1.0"]);
+    let image = registry.convert(&["app.aci", "oci:layout:1.0"]);
+    let signature = sign(scratch, "layout", &image);
+    let (there, copied) = (registry.image("team/app:1.0"), registry.image("team/copied:1.0"));
+    assert_eq!(registry.convert(&["oci:layout", &there]), image, "a signature is no second image");
+    // What other clients look at, too.
+    let list = format!("{}:{}", registry.image("team/app"), image.replace(':', "-"));
+    let list = registry.skopeo(&["inspect", "--raw", &list]).ok().json();
+    assert_eq!(list["manifests"][0]["digest"], json!(signature));
+    assert_eq!(list["manifests"][0]["artifactType"], "application/x-signature");
+    registry.convert(&[&there, &copied]);
+    registry.convert(&[&copied, "oci:back:1.0"]);
+    assert_eq!(index(scratch, "back")["manifests"][1]["digest"], json!(signature));
+    registry.convert(&["--no-referrers", &copied, "oci:bare:1.0"]);
+    assert_eq!(index(scratch, "bare")["manifests"].as_array().map(Vec::len), Some(1));
+    let made = registry.acbuild(&[&copied, "app-again.aci"]).ok();
+    made.says(&["left out: 1 manifest(s) about the image"]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use appc_image::archive::Limit;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::*;
@@ -56,6 +57,10 @@ pub(crate) struct Global {
     /// Directory of the image store [default: $RKT_DIR, or that of rkt]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
+    /// Take no image that is larger, packed or unpacked; without it 64Gi, or 8Gi when its server does not say how large it
+    /// is, and unpacked 8Gi or 128 times what it is packed
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) max_image_size: Option<Limit>,
 }
 
 impl Global {
@@ -66,6 +71,9 @@ impl Global {
         let mut typed: Vec<OsString> = switches.iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into()).collect();
         for (flag, path) in paths {
             typed.extend(path.iter().flat_map(|path| [flag.into(), path.into()]));
+        }
+        if let Some(Limit::Bytes(size)) = self.max_image_size {
+            typed.extend(["--max-image-size".into(), size.to_string().into()]);
         }
         typed
     }

@@ -13,6 +13,7 @@ pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session
     let dir = session.store_dir();
     // What an ID names cannot come from elsewhere.
     let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
+    let store = store.limited(session.limit());
     let options = fetch::Options {
         insecure,
         config_dirs: fetch::config_dirs(),

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use appc_image::archive::{self, Kind, Rest, WriteOptions};
+use appc_image::archive::{self, Kind, Limit, Rest, WriteOptions};
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 use tempfile::TempDir;
@@ -166,7 +166,7 @@ impl Image {
         let dir = dir.map_err(Error::io("write to", temporary))?;
         let draft = Draft::begin(dir.path())?;
         let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let manifest = begin::unpack(&draft, file, Kind::Aci)?.map_err(|e| self.unreadable(e))?;
+        let manifest = begin::unpack(&draft, file, Kind::Aci, Limit::NONE)?.map_err(|e| self.unreadable(e))?;
         draft.finish(&manifest)?;
         Ok(dir)
     }

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use appc_image::Progress;
+use appc_image::archive::Limit;
 use appc_image::fetch::Reporter;
 use appc_spec::{App, ImageManifest};
 
@@ -65,6 +66,11 @@ impl Session {
     /// The data directory shared with `rkt`.
     pub(crate) fn store_dir(&self) -> PathBuf {
         self.store.clone()
+    }
+
+    /// How large images may be.
+    pub(crate) fn limit(&self) -> Limit {
+        self.global.max_image_size.unwrap_or_default()
     }
 
     /// Says what is being done, to those who asked for it.

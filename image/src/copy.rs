@@ -289,7 +289,7 @@ fn explain(path: &[u8], failure: Failure) -> Error {
     let tree = |rule: &str| Error::Tree { path: shown(path), rule: rule.into() };
     match failure {
         Failure::Content(error) => error,
-        Failure::Rule(rule) => tree(&format!("cannot be copied: {rule}")),
+        Failure::Rule(rule) | Failure::NoDirectory(rule) => tree(&format!("cannot be copied: {rule}")),
         Failure::NoTarget => tree("cannot be copied: it is a hard link to something that was not"),
         Failure::Errno(Errno::EXIST) => tree("cannot be copied: something is there already"),
         Failure::Errno(Errno::PERM | Errno::ACCESS) => {

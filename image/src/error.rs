@@ -43,6 +43,10 @@ pub enum Error {
     #[error("not an image archive: {0}")]
     NotAnArchive(String),
 
+    /// An image is larger than it may be.
+    #[error("the image is too large: {0}")]
+    TooLarge(String),
+
     /// A file of the tree being archived or copied changed meanwhile, or cannot be archived.
     #[error("{}: {rule}", path.display())]
     Tree {

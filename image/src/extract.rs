@@ -193,7 +193,7 @@ pub(crate) fn explain(entry: &Entry, failure: Failure) -> Error {
     use rustix::io::Errno;
     match failure {
         Failure::Content(error) => error,
-        Failure::Rule(rule) => entry.refuse(rule),
+        Failure::Rule(rule) | Failure::NoDirectory(rule) => entry.refuse(rule),
         Failure::NoTarget => entry.refuse("it is a hard link to something that is not in the layer before it"),
         Failure::Errno(Errno::EXIST) => entry.refuse("it is in the archive twice"),
         Failure::Errno(Errno::NAMETOOLONG) => entry.refuse("its name is longer than the file system here allows"),

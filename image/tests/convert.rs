@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{Below, Files, Options, copy, to_aci, to_oci};
+use appc_image::convert::{Below, Files, Options, Referrers, copy, to_aci, to_oci};
 use appc_image::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type, read_image, verified};
 use appc_image::{Error, Quiet, Result};
 use appc_rooted::Root;
@@ -455,6 +455,7 @@ fn what_cannot_be_converted_is_refused() {
     let start = [("manifest", F, MANIFEST), ("rootfs/", D, "")];
     let with = |entry| refused(&[start[0], start[1], entry]);
     assert!(with(("rootfs/.wh.x", F, "")).contains("mean deletions in OCI images"));
+    assert!(refused(&[start[0], start[1], ("rootfs/x", F, "1"), ("rootfs/x", F, "2")]).contains("twice"));
     assert!(with(("other", F, "")).contains("nothing else at its top"));
     assert!(with(("rootfs/x", L, "manifest")).contains("outside rootfs"));
     assert!(refused(&start[1..]).contains("without a manifest"));
@@ -470,6 +471,8 @@ fn what_cannot_be_converted_is_refused() {
     for entries in [
         &[("x", L, "not-there")][..],
         &[("d", S, "/etc"), ("d/passwd", F, "")],
+        &[("d", S, "/etc"), ("d/.wh.passwd", F, "")],
+        &[("d", S, "/etc"), ("d/.wh..wh..opq", F, "")],
         &[("d/", D, ""), ("l", L, "d")],
         &[("d/x", F, ""), ("d", F, "")],
         &[(".wh.", F, "")],
@@ -500,10 +503,10 @@ fn all_platforms_are_copied_or_one() {
     memory.finish(&index).unwrap();
 
     let all = Memory::default();
-    assert_eq!(copy(&memory, &all, None, &Quiet).unwrap().digest, index.digest);
+    assert_eq!(copy(&memory, &all, None, Referrers::Kept, &Quiet).unwrap().digest, index.digest);
     assert_eq!(all.blobs.lock().unwrap().len(), 7);
     let one = Memory::default();
     let platform = "linux/s390x".parse().unwrap();
-    assert_eq!(copy(&memory, &one, Some(&platform), &Quiet).unwrap().digest, manifests[1].digest);
+    assert_eq!(copy(&memory, &one, Some(&platform), Referrers::Kept, &Quiet).unwrap().digest, manifests[1].digest);
     assert_eq!(one.blobs.lock().unwrap().len(), 3);
 }

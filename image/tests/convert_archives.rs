@@ -44,7 +44,12 @@ fn unpacked(layout: &Path) -> tempfile::TempDir {
     let source = OciLayout::open(layout, None).unwrap();
     let image = read_image(&source, &appc_image::oci::Platform::host()).unwrap();
     let dir = tempfile::tempdir().unwrap();
-    let options = LayerOptions { tee: None, ownership: Default::default(), algorithm: Algorithm::Sha256 };
+    let options = LayerOptions {
+        tee: None,
+        ownership: Default::default(),
+        algorithm: Algorithm::Sha256,
+        limit: Default::default(),
+    };
     let content = source.open(&image.layers[0].descriptor).unwrap();
     unpack_layer(content, &Root::open(dir.path()).unwrap(), &options, &Quiet).unwrap();
     dir

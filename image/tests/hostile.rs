@@ -6,7 +6,7 @@ mod tarball;
 use std::io::Write;
 use std::path::Path;
 
-use appc_image::archive::{Kind, Ownership, UnpackOptions, manifest, unpack};
+use appc_image::archive::{Kind, Limit, Ownership, UnpackOptions, manifest, unpack};
 use appc_image::convert;
 use appc_image::layer::{LayerOptions, unpack_layer};
 use appc_image::layout::{DockerArchive, OciLayout};
@@ -79,16 +79,18 @@ fn as_anything_else(name: &str, archive: &[u8], dir: &tempfile::TempDir) {
         std::fs::create_dir(&path).unwrap();
         path
     };
-    let options = LayerOptions { tee: None, ownership: Ownership::default(), algorithm: Algorithm::Sha256 };
+    let options =
+        LayerOptions { tee: None, ownership: Ownership::default(), algorithm: Algorithm::Sha256, limit: Limit::Usual };
     let layer = unpack_layer(archive, &Root::open(below("layer")).unwrap(), &options, &Quiet).map(drop);
-    let bundle = convert::archive_to_bundle(archive, &below("bundle"), &Quiet).map(drop);
+    let options = convert::Options::new(&place);
+    let bundle = convert::archive_to_bundle(archive, &below("bundle"), &options, &Quiet).map(drop);
     let file = place.join("archive");
     std::fs::write(&file, archive).unwrap();
     let host = Platform::host();
     let docker = DockerArchive::open(&file, None).and_then(|source| read_image(&source, &host)).map(drop);
     let oci = OciLayout::open_archive(&file, None).and_then(|source| read_image(&source, &host)).map(drop);
     let aci = std::fs::File::open(&file).unwrap();
-    let layers = convert::to_oci(&aci, &[], &Nowhere, &convert::Options::new(&place), &Quiet).map(drop);
+    let layers = convert::to_oci(&aci, &[], &Nowhere, &options, &Quiet).map(drop);
     [layer, bundle, docker, oci, layers].into_iter().filter_map(Result::err).for_each(plain);
     std::fs::remove_dir_all(&place).unwrap();
 }

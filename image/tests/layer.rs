@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use appc_image::archive::Ownership;
+use appc_image::archive::{Limit, Ownership};
 use appc_image::layer::{LayerOptions, UnpackedLayer, digest_layer, unpack_layer};
 use appc_image::oci::{Algorithm, Digest};
 use appc_image::{Error, Quiet};
@@ -15,7 +15,12 @@ mod tarball;
 use tarball::{Tar, xattrs};
 
 fn unpack(tar: &[u8], into: &Path) -> Result<UnpackedLayer, Error> {
-    let options = LayerOptions { tee: None, ownership: Ownership::of_this_process(), algorithm: Algorithm::Sha256 };
+    let options = LayerOptions {
+        tee: None,
+        ownership: Ownership::of_this_process(),
+        algorithm: Algorithm::Sha256,
+        limit: Limit::Usual,
+    };
     unpack_layer(tar, &Root::open(into).unwrap(), &options, &Quiet)
 }
 
@@ -25,7 +30,7 @@ fn unpacked(tar: Vec<u8>) -> (tempfile::TempDir, UnpackedLayer) {
     assert_eq!(layer.diff_id, Digest::of(&tar));
     assert_eq!(layer.size, tar.len() as u64);
     assert_eq!(
-        digest_layer(tar.as_slice(), None, Algorithm::Sha256, &Quiet).unwrap(),
+        digest_layer(tar.as_slice(), None, Algorithm::Sha256, Limit::Usual, &Quiet).unwrap(),
         (layer.diff_id.clone(), layer.size)
     );
     (dir, layer)
@@ -110,6 +115,13 @@ fn nothing_hidden_by_the_back_door() {
 }
 
 #[test]
+fn marks_below_what_a_file_replaced_mean_nothing() {
+    let tar = Tar::default().file("a", b"1").file("a/.wh.b", b"").file("a/.wh..wh..opq", b"").end();
+    let (dir, layer) = unpacked(tar);
+    assert_eq!((fs::read(dir.path().join("a")).unwrap(), layer.omitted.len()), (b"1".to_vec(), 0));
+}
+
+#[test]
 fn hostile_marks_are_refused() {
     for (tar, rule) in [
         (Tar::default().file(".wh.", b""), "names none"),
@@ -120,7 +132,7 @@ fn hostile_marks_are_refused() {
         (Tar::default().symlink("a", "/etc").file("a/.wh.passwd", b""), "symbolic link"),
         (Tar::default().symlink("a", "/etc").file("a/passwd", b""), "symbolic link"),
         (Tar::default().symlink("a", "/etc").file("a/.wh..wh..opq", b""), "symbolic link"),
-        (Tar::default().file("a", b"").file("a/.wh.b", b""), "no directory"),
+        (Tar::default().file("a", b"").file("a/b", b""), "no directory"),
         (Tar::default().hard_link("a", ".wh.b"), "mark for removed files"),
         (Tar::default().hard_link("a", "../b"), "`..`"),
         (Tar::default().hard_link("a", "."), "root"),

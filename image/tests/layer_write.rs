@@ -8,7 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use appc_image::Quiet;
-use appc_image::archive::{Compression, Ownership, WriteOptions};
+use appc_image::archive::{Compression, Limit, Ownership, WriteOptions};
 use appc_image::layer::{LayerOptions, UnpackedLayer, WrittenLayer, settle_layer, unpack_layer, write_layer};
 use appc_image::oci::{Algorithm, Digest};
 use appc_rooted::Root;
@@ -20,7 +20,12 @@ fn unpack(tar: &[u8], into: &Path) -> UnpackedLayer {
 
 fn try_unpack(tar: &[u8], into: &Path) -> appc_image::Result<UnpackedLayer> {
     fs::create_dir_all(into).unwrap();
-    let options = LayerOptions { tee: None, ownership: Ownership::of_this_process(), algorithm: Algorithm::Sha256 };
+    let options = LayerOptions {
+        tee: None,
+        ownership: Ownership::of_this_process(),
+        algorithm: Algorithm::Sha256,
+        limit: Limit::Usual,
+    };
     unpack_layer(tar, &Root::open(into).unwrap(), &options, &Quiet)
 }
 

@@ -121,7 +121,8 @@ fn what_is_not_what_it_should_be_is_not_put() {
     let layout = LayoutDir::create(&dir.path().join("layout"), None).unwrap();
     assert!(layout.put(&wrong, &mut &b"wrong"[..]).is_err());
     assert!(!layout.has(&wrong).unwrap());
-    assert_eq!(fs::read_dir(dir.path().join("layout/blobs/sha256")).unwrap().count(), 0);
+    drop(layout);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let file = dir.path().join("archive.tar");
     let archive = LayoutArchive::create(&file, None).unwrap();
     assert!(archive.put(&wrong, &mut &b"wrong"[..]).is_err());
@@ -137,6 +138,20 @@ fn what_is_not_finished_leaves_nothing() {
     let archive = LayoutArchive::create(&dir.path().join("archive.tar"), None).unwrap();
     put(&archive, media_type::CONFIG, b"{}");
     drop(archive);
+    let path = dir.path().join("made/with/it");
+    // Two at once: the one that ends with nothing leaves the other what it has.
+    let layouts = [LayoutDir::create(&path, None).unwrap(), LayoutDir::create(&path, Some("x")).unwrap()];
+    let [first, second] = layouts;
+    put(&first, media_type::CONFIG, b"{}");
+    put(&second, media_type::CONFIG, b"{}");
+    drop(first);
+    let layers = vec![layer("1")];
+    let top = image(&second, &layers);
+    drop(second);
+    check(&OciLayout::open(&path, Some("x")).unwrap(), &top, &layers);
+    put(&LayoutDir::create(&path, None).unwrap(), media_type::CONFIG, b"left over");
+    assert_eq!(fs::read_dir(path.join("blobs/sha256")).unwrap().count(), 4);
+    fs::remove_dir_all(dir.path().join("made")).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     refused(LayoutDir::create(dir.path(), Some("a b")), "no name for an image");
     fs::write(dir.path().join("file"), "").unwrap();

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use appc_image::archive::{CopyOptions, copy_tree};
+use appc_image::convert::{Referrers, copy};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Source, media_type, read_image, small};
 use appc_image::store::{ExtractOptions, Report, StoredImage};
 use appc_image::{Error, Quiet, render};
@@ -266,7 +267,7 @@ fn it_is_exported_as_an_archive_and_extracted_merged() {
     let file = f.dir.path().join("out.tar");
     let oci = f.store.oci(&image.id).unwrap().unwrap();
     let sink = appc_image::layout::LayoutArchive::create(&file, Some("1.0")).unwrap();
-    appc_image::convert::copy(&oci, &sink, None, &Quiet).unwrap();
+    copy(&oci, &sink, None, Referrers::LeftOut, &Quiet).unwrap();
     let archive = appc_image::layout::OciLayout::open_archive(&file, Some("1.0")).unwrap();
     assert_eq!(archive.top().unwrap().digest, source.top().unwrap().digest);
 

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use appc_container::rootless::{self, Entry};
+use appc_image::archive::Limit;
 use appc_image::fetch::Insecure;
+use appc_image::store::Store;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -31,6 +33,10 @@ struct Cli {
     /// Trusts the keys that the host of an image announces over https, where there are none for it yet
     #[arg(long, global = true)]
     trust_keys_from_https: bool,
+    /// Takes no image that is larger, packed or unpacked; without it 64Gi, or 8Gi when its server does not say how large it
+    /// is, and unpacked 8Gi or 128 times what it is packed
+    #[arg(long, global = true, value_name = "SIZE")]
+    max_image_size: Option<Limit>,
     #[command(subcommand)]
     command: Command,
 }
@@ -70,6 +76,8 @@ pub struct Global {
     pub insecure: Insecure,
     /// Whether keys that hosts announce are trusted.
     pub trust_keys_from_https: bool,
+    /// How large images may be.
+    pub limit: Limit,
     /// The command's name, in front of what is said on standard error.
     pub command: &'static str,
 }
@@ -85,6 +93,16 @@ impl Global {
         if self.debug {
             output::note(self.command, text.as_ref());
         }
+    }
+
+    /// The store, as it is.
+    pub fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open_existing(&self.dir)?.limited(self.limit))
+    }
+
+    /// The store, made when there is none.
+    pub fn new_store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.dir)?.limited(self.limit))
     }
 
     /// Refuses to go on when the caller is not root.
@@ -107,7 +125,8 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     };
     let (dir, config) = (cli.dir.unwrap_or_else(appc_image::store::default_dir), cli.config.all());
     let (insecure, trust_keys_from_https) = (cli.insecure_options, cli.trust_keys_from_https);
-    let global = |command| Global { dir, debug: cli.debug, config, insecure, trust_keys_from_https, command };
+    let limit = cli.max_image_size.unwrap_or_default();
+    let global = |command| Global { dir, debug: cli.debug, config, insecure, trust_keys_from_https, limit, command };
     if cli.command.touches_files() {
         enter_users();
     }

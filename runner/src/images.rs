@@ -1,6 +1,6 @@
 //! From the word that names an image on the command line to an image in the store.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
@@ -100,11 +100,24 @@ pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImag
 
 /// All images in `store` that `reference` names, or that came from where it says.
 pub fn all_stored(store: &Store, reference: &Reference) -> Result<Vec<Summary>, appc_image::Error> {
-    if let Some(query) = query(reference) {
-        return store.find(&query);
+    match query(reference) {
+        Some(query) => store.find(&query),
+        None => fetch::stored_from(store, reference),
     }
-    let origin = reference.origin()?;
-    Ok(store.list()?.into_iter().filter(|image| image.came_from(&origin)).collect())
+}
+
+/// The images in `store` that `words` name, or that came from where they say.
+pub fn chosen(store: &Store, words: &[OsString]) -> Result<Vec<Summary>, Failure> {
+    let mut chosen = Vec::new();
+    for word in words {
+        let reference = Reference::from_word(word)?;
+        let found = all_stored(store, &reference)?;
+        if found.is_empty() {
+            return Err(Failure::new(format!("cannot find image {:?} in the store", shown(&reference, word))));
+        }
+        chosen.extend(found);
+    }
+    Ok(chosen)
 }
 
 /// What asks the store.

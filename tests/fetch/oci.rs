@@ -151,6 +151,84 @@ fn images_from_registries_are_run() {
 }
 
 #[test]
+fn every_command_takes_every_word_for_an_image() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    // An index, which leads to the manifest by another digest than its own.
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": manifest, "size":
+            fs::metadata(world.scratch.work().join("layout/blobs").join(manifest.replace(':', "/"))).expect("ours").len()}]});
+    let index_digest = format!("sha256:{}", tree::sha256(index.to_string().as_bytes()));
+    world.put(&format!("{REPOSITORY}/manifests/{index_digest}"), index.to_string());
+    for target in ["oci-archive:layout.tar:1.0", "docker-archive:docker.tar:example/app:1.0", "bundle:bundle"] {
+        world.scratch.acbuild(["convert", "oci:layout:1.0", target]).ok();
+    }
+    let plain = world.publish("plain", &[]);
+    world.put("images.example.com/direct.aci", plain);
+    let by_digest = format!("docker://images.example.com/team/app@{manifest}");
+    let by_index = format!("docker://images.example.com/team/app@{index_digest}");
+    let both = format!("docker://images.example.com/team/app:1.0@{manifest}");
+    let words = [
+        APP,
+        &by_digest,
+        &by_index,
+        &both,
+        "oci:layout",
+        "oci:./layout:1.0",
+        "oci-archive:layout.tar",
+        "docker-archive:docker.tar:example/app:1.0",
+        "bundle:bundle",
+        "./bundle",
+        "bundle",
+        "plain.aci",
+        "./plain.aci",
+        "https://images.example.com/direct.aci",
+        "example.com/plain:1.0,os=linux",
+    ];
+    for word in words {
+        let rkt = |args: &[&str]| world.rkt(&[&["--insecure-options=image"], args].concat());
+        let id = rkt(&["fetch", "--full", word]).ok().text().to_owned();
+        let asked = world.requests();
+        let by_id = [word, &id, &id[..20]];
+        for &by in if word == APP { &by_id[..] } else { &by_id[..1] } {
+            rkt(&["run", by]).ok().prints(&["I am"]);
+            rkt(&["image", "cat-manifest", by]).ok().prints(&["I am"]);
+            rkt(&["image", "verify", by]).ok().prints(&[&id[..19]]);
+            rkt(&["image", "usage", by]).ok().prints(&[&id[..19]]);
+            rkt(&["image", "tree", "--full", by]).ok().prints(&[&id]);
+            rkt(&["image", "diff", by, &id]).ok();
+            rkt(&["image", "export", "--overwrite", by, "exported"]).ok();
+            rkt(&["image", "extract", "--overwrite", "--rootfs-only", by, "extracted"]).ok();
+            rkt(&["image", "render", "--overwrite", "--rootfs-only", by, "rendered"]).ok();
+            for made in ["extracted", "rendered"] {
+                assert!(world.scratch.work().join(made).join("bin/busybox").is_file(), "{by}: {made}");
+            }
+            let acbuild = |args: &[&str]| {
+                let command = world.scratch.acbuild(args).env("SSL_CERT_FILE", &world.authority);
+                command.env("HTTPS_PROXY", world.server.proxy())
+            };
+            acbuild(&["cat-manifest", by]).ok().prints(&["I am"]);
+            acbuild(&["diff", by, &id]).ok();
+            // What begins without a dot or a slash may be a name: it has always been so.
+            acbuild(&["begin", "--insecure-options=image", if by == "plain.aci" { "./plain.aci" } else { by }]).ok();
+            acbuild(&["end"]).ok();
+        }
+        assert!(word.starts_with("docker:") || world.requests() == asked, "{word}: it is there");
+        rkt(&["image", "rm", word]).ok().prints(&[&id]);
+        assert_eq!(ids(&world), 0, "{word}");
+        rkt(&["image", "rm", word]).refused(254, &["cannot find image"]);
+    }
+    // What lies here is found whatever word it came by.
+    let id = world.rkt(&["fetch", "--full", "oci:layout:1.0"]).ok().text().to_owned();
+    for word in ["oci:layout", "oci-archive:layout.tar", "docker-archive:docker.tar"] {
+        world.rkt(&["image", "verify", word]).ok().prints(&[&id[..19]]);
+    }
+    world.rkt(&["image", "rm", "oci-archive:layout.tar:1.0"]).ok().prints(&[&id]);
+}
+
+#[test]
 fn logins_stay_with_the_registry() {
     needs!(root, "busybox");
     let world = World::new();

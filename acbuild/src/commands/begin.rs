@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use appc_image::Error::{NotFound, NotStored};
-use appc_image::archive::{self, Kind, Ownership, UnpackOptions};
+use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
 use appc_image::fetch::Insecure;
 use appc_image::reference::Reference;
 use appc_image::store::{Store, StoredImage};
@@ -90,7 +90,9 @@ impl Begin {
     fn appc(&self, draft: Draft, platform: Option<&Platform>, session: &Session) -> Result<()> {
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
-            Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => from_path(&draft, start)?,
+            Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => {
+                from_path(&draft, start, session)?
+            }
             Some(word) => from_image(&draft, word, self.insecure_options, session)?,
         };
         match platform {
@@ -122,7 +124,7 @@ fn empty_manifest() -> Result<Vec<u8>> {
     Ok(manifest.to_json().into_bytes())
 }
 
-fn from_path(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
+fn from_path(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(start).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", start.display())),
         _ => Error::io("read", start)(e),
@@ -135,10 +137,10 @@ fn from_path(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
     if !metadata.is_file() {
         return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
     }
-    from_file(draft, start)
+    from_file(draft, start, session)
 }
 
-fn from_file(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
+fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> {
     let open = || File::open(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
         let advice = match e.io_kind() {
@@ -153,14 +155,14 @@ fn from_file(draft: &Draft, start: &Path) -> Result<Vec<u8>> {
         output::note("manifest is missing, assuming build is beginning with a tar of a rootfs");
     }
     let kind = if is_image { Kind::Aci } else { Kind::RootfsTar };
-    let manifest = unpack(draft, open()?, kind)?.map_err(unreadable)?;
+    let manifest = unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)?;
     if is_image { Ok(manifest) } else { empty_manifest() }
 }
 
 /// An image that is in the store, or is fetched into it.
 fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session) -> Result<Vec<u8>> {
     let reference = match reference_of(word)? {
-        Reference::File(path) => return from_path(draft, &path),
+        Reference::File(path) => return from_path(draft, &path, session),
         other => other,
     };
     let (store, image) = fetch(&reference, insecure, session)?;
@@ -169,7 +171,7 @@ fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session)
         return Ok(image.manifest.to_json().into_bytes());
     }
     let blob = store.blob(&image.id);
-    Ok(unpack(draft, File::open(&blob).map_err(Error::io("open", blob))?, Kind::Aci)??)
+    Ok(unpack(draft, File::open(&blob).map_err(Error::io("open", blob))?, Kind::Aci, Limit::NONE)??)
 }
 
 /// What a word means that is no path; a file when it says so.
@@ -194,9 +196,10 @@ pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session
 }
 
 /// Unpacks `source` into the new build, and returns its manifest; the inner error is that of the archive.
-pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind) -> Result<appc_image::Result<Vec<u8>>> {
+pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind, limit: Limit) -> Result<appc_image::Result<Vec<u8>>> {
     let total = source.metadata().ok().map(|metadata| metadata.len());
-    let options = UnpackOptions { ownership: Ownership::of_this_process(), kind, total, ..UnpackOptions::default() };
+    let ownership = Ownership::of_this_process();
+    let options = UnpackOptions { ownership, kind, total, limit, ..UnpackOptions::default() };
     let unpacked = archive::unpack(source, &draft.rootfs()?, &options, &Bar::new());
     Ok(unpacked.map(|unpacked| {
         output::omissions(&unpacked.omitted);

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{self, Options, WrittenBundle};
+use appc_image::convert::{self, Options, Referrers, WrittenBundle};
 use appc_image::fetch::Insecure;
 use appc_image::layout::{DockerArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
@@ -34,7 +34,7 @@ use crate::session::Session;
 /// docker://[REGISTRY/]REPOSITORY[:TAG] or bundle:DIR, a root file system with the config.json to run it with; SRC may
 /// also be the name or ID of an image in the store, and a name or https://... that is fetched into it. What one format cannot hold is kept for the way back: an image that
 /// was not edited comes back the same, bit by bit. Images that SRC depends on are taken from the store and become lower
-/// layers. Prints the image ID, or the digest of the manifest; of a bundle nothing.
+/// layers. Signatures and whatever else is about an image go with it from and to registries, oci: and oci-archive:. Prints the image ID, or the digest of the manifest; of a bundle nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   acbuild convert app.aci oci:app:1.0
@@ -66,6 +66,9 @@ pub(crate) struct Convert {
     /// Do not put the original layers behind an image archive: it is smaller, but no longer converts back to the same
     #[arg(long)]
     no_originals: bool,
+    /// Leave out what says of itself that it is about the image, such as signatures and lists of its parts
+    #[arg(long)]
+    no_referrers: bool,
     /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
     #[arg(long, value_name = "LIST", default_value = "none")]
     insecure_options: Insecure,
@@ -84,6 +87,7 @@ impl Convert {
         options.write =
             WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
         options.originals = !self.no_originals;
+        options.limit = session.limit();
         if let Some(platform) = &self.platform {
             options.platform = platform.clone();
         }
@@ -104,8 +108,30 @@ impl Convert {
                 self.bundle_of_archive(&archive, dir, &options, session)
             }
             (Input::Archive(archive), _) => self.convert_archive(&archive, &target, &options, session),
-            (Input::Oci(from, origin), Reference::Bundle(dir)) => self.bundle_of_oci(&*from, &origin, dir, &options),
-            (Input::Oci(from, origin), _) => self.convert_oci(&*from, &origin, &target, &options),
+            (Input::Oci(from, origin), Reference::Bundle(dir)) => {
+                self.bundle_of_oci(&*from, &origin, dir, &options)?;
+                self.tell_referrers(&*from, &target, &options);
+                Ok(())
+            }
+            (Input::Oci(from, origin), _) => {
+                self.convert_oci(&*from, &origin, &target, &options)?;
+                self.tell_referrers(&*from, &target, &options);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what is about an image that was converted into something that cannot hold that.
+    fn tell_referrers(&self, from: &dyn Source, target: &Reference, options: &Options) {
+        if self.no_referrers || holds_referrers(target) {
+            return;
+        }
+        match convert::count_referrers(from, &options.platform) {
+            Ok(0) => {}
+            Ok(count) => output::warning(format_args!(
+                "left out: {count} manifest(s) about the image, such as signatures, which only registries and OCI layouts hold"
+            )),
+            Err(e) => output::warning(format_args!("whether there is something about the image is not known: {e}")),
         }
     }
 
@@ -118,7 +144,7 @@ impl Convert {
         let manifest = manifest(archive, &self.source)?;
         if manifest.dependencies.is_empty() && manifest.path_whitelist.is_empty() {
             let archive = archive.try_clone().map_err(Error::io("read", &self.source))?;
-            return tell(&convert::archive_to_bundle(archive, dir, &Bar::new())?);
+            return tell(&convert::archive_to_bundle(archive, dir, options, &Bar::new())?);
         }
         // As layers, which are put together the same way wherever they come from.
         let temporary = tempfile::tempdir_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
@@ -162,7 +188,9 @@ impl Convert {
         let tag = if origin.tag.is_empty() { "latest" } else { &origin.tag };
         let sink = self.sink(target, tag, &format!("{}:{tag}", origin.repository))?;
         let platform = (!self.all_platforms).then_some(&options.platform);
-        let made: Descriptor = convert::copy(from, &*sink, platform, &Bar::new())?;
+        let kept = !self.no_referrers && holds_referrers(target);
+        let referrers = if kept { Referrers::Kept } else { Referrers::LeftOut };
+        let made: Descriptor = convert::copy(from, &*sink, platform, referrers, &Bar::new())?;
         output::result(made.digest)
     }
 
@@ -194,6 +222,11 @@ impl Convert {
 /// A word that nothing else is meant by is the name of a file to write.
 fn is_in_store(target: &Reference) -> bool {
     matches!(target, Reference::Id(_) | Reference::Name(_))
+}
+
+/// Whether what is about an image can lie beside it there. What `docker load` reads would be an image to it.
+fn holds_referrers(target: &Reference) -> bool {
+    matches!(target, Reference::Docker(_) | Reference::OciLayout { .. } | Reference::OciArchive { .. })
 }
 
 /// Where layers lie until they are whole: beside the image, where there should be room.

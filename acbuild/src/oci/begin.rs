@@ -54,11 +54,11 @@ fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session)
     match archive_kind(start)? {
         ArchiveKind::Oci => image(Reference::OciArchive { file: start.to_owned(), name: None }),
         ArchiveKind::Docker => image(Reference::DockerArchive { file: start.to_owned(), name: None }),
-        ArchiveKind::Other => from_tar(draft, start),
+        ArchiveKind::Other => from_tar(draft, start, session),
     }
 }
 
-fn from_tar(draft: &Draft, start: &Path) -> Result<Image> {
+fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
     let open = || File::open(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
         let advice = match e.io_kind() {
@@ -72,7 +72,7 @@ fn from_tar(draft: &Draft, start: &Path) -> Result<Image> {
         return Err(not_oci(&start.display().to_string()));
     }
     output::note("oci-layout is missing, assuming build is beginning with a tar of a rootfs");
-    unpack(draft, open()?, Kind::RootfsTar)?.map_err(unreadable)?;
+    unpack(draft, open()?, Kind::RootfsTar, session.limit())?.map_err(unreadable)?;
     Ok(Image::new(Config::new()))
 }
 

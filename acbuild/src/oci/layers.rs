@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::Error::NotStored;
 use appc_image::Quiet;
-use appc_image::archive::{Compression, Ownership, WriteOptions};
+use appc_image::archive::{Compression, Limit, Ownership, WriteOptions};
 use appc_image::layer::{Changes, LayerOptions, settle_layer, unpack_layer, write_changes};
 use appc_image::oci::Algorithm;
 use appc_image::render;
@@ -108,7 +108,7 @@ fn extract(build: &Build, changes: &Changes, below: &Below, to: &Path) -> Result
     fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &rootfs))?;
     let root = Root::open(&rootfs).map_err(Error::io("open", &rootfs))?;
     let ownership = Ownership::of_this_process();
-    let options = LayerOptions { tee: None, ownership, algorithm: Algorithm::Sha256 };
+    let options = LayerOptions { tee: None, ownership, algorithm: Algorithm::Sha256, limit: Limit::NONE };
     let unpacked = unpack_layer(tar, &root, &options, &Quiet)?;
     settle_layer(&root, &unpacked, &below.trees, ownership)?;
     output::omissions(&unpacked.omitted);

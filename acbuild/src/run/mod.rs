@@ -132,7 +132,7 @@ pub(crate) fn dependencies(
     if manifest.dependencies.is_empty() {
         return Ok(None);
     }
-    let store = Store::open(session.store_dir())?;
+    let store = Store::open(session.store_dir())?.limited(session.limit());
     if let Ok(rendered) = render::dependencies(&store, manifest) {
         return Ok(Some(rendered));
     }

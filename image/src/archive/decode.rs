@@ -9,6 +9,7 @@ use super::block::{BLOCK_LEN, Block, Pool};
 use super::digest::Digest;
 use super::gzip::{self, Member};
 use super::intake::{Intake, detect, read_error};
+use super::limit::{Bound, Limit};
 use super::pipeline::{self, Closed, Input, Output};
 use super::reader::{Dialect, Source};
 use super::{Compression, header};
@@ -62,23 +63,25 @@ pub(super) fn single<'r>(compression: Compression, input: impl BufRead + 'r) -> 
 pub(super) struct Direct<'r> {
     decoder: Box<dyn Read + 'r>,
     compression: Compression,
+    bound: Bound,
     buffer: Vec<u8>,
     from: usize,
     to: usize,
 }
 
 impl<'r> Direct<'r> {
-    pub(super) fn new(source: impl Read + 'r) -> Result<Direct<'r>> {
+    pub(super) fn new(source: impl Read + 'r, limit: Limit) -> Result<Direct<'r>> {
         let mut intake = Intake::new(source, None, &crate::Quiet);
         let compression = begin(&mut intake)?;
+        let bound = Bound::new(limit, intake.counter());
         let decoder = decoder(compression, intake).map_err(|e| read_error(compression, 0, e))?;
-        Ok(Direct { decoder, compression, buffer: vec![0; 64 * 1024], from: 0, to: 0 })
+        Ok(Direct { decoder, compression, bound, buffer: vec![0; 64 * 1024], from: 0, to: 0 })
     }
 }
 
 /// The plain bytes of a tar that is compressed or not.
 pub(crate) fn plain<'r>(source: impl Read + 'r) -> Result<Box<dyn Read + 'r>> {
-    Direct::new(source).map(|direct| direct.decoder)
+    Direct::new(source, Limit::NONE).map(|direct| direct.decoder)
 }
 
 impl Source for Direct<'_> {
@@ -86,6 +89,7 @@ impl Source for Direct<'_> {
         if self.from == self.to {
             let read = self.decoder.read(&mut self.buffer);
             (self.from, self.to) = (0, read.map_err(|e| read_error(self.compression, 0, e))?);
+            self.bound.add(self.to)?;
         }
         Ok(&self.buffer[self.from..self.to])
     }
@@ -106,6 +110,15 @@ fn begin_layer<R: Read>(intake: &mut Intake<'_, R>) -> Result<Compression> {
     if start.iter().all(|b| *b == 0) { Ok(Compression::None) } else { detect(start) }
 }
 
+/// How a source is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct How {
+    /// What is computed of the plain bytes.
+    pub(crate) algorithm: Algorithm,
+    pub(crate) dialect: Dialect,
+    pub(crate) limit: Limit,
+}
+
 /// The plain bytes, decompressed and hashed by threads of their own.
 pub(crate) struct Stream<'scope> {
     blocks: Output<Result<Block>>,
@@ -122,11 +135,11 @@ impl<'scope> Stream<'scope> {
         scope: &'scope Scope<'scope, '_>,
         source: R,
         tee: Option<&'scope File>,
-        (algorithm, dialect): (Algorithm, Dialect),
+        how: How,
         progress: &'scope dyn Progress,
     ) -> Result<Stream<'scope>> {
         let mut intake = Intake::new(source, tee, progress);
-        let compression = match dialect {
+        let compression = match how.dialect {
             Dialect::Image => begin(&mut intake)?,
             Dialect::Layer => begin_layer(&mut intake)?,
         };
@@ -146,12 +159,13 @@ impl<'scope> Stream<'scope> {
         };
         let (input, blocks) = pipeline::start(scope, if ours { pipeline::threads(0) } else { 0 }, make);
         let feeder = scope.spawn(move || {
-            let mut feeder = Feeder { intake, compression, pool, members: Pool::default(), input };
+            let bound = Bound::new(how.limit, intake.counter());
+            let mut feeder = Feeder { intake, compression, bound, pool, members: Pool::default(), input };
             // Closed: whoever took the blocks has failed and says so.
             let _ = feeder.run();
             feeder.intake.taken()
         });
-        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, algorithm), feeder })
+        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, how.algorithm), feeder })
     }
 
     /// The digest of the plain and the number of compressed bytes, once everything has been read.
@@ -200,6 +214,7 @@ pub(super) fn died() -> Error {
 struct Feeder<'p, R> {
     intake: Intake<'p, R>,
     compression: Compression,
+    bound: Bound,
     /// For what is plain.
     pool: Pool,
     /// For what the workers decompress.
@@ -215,7 +230,7 @@ impl<R: Read> Feeder<'_, R> {
             Ok(Err(closed)) => return Err(closed),
             Err(error) => return self.input.done(Err(error)),
         }
-        let Feeder { intake, compression, pool, input, .. } = self;
+        let Feeder { intake, compression, bound, pool, input, .. } = self;
         let mut decoder = match decoder(*compression, &mut *intake) {
             Ok(decoder) => decoder,
             Err(e) => return input.done(Err(read_error(*compression, 0, e))),
@@ -229,7 +244,10 @@ impl<R: Read> Feeder<'_, R> {
                 Err(e) => (true, Err(e)),
             };
             match whole {
-                Ok(block) => input.done(Ok(block))?,
+                Ok(block) => match bound.add(block.len()) {
+                    Ok(()) => input.done(Ok(block))?,
+                    Err(e) => return input.done(Err(e)),
+                },
                 Err(e) => {
                     drop(decoder);
                     return input.done(Err(read_error(*compression, intake.position(), e)));
@@ -248,6 +266,7 @@ impl<R: Read> Feeder<'_, R> {
         }
         while let Some((len, content)) = peek_member(&mut self.intake)? {
             let offset = self.intake.position();
+            self.bound.add(content)?;
             let mut compressed = self.members.take();
             while compressed.len() < len {
                 let bytes = self.intake.fill_buf().map_err(|e| read_error(Compression::Gzip, offset, e))?;

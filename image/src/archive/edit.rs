@@ -25,7 +25,7 @@ use super::intake::{detect, read_error};
 use super::reader::{Reader, Source};
 use super::record::manifest_entry;
 use super::stream::TarWriter;
-use super::{Compression, Kind, WriteOptions};
+use super::{Compression, Kind, Limit, WriteOptions};
 use crate::extract::{MANIFEST_MAX, Place, place};
 use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
@@ -78,7 +78,7 @@ pub fn replace_manifest(
             Rest::Kept
         }
         None => {
-            let old = find(&mut Reader::new(Direct::new(from_start(archive)?)?))?.within;
+            let old = find(&mut Reader::new(Direct::new(from_start(archive)?, Limit::Usual)?))?.within;
             write(out, options, progress, |tar| recompress(archive, &entry, old, tar))?;
             Rest::Recompressed
         }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Compression;
 use crate::error::Carried;
@@ -19,6 +21,8 @@ pub(super) struct Intake<'p, R> {
     to: usize,
     /// Bytes taken from the source.
     taken: u64,
+    /// The same, for whoever cannot ask.
+    counter: Arc<AtomicU64>,
 }
 
 /// Read at a time.
@@ -26,12 +30,17 @@ const CHUNK: usize = 256 * 1024;
 
 impl<'p, R: Read> Intake<'p, R> {
     pub(super) fn new(source: R, tee: Option<&'p File>, progress: &'p dyn Progress) -> Intake<'p, R> {
-        Intake { source, tee, progress, buffer: vec![0; CHUNK], from: 0, to: 0, taken: 0 }
+        Intake { source, tee, progress, buffer: vec![0; CHUNK], from: 0, to: 0, taken: 0, counter: Arc::default() }
     }
 
     /// How many bytes the source has given.
     pub(super) fn taken(&self) -> u64 {
         self.taken
+    }
+
+    /// What always says how many bytes that are.
+    pub(super) fn counter(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.counter)
     }
 
     /// How many bytes have been read from here.
@@ -72,6 +81,7 @@ impl<'p, R: Read> Intake<'p, R> {
         }
         self.to += len;
         self.taken += len as u64;
+        self.counter.store(self.taken, Ordering::Relaxed);
         self.progress.advance(len as u64);
         Ok(len)
     }

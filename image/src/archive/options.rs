@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use appc_spec::ImageId;
 
-use super::Compression;
+use super::{Compression, Limit};
 use crate::caller;
 
 /// How an archive is written.
@@ -46,6 +46,8 @@ pub struct UnpackOptions {
     /// The tree is to be a layer of overlay mounts: devices 0:0 and attributes that would hide what is in other layers are
     /// left out and returned as [`Omission`]s.
     pub layer: bool,
+    /// How large it may be.
+    pub limit: Limit,
 }
 
 /// Whose unpacked and copied files become.

@@ -17,7 +17,7 @@ use crate::{Error, Progress, Result};
 
 /// Calls `take` with each entry of the image archive or the layer `source`.
 pub(crate) fn each_entry(dialect: Dialect, source: impl Read, mut take: impl FnMut(&Entry)) -> Result<()> {
-    let mut reader = Reader::of(dialect, Direct::new(source)?);
+    let mut reader = Reader::of(dialect, Direct::new(source, super::Limit::NONE)?);
     while let Some(entry) = reader.next()? {
         take(&entry);
     }

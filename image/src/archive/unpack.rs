@@ -4,10 +4,10 @@ use std::io::Read;
 
 use appc_rooted::{OFlags, Root};
 
-use super::decode::{Direct, Stream};
+use super::decode::{Direct, How, Stream};
 use super::digest::image_id;
 use super::reader::{Dialect, Reader};
-use super::{Kind, UnpackOptions, Unpacked};
+use super::{Kind, Limit, UnpackOptions, Unpacked};
 use crate::extract::{Extractor, MANIFEST_MAX, Place, first_component, place};
 use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
@@ -37,12 +37,12 @@ pub(crate) fn unpack_then(
     progress: &dyn Progress,
     then: impl FnOnce() -> Result<()>,
 ) -> Result<Unpacked> {
-    let UnpackOptions { tee, ownership, kind, total, layer } = options;
+    let UnpackOptions { tee, ownership, kind, total, layer, limit } = options;
     let (ownership, kind, total) = (*ownership, *kind, *total);
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     progress.start(total, "unpack");
     let extractor = Extractor::new(top, kind, ownership, *layer)?;
-    let as_image = (Algorithm::Sha512, Dialect::Image);
+    let as_image = How { algorithm: Algorithm::Sha512, dialect: Dialect::Image, limit: *limit };
     let unpacked = std::thread::scope(|scope| {
         let mut reader = Reader::new(Stream::start(scope, source, tee.as_ref(), as_image, progress)?);
         let extracted = extractor.run(&mut reader)?;
@@ -61,7 +61,7 @@ pub(crate) fn unpack_then(
 
 /// The image manifest of the archive `source`, verbatim and unchecked. Reads no further than it has to.
 pub fn manifest(source: impl Read) -> Result<Vec<u8>> {
-    let mut reader = Reader::new(Direct::new(source)?);
+    let mut reader = Reader::new(Direct::new(source, Limit::Usual)?);
     while let Some(entry) = reader.next()? {
         if let Place::Manifest = place(Kind::Aci, &entry)? {
             return reader.whole(MANIFEST_MAX);
@@ -75,7 +75,7 @@ pub fn manifest(source: impl Read) -> Result<Vec<u8>> {
 ///
 /// The first entry decides when it is neither of the two; otherwise this reads on until it has seen both.
 pub fn looks_like_aci(source: impl Read) -> Result<bool> {
-    let mut reader = Reader::new(Direct::new(source)?);
+    let mut reader = Reader::new(Direct::new(source, Limit::Usual)?);
     let (mut manifest, mut rootfs) = (false, false);
     while let Some(entry) = reader.next()? {
         match first_component(&entry.path).to_str() {

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use appc_spec::ImageManifest;
 
-use super::Kind;
 use super::decode::Direct;
 use super::entry::{Entry, Type, cleaned};
 use super::reader::Reader;
+use super::{Kind, Limit};
 use crate::extract::{MANIFEST_MAX, Place, place};
 use crate::{Error, Result};
 
@@ -19,19 +19,15 @@ use crate::{Error, Result};
 /// # Errors
 /// The first rule of the specification ("Image Archives", "Image Manifest Schema") that it breaks.
 pub fn validate(source: impl Read) -> Result<ImageManifest> {
-    let mut reader = Reader::new(Direct::new(source)?);
+    let mut reader = Reader::new(Direct::new(source, Limit::Usual)?);
     let mut manifest = None;
-    // Every path, and whether there can be others below it.
-    let mut seen: HashMap<Vec<u8>, bool> = HashMap::new();
+    let mut seen = Seen::default();
     while let Some(entry) = reader.next()? {
         match place(Kind::Aci, &entry)? {
             Place::Top => {}
             Place::Manifest if manifest.is_some() => return Err(entry.refuse("it is in the archive twice")),
             Place::Manifest => manifest = Some(reader.whole(MANIFEST_MAX)?),
-            Place::Rootfs(path) => {
-                check(path, &entry, &seen)?;
-                seen.insert(path.to_vec(), entry.kind == Type::Directory);
-            }
+            Place::Rootfs(path) => seen.add(path, &entry)?,
         }
     }
     let incomplete = |what: &str| {
@@ -39,29 +35,43 @@ pub fn validate(source: impl Read) -> Result<ImageManifest> {
         Error::Archive { entry: String::new(), offset: reader.offset(), rule }
     };
     let manifest = manifest.ok_or_else(|| incomplete("manifest"))?;
-    if seen.is_empty() {
+    if seen.paths.is_empty() {
         return Err(incomplete("rootfs"));
     }
     ImageManifest::parse(&manifest).map_err(Error::Manifest)
 }
 
-/// Whether `entry` can be what is at `path` beside what came before it.
-fn check(path: &[u8], entry: &Entry, seen: &HashMap<Vec<u8>, bool>) -> Result<()> {
-    if seen.contains_key(path) {
-        return Err(entry.refuse("it is in the archive twice"));
-    }
-    let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-    if slashes.any(|(at, _)| seen.get(&path[..at]) == Some(&false)) {
-        return Err(entry.refuse("what is above it is not a directory"));
-    }
-    if entry.kind == Type::HardLink {
-        let target = cleaned(&entry.link).map_err(|rule| entry.refuse(format!("as a hard link's target, {rule}")))?;
-        match target.strip_prefix(b"rootfs/").map(|target| seen.get(target)) {
-            Some(Some(false)) => {}
-            _ => return Err(entry.refuse("it is a hard link to something that is no file before it")),
+/// What an archive has so far.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// Every path below the root file system, and whether there can be others below it.
+    paths: HashMap<Vec<u8>, bool>,
+}
+
+impl Seen {
+    /// Takes the next entry, which is to be at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be there beside what came before it.
+    pub(crate) fn add(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
+        if self.paths.contains_key(path) {
+            return Err(entry.refuse("it is in the archive twice"));
         }
+        let mut slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        if slashes.any(|(at, _)| self.paths.get(&path[..at]) == Some(&false)) {
+            return Err(entry.refuse("what is above it is not a directory"));
+        }
+        if entry.kind == Type::HardLink {
+            let target =
+                cleaned(&entry.link).map_err(|rule| entry.refuse(format!("as a hard link's target, {rule}")))?;
+            match target.strip_prefix(b"rootfs/").map(|target| self.paths.get(target)) {
+                Some(Some(false)) => {}
+                _ => return Err(entry.refuse("it is a hard link to something that is no file before it")),
+            }
+        }
+        self.paths.insert(path.to_vec(), entry.kind == Type::Directory);
+        Ok(())
     }
-    Ok(())
 }
 
 /// Looks at the extracted image in the directory `layout`, and returns its manifest.

@@ -13,7 +13,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{getegid, geteuid};
 
 use super::{Options, to_aci};
-use crate::archive::{self, Compression, Omission, UnpackOptions, Unpacked, Written};
+use crate::archive::{self, Compression, Limit, Omission, UnpackOptions, Unpacked, Written};
 use crate::oci::{DOCUMENT_MAX, Source};
 use crate::store::remove_tree;
 use crate::{Error, Progress, Quiet, Result, users};
@@ -90,9 +90,15 @@ fn user(manifest: &ImageManifest, rootfs: &Root) -> Result<User> {
 ///
 /// # Errors
 /// What is wrong with the archive; when there is something in `dir`; when its user is not known.
-pub fn archive_to_bundle(source: impl Read + Send, dir: &Path, progress: &dyn Progress) -> Result<WrittenBundle> {
+pub fn archive_to_bundle(
+    source: impl Read + Send,
+    dir: &Path,
+    options: &Options,
+    progress: &dyn Progress,
+) -> Result<WrittenBundle> {
     let draft = Draft::begin(dir)?;
-    let unpacked = archive::unpack(source, &draft.rootfs()?, &UnpackOptions::default(), progress)?;
+    let unpack = UnpackOptions { limit: options.limit, ..UnpackOptions::default() };
+    let unpacked = archive::unpack(source, &draft.rootfs()?, &unpack, progress)?;
     draft.finish(unpacked)
 }
 
@@ -112,9 +118,11 @@ pub fn to_bundle_dir(
     let (from, to) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(Error::io("make a pipe"))?;
     let mut plain = options.clone();
     plain.write.compression = Compression::None;
+    // What it may be at most is looked at where it comes from.
+    let unpack = UnpackOptions { limit: Limit::NONE, ..UnpackOptions::default() };
     // The layers are squashed into a stream that is unpacked as it comes.
     let (squashed, unpacked) = std::thread::scope(|scope| {
-        let reader = scope.spawn(|| archive::unpack(File::from(from), &rootfs, &UnpackOptions::default(), &Quiet));
+        let reader = scope.spawn(|| archive::unpack(File::from(from), &rootfs, &unpack, &Quiet));
         let squashed = to_aci::whole(source, origin, File::from(to), &plain, progress);
         (squashed, reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });

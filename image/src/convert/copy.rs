@@ -5,11 +5,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
+use crate::error::printable;
 use crate::oci::{
-    Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image, small,
+    Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, find_manifest, media_type, read_image,
+    small, subject,
 };
 use crate::parallel::for_each;
 use crate::{Error, Progress, Result};
+
+/// What becomes of the manifests that are about an image, such as signatures and lists of its parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Referrers {
+    /// They are copied with it, and so is what is about them.
+    Kept,
+    /// They stay where they are.
+    LeftOut,
+}
+
+/// How many manifests are about the image for `platform`.
+///
+/// # Errors
+/// What the source refuses.
+pub fn count_referrers(source: &dyn Source, platform: &Platform) -> Result<usize> {
+    let manifest = find_manifest(source, platform)?;
+    Ok(source.referrers(&manifest.digest)?.len())
+}
 
 /// Copies the image for `platform`, or all that there are, from `source` to `sink`. Blobs that are there are not read.
 /// Returns what the sink was told is the image.
@@ -20,13 +40,16 @@ pub fn copy(
     source: &dyn Source,
     sink: &dyn Sink,
     platform: Option<&Platform>,
+    referrers: Referrers,
     progress: &dyn Progress,
 ) -> Result<Descriptor> {
-    let mut copy = Copy { source, sink, done: HashSet::new(), progress };
+    let referrers_left = if referrers == Referrers::Kept { Some(REFERRERS_MAX) } else { None };
+    let mut copy = Copy { source, sink, done: HashSet::new(), referrers_left, progress };
     let top = match platform {
         Some(platform) => {
             let image = read_image(source, platform)?;
             copy.image(&image)?;
+            copy.referrers(&image.manifest, 0)?;
             let mut top = image.manifest;
             // An image that is in no index is taken whatever it runs on.
             let config = serde_json::from_slice(&image.config_bytes).unwrap_or_default();
@@ -50,13 +73,18 @@ pub(super) fn platform_of(config: &Value) -> Option<Platform> {
     serde_json::from_value(found.into()).ok()
 }
 
-/// Indexes in indexes, at most, as for reading them.
+/// Indexes in indexes, at most, as for reading them; and what is about what is about an image.
 const NESTING_MAX: usize = 4;
+
+/// More manifests about an image than anybody makes.
+const REFERRERS_MAX: usize = 1000;
 
 struct Copy<'c> {
     source: &'c dyn Source,
     sink: &'c dyn Sink,
     done: HashSet<Digest>,
+    /// How many more of them are copied; none at all when they are left out.
+    referrers_left: Option<usize>,
     progress: &'c dyn Progress,
 }
 
@@ -74,12 +102,13 @@ impl Copy<'_> {
         }
         if depth > NESTING_MAX {
             let what = format!("index {} of {}", at.digest, self.source.describe());
-            return Err(Error::Oci { what, rule: format!("indexes are nested more than {NESTING_MAX} deep") });
+            let rule = format!("indexes, or what refers to them, are nested more than {NESTING_MAX} deep");
+            return Err(Error::Oci { what, rule });
         }
         let bytes = small(self.source, at)?;
         let refuse = |e: serde_json::Error| Error::Oci {
             what: format!("{} {} of {}", media_type::noun(&at.media_type), at.digest, self.source.describe()),
-            rule: crate::error::printable(e.to_string().as_bytes()),
+            rule: printable(e.to_string().as_bytes()),
         };
         let kind: serde_json::Value = serde_json::from_slice(&bytes).map_err(refuse)?;
         if kind.get("manifests").is_some() {
@@ -91,7 +120,35 @@ impl Copy<'_> {
             let manifest: Manifest = serde_json::from_slice(&bytes).map_err(refuse)?;
             self.blobs(manifest.layers.iter().chain([&manifest.config]))?;
         }
-        self.document(at, &bytes)
+        self.document(at, &bytes)?;
+        self.referrers(at, depth)
+    }
+
+    /// The manifests that are about `about`, which has been copied, and what is about them.
+    fn referrers(&mut self, about: &Descriptor, depth: usize) -> Result<()> {
+        let Some(left) = self.referrers_left else { return Ok(()) };
+        let listed = self.source.referrers(&about.digest)?;
+        self.referrers_left = Some(left.checked_sub(listed.len()).ok_or_else(|| Error::Oci {
+            what: format!("manifest {} of {}", about.digest, self.source.describe()),
+            rule: format!("more than {REFERRERS_MAX} others are about it: --no-referrers leaves them out"),
+        })?);
+        for found in listed {
+            let refuse = |rule: String| Error::Oci {
+                what: format!("{} of {}, listed as about {}", found.digest, self.source.describe(), about.digest),
+                rule,
+            };
+            if !media_type::is_manifest(&found.media_type) && !media_type::is_index(&found.media_type) {
+                let kind = printable(found.media_type.as_bytes());
+                return Err(refuse(format!("it is of type \"{kind}\", which is not known")));
+            }
+            let bytes = small(self.source, &found)?;
+            if subject(&bytes).as_ref() != Some(&about.digest) {
+                return Err(refuse("it does not say so itself".into()));
+            }
+            self.tree(&found, depth + 1)?;
+            self.sink.refer(&Descriptor::of_referrer(&found.media_type, &bytes))?;
+        }
+        Ok(())
     }
 
     /// Those that have not been copied yet, each once, several at a time where the sink takes them so.
@@ -108,7 +165,11 @@ impl Copy<'_> {
     }
 
     fn document(&mut self, descriptor: &Descriptor, mut bytes: &[u8]) -> Result<()> {
-        if !self.done.insert(descriptor.digest.clone()) || self.sink.has(descriptor)? {
+        if !self.done.insert(descriptor.digest.clone()) {
+            return Ok(());
+        }
+        // A registry that has a manifest may not yet list it by what it is about.
+        if subject(bytes).is_none() && self.sink.has(descriptor)? {
             return Ok(());
         }
         self.sink.put(descriptor, &mut bytes)

@@ -8,12 +8,13 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
+use super::Options;
 use super::record::{self, Recorder, Replay};
-use crate::archive::decode::Stream;
+use crate::archive::decode::{How, Stream};
 use crate::archive::entry::{Attributes, Entry, Segment, Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source};
 use crate::archive::stream::{TarWriter, padding};
-use crate::archive::{Finished, Kind, Omission, Record, WriteOptions};
+use crate::archive::{Finished, Kind, Omission, Record, Seen};
 use crate::error::printable;
 use crate::extract::{MANIFEST_MAX, Place, place, take_acting};
 use crate::oci::{Algorithm, Digest};
@@ -38,20 +39,22 @@ pub(super) struct Made {
 pub(super) fn from_archive(
     source: impl Read + Send,
     out: File,
-    options: &WriteOptions,
+    options: &Options,
     progress: &dyn Progress,
 ) -> Result<Made> {
     std::thread::scope(|scope| {
         let between = Rc::new(RefCell::new(Between { bytes: Vec::new(), keeping: true }));
-        let stream = Stream::start(scope, source, None, (Algorithm::Sha512, Dialect::Image), progress)?;
+        let how = How { algorithm: Algorithm::Sha512, dialect: Dialect::Image, limit: options.limit };
+        let stream = Stream::start(scope, source, None, how, progress)?;
         let mut reader = Reader::new(Tap { source: stream, between: between.clone() });
-        let writer = TarWriter::start(scope, out, options, (Algorithm::Sha256, true), &Quiet)?;
+        let writer = TarWriter::start(scope, out, &options.write, (Algorithm::Sha256, true), &Quiet)?;
         let mut conversion = Conversion {
             writer,
             between,
             recorder: Recorder::new(),
             manifest: None,
             padding: 0,
+            seen: Seen::default(),
             left_out: HashSet::new(),
             omitted: Vec::new(),
         };
@@ -101,6 +104,7 @@ struct Conversion<'scope, 'p> {
     manifest: Option<Vec<u8>>,
     /// After the content before.
     padding: usize,
+    seen: Seen,
     /// Paths of files that are not in the layer.
     left_out: HashSet<Vec<u8>>,
     omitted: Vec<Omission>,
@@ -138,6 +142,7 @@ impl Conversion<'_, '_> {
             Place::Rootfs(path) => {
                 refuse_whiteout(entry, path)?;
                 let file = Named::of(entry, path)?;
+                self.seen.add(path, entry)?;
                 if self.would_act(entry, path, &file.link) {
                     self.recorder.put(record::TOP, between, &predicted);
                     return Ok(());
@@ -168,11 +173,7 @@ impl Conversion<'_, '_> {
         let what = match entry.kind {
             kind if overlay::is_whiteout(kind) => "device 0:0, which would hide other files",
             Type::HardLink if self.left_out.contains(link) => "hard link to what was left out",
-            // The last of several of one name counts.
-            _ => {
-                self.left_out.remove(path);
-                return false;
-            }
+            _ => return false,
         };
         self.left_out.insert(path.to_vec());
         self.omit(path, what.into());
@@ -330,14 +331,15 @@ pub(super) fn to_archive(
     record: &str,
     manifest: &[u8],
     out: File,
-    options: &WriteOptions,
+    options: &Options,
     progress: &dyn Progress,
 ) -> Result<Finished> {
     let mut replay = Replay::new(record).ok_or_else(record::broken)?;
     std::thread::scope(|scope| {
-        let stream = Stream::start(scope, layer, None, (Algorithm::Sha256, Dialect::Layer), progress)?;
+        let how = How { algorithm: Algorithm::Sha256, dialect: Dialect::Layer, limit: options.limit };
+        let stream = Stream::start(scope, layer, None, how, progress)?;
         let mut reader = Reader::of(Dialect::Layer, stream);
-        let mut writer = TarWriter::start(scope, out, options, (Algorithm::Sha512, false), &Quiet)?;
+        let mut writer = TarWriter::start(scope, out, &options.write, (Algorithm::Sha512, false), &Quiet)?;
         let written = again(&mut reader, &mut replay, manifest, &mut writer);
         writer.finish(written)
     })

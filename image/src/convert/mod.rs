@@ -27,11 +27,11 @@ mod whitelist;
 
 use std::path::PathBuf;
 
-use crate::archive::{Compression, WriteOptions};
+use crate::archive::{Compression, Limit, WriteOptions};
 use crate::oci::{Platform, media_type};
 
 pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
-pub use copy::copy;
+pub use copy::{Referrers, copy, count_referrers};
 pub(crate) use tail::is_tail;
 pub use to_aci::to_aci;
 pub use to_oci::{Below, Converted, Files, to_oci};
@@ -47,13 +47,15 @@ pub struct Options {
     pub originals: bool,
     /// Where layers lie until they are whole.
     pub temp_dir: PathBuf,
+    /// How large what is converted may be.
+    pub limit: Limit,
 }
 
 impl Options {
     /// For this host, with everything kept.
     pub fn new(temp_dir: impl Into<PathBuf>) -> Options {
         let write = WriteOptions::default();
-        Options { write, platform: Platform::host(), originals: true, temp_dir: temp_dir.into() }
+        Options { write, platform: Platform::host(), originals: true, temp_dir: temp_dir.into(), limit: Limit::Usual }
     }
 }
 

@@ -7,13 +7,14 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
 
+use super::Options;
 use super::index::{Id, Index};
 use super::layer::{Named, copy_content};
-use crate::archive::decode::Stream;
+use crate::archive::decode::{How, Stream};
 use crate::archive::entry::{Attributes, Entry, Time, Type};
 use crate::archive::reader::{Dialect, Reader};
 use crate::archive::stream::TarWriter;
-use crate::archive::{Finished, Record, WriteOptions};
+use crate::archive::{Finished, Limit, Record, WriteOptions};
 use crate::oci::{Algorithm, Layer, Source, verified};
 use crate::{Error, Progress, Quiet, Result};
 
@@ -23,20 +24,20 @@ pub(super) fn squash(
     layers: &[&Layer],
     manifest: &[u8],
     out: File,
-    options: &WriteOptions,
+    options: &Options,
     progress: &dyn Progress,
 ) -> Result<Finished> {
     let mut index = Index::default();
     for (at, layer) in layers.iter().enumerate() {
-        each(source, layer, &Quiet, |_, entry, number| index.add(entry, (at as u32, number)))?;
+        each(source, layer, options.limit, &Quiet, |_, entry, number| index.add(entry, (at as u32, number)))?;
     }
     let files = index.files();
     std::thread::scope(|scope| {
-        let mut writer = TarWriter::start(scope, out, options, (Algorithm::Sha512, false), &Quiet)?;
+        let mut writer = TarWriter::start(scope, out, &options.write, (Algorithm::Sha512, false), &Quiet)?;
         let mut write = || {
-            write_head(&index, manifest, options, &mut writer)?;
+            write_head(&index, manifest, &options.write, &mut writer)?;
             for (at, layer) in layers.iter().enumerate() {
-                each(source, layer, progress, |reader, entry, number| {
+                each(source, layer, options.limit, progress, |reader, entry, number| {
                     write_file(&files, (at as u32, number), entry, reader, &mut writer)
                 })?;
             }
@@ -51,12 +52,14 @@ pub(super) fn squash(
 fn each(
     source: &dyn Source,
     layer: &Layer,
+    limit: Limit,
     progress: &dyn Progress,
     mut take: impl FnMut(&mut Reader<Stream<'_>>, &Entry, u32) -> Result<()>,
 ) -> Result<()> {
     let content: Box<dyn Read + Send + '_> = Box::new(verified(source.open(&layer.descriptor)?, &layer.descriptor));
     std::thread::scope(|scope| {
-        let stream = Stream::start(scope, content, None, (layer.diff_id.algorithm(), Dialect::Layer), progress)?;
+        let how = How { algorithm: layer.diff_id.algorithm(), dialect: Dialect::Layer, limit };
+        let stream = Stream::start(scope, content, None, how, progress)?;
         let mut reader = Reader::of(Dialect::Layer, stream);
         let mut number = 0;
         while let Some(entry) = reader.next()? {

@@ -41,7 +41,7 @@ pub fn to_aci(
             image.layers.iter().collect()
         }
     };
-    let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, &options.write, progress)?;
+    let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, options, progress)?;
     written(&finished, manifest.annotations.get(MANIFEST_STASH).is_some(), source, &image, out, options)
 }
 
@@ -59,7 +59,7 @@ pub(super) fn whole(
     manifest.dependencies.clear();
     manifest.path_whitelist.clear();
     let layers: Vec<&Layer> = image.layers.iter().collect();
-    squash(source, &layers, manifest.to_json().as_bytes(), out, &options.write, progress)
+    squash(source, &layers, manifest.to_json().as_bytes(), out, options, progress)
 }
 
 /// The App Container manifest for an image, and the image's own.
@@ -136,8 +136,7 @@ impl<'i> Carried<'i> {
     ) -> Result<Option<Written>> {
         let descriptor = &self.layer.descriptor;
         let content = verified(source.open(descriptor)?, descriptor);
-        let made =
-            layer::to_archive(content, self.record, self.manifest.as_bytes(), clone(out)?, &options.write, progress);
+        let made = layer::to_archive(content, self.record, self.manifest.as_bytes(), clone(out)?, options, progress);
         if let Ok(finished) = made {
             let image_id = image_id(&finished.plain)?;
             if image_id.as_str() == self.id {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::index::Index;
 use super::layer::{self, Made};
 use super::tail::Tail;
-use super::{Options, copy, layer_type, whitelist};
+use super::{Options, Referrers, copy, layer_type, whitelist};
 use crate::archive::entry::Entry;
 use crate::archive::reader::Dialect;
 use crate::archive::writer::{What, write_tree};
@@ -60,7 +60,7 @@ pub fn to_oci(
     progress: &dyn Progress,
 ) -> Result<Converted> {
     if let Some(original) = Original::of(aci)? {
-        let top = copy(&original, sink, Some(&options.platform), progress)?;
+        let top = copy(&original, sink, Some(&options.platform), Referrers::LeftOut, progress)?;
         return Ok(Converted { top, omitted: Vec::new() });
     }
     let Some(layer_type) = layer_type(options.write.compression) else {
@@ -112,7 +112,7 @@ struct Layers<'o> {
 impl Layers<'_> {
     fn add(&mut self, archive: &File, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<Made> {
         let (out, written) = self.temp()?;
-        let made = layer::from_archive(again(archive)?, written, &self.options.write, progress)?;
+        let made = layer::from_archive(again(archive)?, written, self.options, progress)?;
         self.put(&made.layer, out, annotations)?;
         Ok(made)
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use appc_spec::{ImageManifest, ImageName};
 
 use super::cache::{Cache, Known, now};
-use super::download::{Outcome, Place, Small, download, small};
+use super::download::{Outcome, Place, Room, Small, download, small};
 use super::partial::Partial;
 use super::{Fetcher, http};
 use crate::archive;
@@ -15,9 +15,6 @@ use crate::error::{Error, Result};
 use crate::reference::{Reference, without_user};
 use crate::store::StoredImage;
 use crate::trust::{LONGEST, Refused, Verifier, beside, read_signature, verify};
-
-/// No image is longer.
-const LONGEST_IMAGE: u64 = 64 << 30;
 
 /// Where an image comes from, and what it must be.
 pub(super) struct Origin<'a> {
@@ -101,7 +98,9 @@ impl Fetcher<'_> {
         let place = self.place(client, origin.url, origin.name.is_some());
         let validators = known.as_ref().map(|(_, known)| &known.validators);
         let bar = self.reporter.bar();
-        let came = download(&place, &mut partial, validators, LONGEST_IMAGE, hasher, &*bar)?;
+        let check = |bytes| self.store.check_room(&shown, bytes);
+        let room = Room { limit: self.store.limit(), check: &check };
+        let came = download(&place, &mut partial, validators, &room, hasher, &*bar)?;
         drop(bar);
         let verified = signature.is_some();
         let (image, known) = match (came, known) {

@@ -7,6 +7,7 @@ use super::auth::Authorizations;
 use super::cache::{Validators, max_age};
 use super::http::{Client, Request, Response, read_error, retry};
 use super::partial::Partial;
+use crate::archive::Limit;
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -43,13 +44,20 @@ pub(super) enum Outcome<W> {
     },
 }
 
-/// Fetches the file into `partial`, no more than `limit` bytes. `known` is what is in the store from there. Every byte goes
+/// How long a file may be.
+pub(super) struct Room<'a> {
+    pub(super) limit: Limit,
+    /// Whether so many bytes more have room.
+    pub(super) check: &'a dyn Fn(u64) -> Result<()>,
+}
+
+/// Fetches the file into `partial`, as far as there is `room`. `known` is what is in the store from there. Every byte goes
 /// through what `hasher` makes, which it is asked for once more whenever the file begins anew.
 pub(super) fn download<W: Write>(
     place: &Place,
     partial: &mut Partial,
     known: Option<&Validators>,
-    limit: u64,
+    room: &Room,
     mut hasher: impl FnMut() -> Result<W>,
     progress: &dyn Progress,
 ) -> Result<Outcome<W>> {
@@ -104,7 +112,7 @@ pub(super) fn download<W: Write>(
         progress.start(partial.total(), &crate::reference::without_user(place.url));
         progress.advance(partial.have());
         let before = partial.have();
-        let done = receive(answer, partial, hasher, limit, progress);
+        let done = receive(answer, partial, hasher, room, progress);
         *position = partial.have();
         if partial.have() - before >= WORTH {
             *failures = 0;
@@ -143,17 +151,21 @@ fn receive(
     answer: Response,
     partial: &mut Partial,
     hasher: &mut impl Write,
-    limit: u64,
+    room: &Room,
     progress: &dyn Progress,
 ) -> Result<()> {
     let url = answer.url();
+    let limit = room.limit.packed(partial.total().is_some());
     let too_long = |total| Error::Fetch {
         url: url.clone(),
-        why: format!("it is longer than the {limit} bytes that are allowed{total}"),
+        why: format!("it is longer than the {limit} bytes that are allowed{total}: --max-image-size allows more"),
         again: None,
     };
-    if let Some(total) = partial.total().filter(|total| *total > limit) {
-        return Err(too_long(format!(": {total}")));
+    if let Some(total) = partial.total() {
+        if total > limit {
+            return Err(too_long(format!(" ({total})")));
+        }
+        (room.check)(total.saturating_sub(partial.have()))?;
     }
     let mut body = answer.reader(limit.saturating_sub(partial.have()));
     let mut buffer = vec![0; BUFFER];

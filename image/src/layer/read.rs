@@ -9,11 +9,11 @@ use std::path::PathBuf;
 
 use appc_rooted::{OFlags, Root};
 
-use crate::archive::decode::Stream;
+use crate::archive::decode::{How, Stream};
 use crate::archive::entry::{Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source, relative};
 use crate::archive::writer::WHITEOUT;
-use crate::archive::{Omission, Ownership};
+use crate::archive::{Limit, Omission, Ownership};
 use crate::extract::{explain, note_acting, take_unsafe, write_content};
 use crate::oci::{Algorithm, Digest};
 use crate::tree::{Conflict, Failure, Tree, overlay};
@@ -37,6 +37,8 @@ pub struct LayerOptions {
     pub ownership: Ownership,
     /// How the digest of the plain tar is computed.
     pub algorithm: Algorithm,
+    /// How large it may be.
+    pub limit: Limit,
 }
 
 /// A layer that was unpacked.
@@ -85,7 +87,7 @@ pub fn unpack_layer(
     let top = rootfs.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the target directory"))?;
     let layer = Layer::new(top, options.ownership)?;
     std::thread::scope(|scope| {
-        let how = (options.algorithm, Dialect::Layer);
+        let how = How { algorithm: options.algorithm, dialect: Dialect::Layer, limit: options.limit };
         let stream = Stream::start(scope, source, options.tee.as_ref(), how, progress)?;
         let mut reader = Reader::of(Dialect::Layer, stream);
         let Made { tree_size, omitted, implied, links, hides_all } = layer.run(&mut reader)?;
@@ -100,10 +102,12 @@ pub fn digest_layer(
     source: impl io::Read + Send,
     tee: Option<&File>,
     algorithm: Algorithm,
+    limit: Limit,
     progress: &dyn Progress,
 ) -> Result<(Digest, u64)> {
     std::thread::scope(|scope| {
-        let mut stream = Stream::start(scope, source, tee, (algorithm, Dialect::Layer), progress)?;
+        let mut stream =
+            Stream::start(scope, source, tee, How { algorithm, dialect: Dialect::Layer, limit }, progress)?;
         loop {
             let len = stream.fill()?.len();
             if len == 0 {

@@ -1,8 +1,10 @@
 //! Which image of a layout is meant.
 
+use std::collections::HashSet;
+
 use super::{CONTAINERD_NAME, REF_NAME};
 use crate::error::printable;
-use crate::oci::{Descriptor, Index, media_type};
+use crate::oci::{Descriptor, Digest, Index, media_type};
 
 /// The descriptor of the image that `name` means; of the only one when there is no name. `whole` is the index itself:
 /// what its manifests are when none of them has a name, each being for another platform.
@@ -50,14 +52,18 @@ fn listed(images: &[&Descriptor]) -> String {
     listed.join(", ")
 }
 
-/// Puts `top` into the index as the image called `name`, or as the one that has no name.
-pub(super) fn insert(index: &mut Index, mut top: Descriptor, name: Option<&str>) {
+/// Puts `top` into the index as the image called `name`, or as the one that has no name; `referrers` have none either, and
+/// are listed behind what is there.
+pub(super) fn insert(index: &mut Index, mut top: Descriptor, name: Option<&str>, referrers: &[Descriptor]) {
     top.annotations.remove(REF_NAME);
     top.annotations.remove(CONTAINERD_NAME);
     if let Some(name) = name {
         top.annotations.insert(REF_NAME.into(), name.into());
     }
-    let same = |d: &Descriptor| d.annotations.get(REF_NAME).map(String::as_str) == name;
+    let about_others: HashSet<&Digest> = referrers.iter().map(|one| &one.digest).collect();
+    let same = |d: &Descriptor| {
+        d.annotations.get(REF_NAME).map(String::as_str) == name && !(name.is_none() && about_others.contains(&d.digest))
+    };
     match index.manifests.iter().position(same) {
         Some(at) => {
             index.manifests[at] = top;
@@ -72,6 +78,8 @@ pub(super) fn insert(index: &mut Index, mut top: Descriptor, name: Option<&str>)
         }
         None => index.manifests.push(top),
     }
+    let listed: HashSet<Digest> = index.manifests.iter().map(|one| one.digest.clone()).collect();
+    index.manifests.extend(referrers.iter().filter(|one| !listed.contains(&one.digest)).cloned());
 }
 
 /// Checks a name against the grammar of `org.opencontainers.image.ref.name`.
@@ -123,10 +131,15 @@ mod tests {
     fn an_image_takes_the_place_of_its_namesakes() {
         let (a, b, c) = (image("a", Some("a")), image("b", Some("b")), image("c", None));
         let mut index = Index::new(vec![a.clone(), b.clone(), image("d", Some("a"))]);
-        insert(&mut index, c, Some("a"));
+        insert(&mut index, c, Some("a"), &[]);
         assert_eq!(index.manifests, [image("c", Some("a")), b.clone()]);
-        insert(&mut index, a, None);
-        assert_eq!(index.manifests, [image("c", Some("a")), b, image("a", None)]);
+        insert(&mut index, a, None, &[]);
+        assert_eq!(index.manifests, [image("c", Some("a")), b.clone(), image("a", None)]);
+        let signature = image("signature", None);
+        for _ in 0..2 {
+            insert(&mut index, image("d", None), None, std::slice::from_ref(&signature));
+        }
+        assert_eq!(index.manifests, [image("c", Some("a")), b, image("d", None), signature]);
     }
 
     #[test]

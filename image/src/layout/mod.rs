@@ -9,7 +9,9 @@ mod docker;
 mod files;
 mod index;
 mod oci;
+mod referrers;
 mod section;
+mod staging;
 mod write;
 
 pub use archive::{ArchiveKind, archive_kind};

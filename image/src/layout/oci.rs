@@ -1,14 +1,16 @@
 //! Reading OCI layouts.
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::files::Files;
+use super::referrers::{Referrer, referrers, tagged};
 use super::{INDEX_FILE, LAYOUT_FILE, blob_path, index};
 use crate::error::printable;
-use crate::oci::{DOCUMENT_MAX, Descriptor, Index, Source, media_type};
+use crate::oci::{DOCUMENT_MAX, Descriptor, Digest, Index, Source, media_type};
 use crate::{Error, Result};
 
 /// One image of an OCI layout, in a directory or an archive.
@@ -17,7 +19,9 @@ pub struct OciLayout {
     place: String,
     top: Descriptor,
     /// The index itself, which is no blob.
-    index: Vec<u8>,
+    index_bytes: Vec<u8>,
+    index: Index,
+    referrers: Vec<Referrer>,
 }
 
 #[derive(Deserialize)]
@@ -42,11 +46,17 @@ impl OciLayout {
         let refuse = |rule: String| Error::Oci { what: place.clone(), rule };
         let index = parse_index(&index_bytes).map_err(refuse)?;
         let whole = Descriptor::of(media_type::INDEX, &index_bytes);
-        let top = index::choose(&index, whole, name).map_err(refuse)?;
+        let referrers = referrers(&files, &index);
+        let about_others: HashSet<&Digest> = referrers.iter().map(|one| &one.descriptor.digest).collect();
+        let mut images = index.clone();
+        images.manifests.retain(|one| !about_others.contains(&one.digest));
+        // Where there is nothing else, what is about something elsewhere is what is meant.
+        let images = if images.manifests.is_empty() { &index } else { &images };
+        let top = index::choose(images, whole, name).map_err(refuse)?;
         if let Some(name) = name {
             place = format!("{place}:{}", printable(name.as_bytes()));
         }
-        Ok(OciLayout { files, place, top, index: index_bytes })
+        Ok(OciLayout { files, place, top, index_bytes, index, referrers })
     }
 }
 
@@ -97,14 +107,19 @@ impl Source for OciLayout {
         // Only the index itself is asked for without being a blob.
         if self.top.media_type == media_type::INDEX
             && descriptor.digest == self.top.digest
-            && Descriptor::of(media_type::INDEX, &self.index).digest == descriptor.digest
+            && Descriptor::of(media_type::INDEX, &self.index_bytes).digest == descriptor.digest
         {
-            return Ok(Box::new(self.index.as_slice()));
+            return Ok(Box::new(self.index_bytes.as_slice()));
         }
         open_blob(&self.files, &self.place, descriptor)
     }
 
     fn describe(&self) -> String {
         self.place.clone()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let listed = self.referrers.iter().filter(|one| one.subject == *subject).map(|one| &one.descriptor);
+        Ok(listed.cloned().chain(tagged(&self.files, &self.index, subject)).collect())
     }
 }

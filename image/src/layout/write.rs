@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,8 @@ use tempfile::TempPath;
 use super::docker::manifest_json;
 use super::files::Files;
 use super::oci::{parse_index, read_index};
+use super::referrers::referrers;
+use super::staging::{Staging, TEMPORARY};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, blob_path, index};
 use crate::archive::tar_out::TarOut;
 use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
@@ -20,37 +23,24 @@ use crate::{Error, Result};
 
 /// A layout in a directory, made when there is none. Other images in it stay.
 ///
-/// A blob is there whole or not at all, and an image is named only when all of it is there.
+/// An image is there, with all its blobs, or nothing of it is.
 pub struct LayoutDir {
     dir: PathBuf,
     name: Option<String>,
+    staging: Staging,
+    referrers: Mutex<Vec<Descriptor>>,
 }
 
 impl LayoutDir {
     /// Opens the layout in `dir` to write the image `name`, which replaces one of that name.
     pub fn create(dir: &Path, name: Option<&str>) -> Result<LayoutDir> {
-        let layout = LayoutDir { dir: dir.to_owned(), name: name.map(str::to_owned) };
-        check(name, &layout.place())?;
-        match std::fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
-            Ok(true) => {
-                // Something is there: it must be a layout.
-                read_index(&Files::directory(dir)?, &layout.place())?;
-            }
-            Ok(false) => layout.begin()?,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => layout.begin()?,
-            Err(e) => return Err(Error::io(format!("open {}", dir.display()))(e)),
+        let place = place(dir);
+        check(name, &place)?;
+        if has_something(dir)? {
+            read_index(&Files::directory(dir)?, &place)?;
         }
-        Ok(layout)
-    }
-
-    fn begin(&self) -> Result<()> {
-        std::fs::create_dir_all(&self.dir).map_err(Error::io(format!("make {}", self.dir.display())))?;
-        self.replace(INDEX_FILE, &json(&Index::new(Vec::new()))?)?;
-        self.replace(LAYOUT_FILE, LAYOUT_VERSION)
-    }
-
-    fn place(&self) -> String {
-        format!("oci:{}", self.dir.display())
+        let staging = Staging::begin(dir)?;
+        Ok(LayoutDir { dir: dir.to_owned(), name: name.map(str::to_owned), staging, referrers: Mutex::default() })
     }
 
     /// Writes a small file as a whole.
@@ -63,23 +53,47 @@ impl LayoutDir {
     }
 }
 
+fn place(dir: &Path) -> String {
+    format!("oci:{}", dir.display())
+}
+
+/// Whether there is something in the directory that must be a layout.
+fn has_something(dir: &Path) -> Result<bool> {
+    let what = || Error::io(format!("open {}", dir.display()));
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        entries => entries.map_err(what())?,
+    };
+    for entry in entries {
+        // Another process may be about to make one.
+        if !entry.map_err(what())?.file_name().as_bytes().starts_with(TEMPORARY.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Sink for LayoutDir {
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
         match std::fs::symlink_metadata(self.dir.join(blob_path(&descriptor.digest))) {
-            Ok(meta) => Ok(meta.is_file() && meta.len() == descriptor.size),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(Error::io(format!("look for {}", descriptor.digest))(e)),
+            Ok(meta) if meta.is_file() && meta.len() == descriptor.size => Ok(true),
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io(format!("look for {}", descriptor.digest))(e))
+            }
+            _ => Ok(self.staging.has(&descriptor.digest)),
         }
     }
 
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
-        let path = self.dir.join(blob_path(&descriptor.digest));
-        let dir = path.parent().unwrap_or(&self.dir);
-        std::fs::create_dir_all(dir).map_err(Error::io(format!("make {}", dir.display())))?;
-        let (mut file, temporary) = temporary_in(dir)?;
+        let (mut file, temporary) = self.staging.file()?;
         let written = pour(&mut verified(content, descriptor), &mut file).and_then(|_| file.sync_all());
-        let placed = written.and_then(|()| temporary.persist(&path).map_err(|e| e.error));
-        placed.map_err(Error::io(format!("write {}", path.display())))
+        written.map_err(Error::io(format!("write {} to {}", descriptor.digest, self.dir.display())))?;
+        self.staging.keep(&descriptor.digest, temporary)
+    }
+
+    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+        locked(&self.referrers).push(referrer.clone());
+        Ok(())
     }
 
     fn at_once(&self) -> usize {
@@ -91,11 +105,20 @@ impl Sink for LayoutDir {
         let lock = File::open(&self.dir).map_err(what())?;
         // Two that finish at once must not lose each other's image.
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|errno| what()(errno.into()))?;
-        let bytes = read_index(&Files::directory(&self.dir)?, &self.place())?;
-        let refuse = |rule| Error::Oci { what: self.place(), rule };
-        let mut index = parse_index(&bytes).map_err(refuse)?;
-        index::insert(&mut index, top.clone(), self.name.as_deref());
-        self.replace(INDEX_FILE, &json(&index)?)
+        let place = place(&self.dir);
+        let files = Files::directory(&self.dir)?;
+        let begun = files.open(LAYOUT_FILE)?.is_some();
+        let mut index = match begun {
+            true => parse_index(&read_index(&files, &place)?).map_err(|rule| Error::Oci { what: place, rule })?,
+            false => Index::new(Vec::new()),
+        };
+        let mut about_others = locked(&self.referrers).clone();
+        about_others.extend(referrers(&files, &index).into_iter().map(|one| one.descriptor));
+        index::insert(&mut index, top.clone(), self.name.as_deref(), &about_others);
+        let index = json(&index)?;
+        self.staging.place()?;
+        self.replace(INDEX_FILE, &index)?;
+        if begun { Ok(()) } else { self.replace(LAYOUT_FILE, LAYOUT_VERSION) }
     }
 }
 
@@ -115,6 +138,7 @@ struct Out {
     /// Gone when it is finished.
     temporary: Option<TempPath>,
     blobs: BTreeSet<Digest>,
+    referrers: Vec<Descriptor>,
 }
 
 impl LayoutArchive {
@@ -138,12 +162,12 @@ impl LayoutArchive {
         let (out, temporary) = temporary_in(dir)?;
         let mut tar = TarOut::new(out);
         tar.add(LAYOUT_FILE, LAYOUT_VERSION)?;
-        let out = Mutex::new(Out { tar, temporary: Some(temporary), blobs: BTreeSet::new() });
+        let out = Mutex::new(Out { tar, temporary: Some(temporary), blobs: BTreeSet::new(), referrers: Vec::new() });
         Ok(LayoutArchive { file: file.to_owned(), name: name.map(str::to_owned), docker, out })
     }
 
     fn out(&self) -> MutexGuard<'_, Out> {
-        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.out)
     }
 }
 
@@ -163,6 +187,11 @@ impl Sink for LayoutArchive {
         Ok(())
     }
 
+    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+        self.out().referrers.push(referrer.clone());
+        Ok(())
+    }
+
     fn finish(&self, top: &Descriptor) -> Result<()> {
         let failed = || Error::io(format!("write {}", self.file.display()));
         let mut out = self.out();
@@ -172,7 +201,7 @@ impl Sink for LayoutArchive {
             out.tar.add("manifest.json", &manifest)?;
         }
         let mut index = Index::new(Vec::new());
-        index::insert(&mut index, top.clone(), self.name.as_deref());
+        index::insert(&mut index, top.clone(), self.name.as_deref(), &out.referrers);
         out.tar.add(INDEX_FILE, &json(&index)?)?;
         out.tar.end()?;
         temporary.persist(&self.file).map_err(|e| failed()(e.error))
@@ -192,9 +221,9 @@ impl Out {
 }
 
 /// A new file whose name is none of a layout's.
-fn temporary_in(dir: &Path) -> Result<(File, TempPath)> {
+pub(super) fn temporary_in(dir: &Path) -> Result<(File, TempPath)> {
     let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
-    let made = tempfile::Builder::new().prefix(".tmp-").make_in(dir, open);
+    let made = tempfile::Builder::new().prefix(TEMPORARY).make_in(dir, open);
     Ok(made.map_err(Error::io(format!("make a file in {}", dir.display())))?.into_parts())
 }
 
@@ -204,5 +233,17 @@ fn check(name: Option<&str>, place: &str) -> Result<()> {
 }
 
 fn json(index: &Index) -> Result<Vec<u8>> {
-    serde_json::to_vec(index).map_err(|e| Error::io("write the index")(io::Error::other(e)))
+    let bytes = serde_json::to_vec(index).map_err(|e| Error::io("write the index")(io::Error::other(e)))?;
+    match bytes.len() as u64 {
+        ..=DOCUMENT_MAX => Ok(bytes),
+        size => Err(Error::Oci {
+            what: "the layout".into(),
+            rule: format!("its {INDEX_FILE} would be {size} bytes long, more than the {DOCUMENT_MAX} that are allowed"),
+        }),
+    }
+}
+
+/// A lock's content, also after a thread that held it has panicked: everything here is whole at any time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -66,6 +66,12 @@ impl Digest {
         &self.hex
     }
 
+    /// The tag that stands for the list of what refers to this manifest where nobody keeps one: the algorithm and the digits,
+    /// as far as they fit.
+    pub(crate) fn referrers_tag(&self) -> String {
+        format!("{}-{}", self.algorithm, &self.hex[..self.hex.len().min(64)])
+    }
+
     /// The algorithm and the first twelve digits, for people.
     pub fn short(&self) -> String {
         format!("{}:{}", self.algorithm, &self.hex[..12])

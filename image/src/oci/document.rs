@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Descriptor, media_type};
+use super::{Descriptor, Digest, media_type};
 
 /// An image manifest. Fields that are not known are kept; the very bytes are not, they are in
 /// [`OciImage`](super::OciImage).
@@ -83,6 +83,19 @@ impl Index {
             extra: Map::new(),
         }
     }
+}
+
+/// What a manifest or index is about, if it is about another one.
+#[derive(Deserialize)]
+struct About {
+    #[serde(default)]
+    subject: Option<Descriptor>,
+}
+
+/// What the manifest or index says that it is about.
+pub(crate) fn subject(document: &[u8]) -> Option<Digest> {
+    let about: About = serde_json::from_slice(document).ok()?;
+    about.subject.map(|subject| subject.digest)
 }
 
 /// Go writes `null` for what is empty.

@@ -20,9 +20,10 @@ use std::io::Read;
 
 pub use descriptor::Descriptor;
 pub use digest::{Algorithm, Digest, Hasher};
+pub(crate) use document::subject;
 pub use document::{Index, Manifest};
 pub use platform::Platform;
-pub use read::{Layer, OciImage, read_image};
+pub use read::{Layer, OciImage, find_manifest, read_image};
 pub use verified::{Verified, verified};
 
 use crate::{Error, Result};
@@ -43,6 +44,14 @@ pub trait Source: Sync {
 
     /// The place in the words of the user, such as `oci:DIR:latest`.
     fn describe(&self) -> String;
+
+    /// The manifests here that say of themselves that they are about `subject`, such as signatures. What the place says
+    /// of them is not verified.
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        // A place that holds one image and nothing about it.
+        let _ = subject;
+        Ok(Vec::new())
+    }
 }
 
 /// A place that OCI images are written to.
@@ -52,6 +61,13 @@ pub trait Sink: Sync {
 
     /// Stores a blob. What does not match `descriptor` is refused and leaves nothing.
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()>;
+
+    /// Lists a manifest that has been put among those that are about another one.
+    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+        // A place that finds it by what it says of itself.
+        let _ = referrer;
+        Ok(())
+    }
 
     /// How many blobs may be put at once. One where what is written depends on their order.
     fn at_once(&self) -> usize {

@@ -47,9 +47,19 @@ pub struct Layer {
 /// on.
 pub fn read_image(source: &dyn Source, platform: &Platform) -> Result<OciImage> {
     let top = source.top()?;
+    let Found { manifest, bytes } = find(source, &top, platform)?;
+    read_manifest(source, top, manifest, bytes)
+}
+
+/// The manifest of the image that [`read_image`] reads.
+pub fn find_manifest(source: &dyn Source, platform: &Platform) -> Result<Descriptor> {
+    find(source, &source.top()?, platform).map(|found| found.manifest)
+}
+
+fn find(source: &dyn Source, top: &Descriptor, platform: &Platform) -> Result<Found> {
     let mut search = Search { source, platform, above: Vec::new(), offered: Vec::new(), guesses: 0 };
-    match search.descend(&top)? {
-        Some(Found { manifest, bytes }) => read_manifest(source, top, manifest, bytes),
+    match search.descend(top)? {
+        Some(found) => Ok(found),
         None => {
             let mut offered: Vec<String> = search.offered.iter().map(|p| printable(p.to_string().as_bytes())).collect();
             offered.dedup();

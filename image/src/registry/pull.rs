@@ -48,6 +48,10 @@ impl Source for Registry {
     fn describe(&self) -> String {
         format!("docker://{}", self.name)
     }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        self.listed_referrers(subject)
+    }
 }
 
 impl Registry {

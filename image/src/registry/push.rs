@@ -2,22 +2,13 @@
 
 use std::io::Read;
 
-use serde::Deserialize;
-
 use super::refusal::refusal;
 use super::upload::{self, Session};
 use super::{Document, Registry, locked};
 use crate::fetch::http;
 use crate::fetch::http::types::Method;
-use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Sink, media_type, verified};
+use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Sink, media_type, subject, verified};
 use crate::{Error, Result};
-
-/// What a manifest is about, if it is about another one.
-#[derive(Deserialize)]
-struct About {
-    #[serde(default)]
-    subject: Option<Descriptor>,
-}
 
 impl Sink for Registry {
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
@@ -89,12 +80,9 @@ impl Registry {
                 _ => Err(refusal(&self.connection, answer)),
             }
         })?;
-        let about: Option<About> = serde_json::from_slice(bytes).ok();
-        match about.and_then(|about| about.subject) {
+        match subject(bytes) {
             // A registry that knows referrers says so.
-            Some(subject) if answer.header("oci-subject").is_none() => {
-                self.add_referrer(&subject.digest, media_type, bytes)
-            }
+            Some(subject) if answer.header("oci-subject").is_none() => self.add_referrer(&subject, media_type, bytes),
             _ => Ok(()),
         }
     }

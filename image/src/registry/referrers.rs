@@ -1,7 +1,5 @@
 //! What refers to an image: signatures, lists of its parts, and the like.
 
-use serde_json::Value;
-
 use super::Registry;
 use super::refusal::refusal;
 use crate::fetch::http;
@@ -17,7 +15,7 @@ impl Registry {
     ///
     /// # Errors
     /// When the registry does not answer, or with something that is no index.
-    pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+    pub(super) fn listed_referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let mut url = self.connection.url(&format!("referrers/{subject}"))?;
         let mut found = Vec::new();
         for _ in 0..PAGES {
@@ -46,19 +44,19 @@ impl Registry {
 
     /// Adds a manifest to those that are about `subject`, where the registry does not do so itself.
     pub(super) fn add_referrer(&self, subject: &Digest, media_type: &str, manifest: &[u8]) -> Result<()> {
-        let descriptor = described(media_type, manifest);
+        let descriptor = Descriptor::of_referrer(media_type, manifest);
         let mut index = self.tagged_referrers(subject)?;
         if index.manifests.iter().any(|other| other.digest == descriptor.digest) {
             return Ok(());
         }
         index.manifests.push(descriptor);
         let bytes = serde_json::to_vec(&index).map_err(|e| self.bad_list(subject, &e.to_string()))?;
-        self.put_document(&tag(subject), media_type::INDEX, &bytes)
+        self.put_document(&subject.referrers_tag(), media_type::INDEX, &bytes)
     }
 
     /// The index under the tag that stands for a list of referrers.
     fn tagged_referrers(&self, subject: &Digest) -> Result<Index> {
-        match self.try_fetch(&tag(subject))? {
+        match self.try_fetch(&subject.referrers_tag())? {
             None => Ok(Index::new(Vec::new())),
             Some(descriptor) => self.index(subject, &crate::oci::small(self, &descriptor)?),
         }
@@ -74,26 +72,6 @@ impl Registry {
     }
 }
 
-/// `sha256-` and the digits, as far as they fit into a tag.
-fn tag(subject: &Digest) -> String {
-    let hex = subject.hex();
-    format!("{}-{}", subject.algorithm(), &hex[..hex.len().min(64)])
-}
-
-/// A manifest's descriptor as lists of referrers have it: with its type and its annotations.
-fn described(media_type: &str, manifest: &[u8]) -> Descriptor {
-    let mut descriptor = Descriptor::of(media_type, manifest);
-    let document: Value = serde_json::from_slice(manifest).unwrap_or_default();
-    let kind = [&document["artifactType"], &document["config"]["mediaType"]].into_iter().find(|kind| kind.is_string());
-    if let Some(kind) = kind {
-        descriptor.extra.insert("artifactType".into(), kind.clone());
-    }
-    let annotations = document["annotations"].as_object().into_iter().flatten();
-    let text = annotations.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())));
-    descriptor.annotations = text.collect();
-    descriptor
-}
-
 /// The address in `<address>; rel="next"`.
 fn next_page(link: &str) -> Option<&str> {
     let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
@@ -105,13 +83,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn descriptors_in_lists() {
-        let manifest = br#"{"config":{"mediaType":"a/b"},"annotations":{"x":"y","n":1}}"#;
-        let descriptor = described(media_type::MANIFEST, manifest);
-        assert_eq!(descriptor.extra["artifactType"], "a/b");
-        assert_eq!(descriptor.annotations.into_iter().collect::<Vec<_>>(), [("x".to_owned(), "y".to_owned())]);
-        let digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
-        assert_eq!(tag(&digest).len(), 71);
+    fn tags_and_pages_of_lists() {
+        let digest: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        assert_eq!(digest.referrers_tag().len(), 71);
         assert_eq!(next_page("</v2/x?last=1>; rel=\"next\""), Some("/v2/x?last=1"));
         assert_eq!((next_page("<x>; rel=prev"), next_page("x")), (None, None));
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::metadata::damaged;
 use super::{IoContext, Store, StoredImage, remove_tree, work};
-use crate::archive::{self, Ownership, UnpackOptions};
+use crate::archive::{self, Limit, Ownership, UnpackOptions};
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
@@ -62,7 +62,7 @@ impl Store {
         let (blob, size) = self.open_blob(id)?;
         make_directory(&target, options, |root| {
             let ownership = Ownership::for_the_caller();
-            let unpack = UnpackOptions { ownership, total: Some(size), ..Default::default() };
+            let unpack = UnpackOptions { ownership, total: Some(size), limit: Limit::NONE, ..Default::default() };
             let unpacked = archive::unpack(blob, root, &unpack, progress)?;
             match unpacked.image_id == *id {
                 true => Ok(unpacked.manifest),

@@ -11,7 +11,7 @@ use appc_spec::{ImageId, ImageManifest};
 use super::metadata::{Fingerprint, Metadata};
 use super::share::{Listing, list, share};
 use super::{IoContext, Store, StoredImage, WorkDir, remove_tree, sync_dir};
-use crate::archive::{self, Ownership, UnpackOptions, Unpacked};
+use crate::archive::{self, Limit, Ownership, UnpackOptions, Unpacked};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 
@@ -31,7 +31,7 @@ impl Store {
         }
         let work = WorkDir::new(self)?;
         let file = source.try_clone().on("read", origin)?;
-        let (unpacked, checksum, listing) = unpack(source, work.path(), progress)?;
+        let (unpacked, checksum, listing) = unpack(source, work.path(), self.limit, progress)?;
         let manifest = ImageManifest::parse(&unpacked.manifest).map_err(Error::Manifest)?;
         let mut metadata = Metadata::new(&manifest, origin);
         metadata.size = unpacked.size;
@@ -161,7 +161,12 @@ pub(crate) fn place(from: &Path, to: &Path) -> Result<()> {
 
 /// Unpacks into `work/tree/rootfs` with a copy of the archive in `work/blob`, whose checksum is returned, too, and what the tree has
 /// to share. Most of it is on the disk then.
-fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacked, u32, Option<Listing>)> {
+fn unpack(
+    source: File,
+    work: &Path,
+    limit: Limit,
+    progress: &dyn Progress,
+) -> Result<(Unpacked, u32, Option<Listing>)> {
     let blob = work.join("blob");
     let rootfs = work.join("tree/rootfs");
     fs::create_dir_all(&rootfs).on("create", &rootfs)?;
@@ -173,6 +178,7 @@ fn unpack(source: File, work: &Path, progress: &dyn Progress) -> Result<(Unpacke
         ownership: Ownership::of_this_process(),
         total,
         layer: true,
+        limit,
         ..Default::default()
     };
     let root = Root::open(&rootfs).on("open", &rootfs)?;

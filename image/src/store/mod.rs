@@ -55,6 +55,7 @@ pub use gc::Report;
 pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
 pub use metadata::{OtherName, Summary};
+pub(crate) use oci::oci_image_id;
 pub use oci::{OciParts, StoredLayer, StoredOci};
 pub use outline::Outline;
 pub use pin::Pin;
@@ -63,6 +64,7 @@ pub use usage::{ImageUsage, Usage};
 pub use verify::Fault;
 pub(crate) use work::WorkDir;
 
+use crate::archive::Limit;
 use crate::error::{Error, Result};
 
 /// What is written into `format`. A store with another one is refused, not guessed at.
@@ -103,6 +105,7 @@ fn choose_dir(root: bool, variable: impl Fn(&str) -> Option<OsString>) -> PathBu
 #[derive(Debug)]
 pub struct Store {
     dir: PathBuf,
+    limit: Limit,
 }
 
 impl Store {
@@ -111,7 +114,7 @@ impl Store {
     /// # Errors
     /// When the directory cannot be made, or another version's store is in it. A store that can only be read is opened; what writes fails later.
     pub fn open(dir: impl AsRef<Path>) -> Result<Store> {
-        let store = Store { dir: absolute(dir.as_ref())? };
+        let store = Store { dir: absolute(dir.as_ref())?, limit: Limit::Usual };
         match store.check_format() {
             Ok(true) => return Ok(store),
             Ok(false) => {}
@@ -132,9 +135,32 @@ impl Store {
 
     /// Opens the store in the data directory `dir` without making anything: a missing store is an empty one.
     pub fn open_existing(dir: impl AsRef<Path>) -> Result<Store> {
-        let store = Store { dir: absolute(dir.as_ref())? };
+        let store = Store { dir: absolute(dir.as_ref())?, limit: Limit::Usual };
         store.check_format()?;
         Ok(store)
+    }
+
+    /// The same store, which takes images as large as `limit` says.
+    #[must_use]
+    pub fn limited(self, limit: Limit) -> Store {
+        Store { limit, ..self }
+    }
+
+    /// How large images may be that are taken.
+    pub(crate) fn limit(&self) -> Limit {
+        self.limit
+    }
+
+    /// Refuses `what`, which takes so many bytes at least, when there is no room for it.
+    pub(crate) fn check_room(&self, what: &str, bytes: u64) -> Result<()> {
+        let room = rustix::fs::statvfs(&self.dir).map_err(io::Error::from).on("look at", &self.dir)?;
+        let free = room.f_bavail.saturating_mul(room.f_frsize);
+        if bytes <= free {
+            return Ok(());
+        }
+        let cause =
+            io::Error::new(io::ErrorKind::StorageFull, format!("it is {bytes} bytes long, and {free} are free"));
+        Err(Error::io(format!("cannot keep {what} in {}", self.dir.display()))(cause))
     }
 
     /// The data directory.

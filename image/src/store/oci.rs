@@ -18,6 +18,7 @@ mod import;
 pub(super) mod jobs;
 mod references;
 
+pub(crate) use import::oci_image_id;
 pub(super) use references::is_shared_tree;
 
 use std::fs;

@@ -17,7 +17,7 @@ use super::oci::fix::{describe_empty, rebuild};
 use super::oci::jobs::unpack_into;
 use super::oci::{Info, StoredLayer, StoredOci, layer_key};
 use super::{IoContext, Store, WorkDir, remove_tree, work};
-use crate::archive::{self, Ownership, UnpackOptions};
+use crate::archive::{self, Limit, Ownership, UnpackOptions};
 use crate::error::{Error, Result};
 use crate::oci::{Source, small, verified};
 use crate::progress::Progress;
@@ -90,7 +90,8 @@ impl Check<'_> {
         fs::create_dir(&rootfs).on("create", &rootfs)?;
         let root = open(&rootfs)?;
         let ownership = Ownership::of_this_process();
-        let options = UnpackOptions { ownership, total: Some(size), layer: true, ..UnpackOptions::default() };
+        let options =
+            UnpackOptions { ownership, total: Some(size), layer: true, limit: Limit::NONE, ..UnpackOptions::default() };
         let mut blob = Summed::new(blob);
         let unpacked = match archive::unpack(&mut blob, &root, &options, self.progress) {
             Ok(unpacked) => unpacked,
@@ -142,7 +143,7 @@ impl Check<'_> {
         // What was made of one that could not be unpacked.
         remove_tree::remove(&self.work.join("layer")).on("remove", &fresh)?;
         let unpacked = oci.open(blob).and_then(|content| {
-            unpack_into(&fresh, verified(content, blob), None, layer.diff_id.algorithm(), self.progress)
+            unpack_into(&fresh, verified(content, blob), None, layer.diff_id.algorithm(), Limit::NONE, self.progress)
         });
         let info = match unpacked {
             Ok((found, size, info)) if found == layer.diff_id && size == blob.size => info,

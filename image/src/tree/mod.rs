@@ -63,6 +63,8 @@ pub(crate) struct Tree {
 /// Why something was not made: a rule that it breaks, or the kernel.
 pub(crate) enum Failure {
     Rule(String),
+    /// Something on the way to it is neither a directory nor a link: there can be nothing below that.
+    NoDirectory(String),
     /// In a layer: the hard link's target is not in it.
     NoTarget,
     Errno(Errno),
@@ -262,7 +264,11 @@ impl Tree {
             self.dirs.set_opaque(node);
             return Ok(());
         }
-        let (parent, name) = self.parent(path)?;
+        let (parent, name) = match self.parent(path) {
+            // umoci marks what was in a directory that has become a file.
+            Err(Failure::NoDirectory(_)) => return Ok(()),
+            found => found?,
+        };
         let dir = self.dirs.fd(parent)?;
         match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -272,9 +278,9 @@ impl Tree {
 
     /// Hides what is in the directory `path` in the layers below.
     pub(crate) fn opaque(&mut self, path: &[u8]) -> Outcome {
-        let node = match self.dirs.find(path) {
-            Some(node) => node,
-            None => self.make_directory(path, false)?,
+        let node = match self.dirs.find(path).map_or_else(|| self.make_directory(path, false), Ok) {
+            Err(Failure::NoDirectory(_)) => return Ok(()),
+            node => node?,
         };
         self.dirs.set_opaque(node);
         Ok(())
@@ -308,7 +314,9 @@ impl Tree {
             }
             let lost = applied.map_err(|failure| match failure {
                 Failure::Errno(errno) => Error::io(what())(errno),
-                Failure::Rule(rule) => Error::Tree { path: OsStr::from_bytes(&path).into(), rule },
+                Failure::Rule(rule) | Failure::NoDirectory(rule) => {
+                    Error::Tree { path: OsStr::from_bytes(&path).into(), rule }
+                }
                 Failure::NoTarget => Error::io(what())(Errno::NOENT),
                 Failure::Content(error) => error,
             })?;
@@ -394,7 +402,7 @@ impl Tree {
                 FileType::Directory if self.conflict == Conflict::Replace => Ok(self.dirs.add(parent, name, true)),
                 FileType::Symlink => Err(Failure::Rule(format!("it leads through the symbolic link \"{shown}\""))),
                 FileType::Directory => Err(Failure::Errno(Errno::EXIST)),
-                _ => Err(Failure::Rule(format!("it leads through \"{shown}\", which is no directory"))),
+                _ => Err(Failure::NoDirectory(format!("it leads through \"{shown}\", which is no directory"))),
             };
         }
         made?;

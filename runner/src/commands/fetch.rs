@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use appc_image::fetch::PullPolicy;
 use appc_image::reference::Reference;
-use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
@@ -37,7 +36,7 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     if args.signature.is_some() && args.images.len() > 1 {
         return Err(Failure::new("--signature is for one image: fetch the others apart"));
     }
-    let store = Store::open(&global.dir)?;
+    let store = global.new_store()?;
     let screen = Screen::new(global);
     let fetcher = images::fetcher(global, &store, &screen, args.pull_policy)?;
     let mut fetched = Vec::new();

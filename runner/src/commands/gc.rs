@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use appc_image::store::Store;
 use appc_spec::ImageId;
 
 use crate::cli::Global;
@@ -78,7 +77,7 @@ fn sweep(global: &Global, pod: Pod, grace: Duration) -> Result<(), Failure> {
 /// Images that pods which are being prepared or run are made of stay; what is left over from killed imports goes.
 fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
     let in_use = images_of(pods, &[Place::Prepare, Place::Run])?;
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let report = store.gc(&in_use)?;
     let partial = appc_image::fetch::remove_partial(&store, PARTIAL)?;
     global.debug(format!("broken downloads removed: {partial}"));

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use appc_image::render;
-use appc_image::store::{Store, StoredImage};
+use appc_image::store::StoredImage;
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
@@ -35,12 +35,13 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         config: global.config.clone(),
         insecure: global.insecure.and(request.pod.insecure),
         trust_keys_from_https: global.trust_keys_from_https || request.pod.trust_keys_from_https,
+        limit: request.pod.max_image_size.unwrap_or(global.limit),
         command: global.command,
     };
     global.require_root()?;
     // Before anything is opened: the program starts once more.
     appc_container::protect::protect(c"rkt").context("starting")?;
-    let store = Store::open(&global.dir)?;
+    let store = global.new_store()?;
     let screen = Screen::new(global);
     let fetcher = images::fetcher(global, &store, &screen, request.pod.pull_policy.unwrap_or_default())?;
     let found = request.apps.iter().map(|app| images::find(&fetcher, &app.image, app.signature.as_deref()));

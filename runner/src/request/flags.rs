@@ -106,6 +106,9 @@ pub static FLAGS: &[Flag] = &[
             Ok(())
         },
     ),
+    pod("max-image-size", Value("SIZE"), "Takes no image that is larger, packed or unpacked", |pod, value| {
+        once(&mut pod.max_image_size, value.parse()?)
+    }),
     pod("trust-keys-from-https", Nothing, "Trusts the keys that the host of an image announces", |pod, value| {
         switch(&mut pod.trust_keys_from_https, value)
     }),

@@ -10,6 +10,7 @@ mod values;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use appc_image::archive::Limit;
 use appc_image::fetch::{Insecure, PullPolicy};
 use appc_spec::{AcName, Mount, Quantity, Volume};
 
@@ -45,6 +46,8 @@ pub struct PodOptions {
     pub debug: bool,
     /// `--insecure-options`, when it came after the command.
     pub insecure: Insecure,
+    /// `--max-image-size`, when it came after the command.
+    pub max_image_size: Option<Limit>,
     /// `--trust-keys-from-https`, when it came after the command.
     pub trust_keys_from_https: bool,
     /// `--pull-policy`

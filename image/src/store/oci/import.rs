@@ -152,7 +152,7 @@ fn sync_file(path: &Path) -> Result<()> {
 }
 
 /// The image ID of an OCI image: the digest of its manifest.
-fn oci_image_id(manifest: &[u8]) -> ImageId {
+pub(crate) fn oci_image_id(manifest: &[u8]) -> ImageId {
     let mut bytes = [0; 64];
     bytes.copy_from_slice(digest(&SHA512, manifest).as_ref());
     ImageId::from_digest(bytes)

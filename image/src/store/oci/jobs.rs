@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use appc_rooted::Root;
 
 use super::{Info, blob_place, layer_key};
-use crate::archive::Ownership;
+use crate::archive::{Limit, Ownership};
 use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, digest_layer, unpack_layer};
 use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
@@ -72,7 +72,13 @@ impl Gathered<'_> {
         }
         let jobs = self.jobs(image)?;
         if !jobs.is_empty() {
-            let total = jobs.iter().map(|job| job.layer.descriptor.size).sum();
+            let total = jobs.iter().fold(0, |total: u64, job| total.saturating_add(job.layer.descriptor.size));
+            let most = self.store.limit().packed(true);
+            if total > most {
+                let rule = format!("its layers are {total} bytes long, more than the {most} that are allowed");
+                return Err(Error::Oci { what: source.describe(), rule });
+            }
+            self.store.check_room(&source.describe(), total)?;
             progress.start(Some(total), "fetch");
             self.run(&jobs, source, &Part(progress))?;
             progress.finish();
@@ -124,7 +130,7 @@ impl Gathered<'_> {
         let tee = if job.blob { Some(self.new_file(&partial)?) } else { None };
         let (found, size) = match job.tree {
             true => self.extract(content, tee, diff_id, stopped.progress)?,
-            false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), stopped.progress)?,
+            false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), self.store.limit(), stopped.progress)?,
         };
         if found != *diff_id {
             return Err(wrong(job.layer, format!("its plain tar is {found}, the configuration says {diff_id}")));
@@ -153,7 +159,8 @@ impl Gathered<'_> {
         progress: &dyn Progress,
     ) -> Result<(Digest, u64)> {
         let tree = self.tree(&format!("partial-{}", layer_key(diff_id)));
-        let (found, size, info) = unpack_into(&tree.join("rootfs"), content, tee, diff_id.algorithm(), progress)?;
+        let (found, size, info) =
+            unpack_into(&tree.join("rootfs"), content, tee, diff_id.algorithm(), self.store.limit(), progress)?;
         write_info(&tree, &info)?;
         Ok((found, size))
     }
@@ -184,12 +191,13 @@ pub(in crate::store) fn unpack_into(
     content: impl Read + Send,
     tee: Option<File>,
     algorithm: Algorithm,
+    limit: Limit,
     progress: &dyn Progress,
 ) -> Result<(Digest, u64, Info)> {
     fs::create_dir_all(rootfs).on("create", rootfs)?;
     fs::set_permissions(rootfs, Permissions::from_mode(0o755)).on("create", rootfs)?;
     let root = Root::open(rootfs).on("open", rootfs)?;
-    let options = LayerOptions { tee, ownership: Ownership::of_this_process(), algorithm };
+    let options = LayerOptions { tee, ownership: Ownership::of_this_process(), algorithm, limit };
     let layer = unpack_layer(content, &root, &options, progress)?;
     let omitted = layer.omitted.iter().map(|o| (o.path.display().to_string(), o.what.clone()));
     let info =

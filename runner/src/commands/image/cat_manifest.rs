@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 
-use appc_image::store::Store;
-
 use crate::cli::Global;
 use crate::failure::{Context, Outcome};
 use crate::{images, output};
@@ -20,7 +18,7 @@ pub(super) struct Args {
 
 /// Prints the image's manifest.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let manifest = images::stored(global, &Store::open_existing(&global.dir)?, &args.image)?.manifest;
+    let manifest = images::stored(global, &global.store()?, &args.image)?.manifest;
     let mut text = if args.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() };
     text.push('\n');
     output::print(&text).context("writing to standard output")?;

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 
 use appc_image::render::{self, Rules};
-use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::commands::Format;
@@ -31,7 +30,7 @@ pub(super) struct Args {
 
 /// Prints what of the root file systems differs, dependencies included.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let (a, b) = (images::stored(global, &store, &args.a)?, images::stored(global, &store, &args.b)?);
     let rules = if args.times { Rules::Times } else { Rules::Seen };
     let differences = render::diff(&store, &a, &b, rules)?;

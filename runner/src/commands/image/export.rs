@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use appc_image::convert;
+use appc_image::convert::{self, Referrers};
 use appc_image::layout::LayoutArchive;
 use appc_image::store::{Store, StoredOci};
 use appc_spec::ImageId;
@@ -45,7 +45,7 @@ enum Export<'s> {
 
 /// Writes the image as it was fetched. The file is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let image = images::stored(global, &store, &args.image)?;
     let export = match store.oci(&image.id)? {
         None => Export::Archive(&store, image.id),
@@ -85,7 +85,7 @@ impl Export<'_> {
             Export::Oci(oci, tag) => {
                 let tagged = tag.as_deref().map(|tag| LayoutArchive::create(path, Some(tag)));
                 let archive = tagged.and_then(Result::ok).map_or_else(|| LayoutArchive::create(path, None), Ok)?;
-                convert::copy(oci, &archive, None, &bar)?;
+                convert::copy(oci, &archive, None, Referrers::LeftOut, &bar)?;
                 File::open(path).and_then(|file| file.sync_all()).context(path.display())?;
             }
         }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use appc_image::Error;
-use appc_image::store::{ExtractOptions, Store};
+use appc_image::store::ExtractOptions;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Outcome};
@@ -29,7 +29,7 @@ pub(super) struct Args {
 
 /// Extracts the image's own files. The directory is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let image = images::stored(global, &store, &args.image)?;
     let options = ExtractOptions { rootfs_only: args.rootfs_only, overwrite: args.overwrite };
     match store.extract(&image.id, &args.directory, options, &Bar::default()) {

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use appc_image::Error;
-use appc_image::store::Store;
 
 use crate::cli::Global;
 use crate::commands::gc::images_of;
@@ -25,7 +24,7 @@ pub(super) struct Args {
 
 /// Removes what belongs to no image, and then the images that nobody has used within the grace period.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let in_use = images_of(&Pods::new(&global.dir), &Place::ALL)?;
     let report = store.gc(&in_use)?;
     global.debug(format!("store: {report:?}"));

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use appc_image::store::{Store, Summary};
+use appc_image::store::Summary;
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -73,14 +73,15 @@ struct Entry {
 
 /// Prints the images in the store.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let (mut images, damaged) = Store::open_existing(&global.dir)?.list_all()?;
+    let (images, damaged) = global.store()?.list_all()?;
+    let mut images: Vec<&Summary> = images.iter().collect();
     images.sort_by(|a, b| compare(a, b, &args.sort));
     if matches!(args.order, Order::Desc) {
         images.reverse();
     }
     let text = match args.format {
         None => output::table(&rows(&images, &args, human::now())),
-        Some(format) => format.print(&images.iter().map(entry).collect::<Vec<_>>())?,
+        Some(format) => format.print(&images.iter().map(|image| entry(image)).collect::<Vec<_>>())?,
     };
     output::print(&text).context("writing to standard output")?;
     for why in damaged {
@@ -104,7 +105,7 @@ fn disk_size(image: &Summary) -> u64 {
     image.size + image.tree_size
 }
 
-fn rows(images: &[Summary], args: &Args, now: i64) -> Vec<Vec<String>> {
+fn rows(images: &[&Summary], args: &Args, now: i64) -> Vec<Vec<String>> {
     let legend = args.fields.iter().map(|field| field.title().to_owned()).collect();
     let mut rows = if args.no_legend { vec![] } else { vec![legend] };
     rows.extend(images.iter().map(|image| args.fields.iter().map(|field| field.cell(image, args.full, now)).collect()));
@@ -184,7 +185,7 @@ mod tests {
     #[test]
     fn columns_are_the_ones_asked_for() {
         let images = [image(0xab, "example.com/a", 0, 1024)];
-        let table = |line: &str| output::table(&rows(&images, &args(line), 3_660_000_000_000));
+        let table = |line: &str| output::table(&rows(&images.each_ref(), &args(line), 3_660_000_000_000));
         assert_eq!(
             table(""),
             "ID                   NAME               SIZE    IMPORT TIME  LAST USED\n\

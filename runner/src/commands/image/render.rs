@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use appc_image::Error;
-use appc_image::store::{ExtractOptions, Store};
+use appc_image::store::ExtractOptions;
 
 use crate::cli::Global;
 use crate::failure::{Failure, Outcome};
@@ -31,7 +31,7 @@ pub(super) struct Args {
 
 /// Makes the image's root file system, dependencies included. The directory is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let image = images::stored(global, &store, &args.image)?;
     let options = ExtractOptions { rootfs_only: args.rootfs_only, overwrite: args.overwrite };
     match store.render(&image, &args.directory, options, &Bar::default()) {

@@ -20,7 +20,7 @@ pub(super) struct Args {
 
 /// Removes each image; one that cannot be removed does not keep the others.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     if let [image] = args.images.as_slice() {
         output::print(&removed(&remove(&store, image)?)).context("writing to standard output")?;
         global.warn("1 image(s) successfully removed");

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use appc_image::store::{Outline, Store};
+use appc_image::store::Outline;
 
 use crate::cli::Global;
 use crate::commands::Format;
@@ -26,7 +26,7 @@ pub(super) struct Args {
 
 /// Prints what the image depends on, or its layers: the lowest first.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let outline = store.outline(&images::stored(global, &store, &args.image)?)?;
     let text = match args.format {
         Some(format) => format.print(&outline)?,

@@ -1,12 +1,14 @@
 //! `rkt image usage`
 
-use appc_image::store::{ImageUsage, Store};
+use std::ffi::OsString;
+
+use appc_image::store::ImageUsage;
 use serde::Serialize;
 
 use crate::cli::Global;
 use crate::commands::Format;
 use crate::failure::{Context, Outcome};
-use crate::{human, output};
+use crate::{human, images, output};
 
 /// How to show what images take.
 #[derive(Debug, clap::Args)]
@@ -14,10 +16,14 @@ use crate::{human, output};
     after_help = "USED is everything that belongs to an image, FREED what would be free if it alone were removed; the rest is SHARED with
 others.
 
-Example:
-  rkt image usage --full"
+Examples:
+  rkt image usage --full
+  rkt image usage example.com/app:1.0"
 )]
 pub(super) struct Args {
+    /// Images by their IDs (or the beginnings of these) or names, or by where they came from; all of them when there is none
+    #[arg(value_name = "IMAGE")]
+    images: Vec<OsString>,
     /// Prints no line with the names of the columns
     #[arg(long)]
     no_legend: bool,
@@ -46,7 +52,12 @@ struct Report {
 
 /// Prints what each image takes on the disk, the one that would free most first.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let mut usage = Store::open_existing(&global.dir)?.usage()?;
+    let store = global.store()?;
+    let chosen = images::chosen(&store, &args.images)?;
+    let mut usage = store.usage()?;
+    if !args.images.is_empty() {
+        usage.images.retain(|usage| chosen.iter().any(|image| image.id == usage.image.id));
+    }
     usage.images.sort_by_key(|image| std::cmp::Reverse(image.freed));
     let text = match args.format {
         Some(format) => {

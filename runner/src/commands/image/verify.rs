@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 
-use appc_image::reference::Reference;
 use appc_image::store::{Fault, Store, Summary};
 use serde::Serialize;
 
@@ -40,7 +39,7 @@ struct Verdict {
 
 /// Compares stored images with what was fetched. Ends with 1 when something differs.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
-    let store = Store::open_existing(&global.dir)?;
+    let store = global.store()?;
     let (images, mut unreadable) = chosen(global, &store, &args.images)?;
     let mut verdicts = Vec::new();
     for image in images {
@@ -74,17 +73,7 @@ fn chosen(global: &Global, store: &Store, words: &[OsString]) -> Result<(Vec<Sum
         damaged.iter().for_each(|why| global.warn(why.to_string()));
         return Ok((images, !damaged.is_empty()));
     }
-    let mut chosen = Vec::new();
-    for word in words {
-        let reference = Reference::from_word(word)?;
-        let found = images::all_stored(store, &reference)?;
-        if found.is_empty() {
-            let word = images::shown(&reference, word);
-            return Err(Failure::new(format!("cannot find image {word:?} in the store")));
-        }
-        chosen.extend(found);
-    }
-    Ok((chosen, false))
+    Ok((images::chosen(store, words)?, false))
 }
 
 fn report(verdict: &Verdict) -> String {

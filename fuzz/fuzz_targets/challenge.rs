@@ -1,0 +1,4 @@
+//! See `appc_image::fuzzing::challenge`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| appc_image::fuzzing::challenge(bytes));

@@ -1,0 +1,4 @@
+//! See `appc_image::fuzzing::cosign_key`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| appc_image::fuzzing::cosign_key(bytes));

@@ -1,0 +1,171 @@
+//! What is about an image goes with it: signatures, lists of its parts, and what is about those.
+#![allow(clippy::unwrap_used)] // Helpers of tests are tests.
+
+mod lying;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use appc_image::Quiet;
+use appc_image::convert::{Referrers, copy, count_referrers};
+use appc_image::fetch::http::{Client, Options};
+use appc_image::layout::{LayoutArchive, LayoutDir, OciLayout};
+use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Sink, Source, media_type};
+use appc_image::registry::{Access, Credentials, Registry};
+use lying::registry::{Faults, start};
+use lying::{Server, answer};
+use serde_json::{Value, json};
+
+fn registry(server: &Server, image: &str) -> Registry {
+    let client = Client::new(Options { insecure_http: true, ..Options::default() }).unwrap();
+    let name = format!("{}/{image}", server.address).parse().unwrap();
+    Registry::new(Arc::new(client), name, Access::Push, Arc::new(Credentials::none()))
+}
+
+fn put(sink: &dyn Sink, media_type: &str, content: &[u8]) -> Descriptor {
+    let descriptor = Descriptor::of(media_type, content);
+    sink.put(&descriptor, &mut &*content).unwrap();
+    descriptor
+}
+
+/// Puts an image with one layer for `architecture`.
+fn image(sink: &dyn Sink, architecture: &str) -> Descriptor {
+    let layer = put(sink, media_type::LAYER_TAR, architecture.as_bytes());
+    let platform = json!({"os": "linux", "architecture": architecture});
+    let mut config = platform.clone();
+    config["rootfs"] = json!({"type": "layers", "diff_ids": [layer.digest]});
+    let config = put(sink, media_type::CONFIG, config.to_string().as_bytes());
+    let manifest = serde_json::to_vec(&Manifest::new(config, vec![layer])).unwrap();
+    Descriptor { platform: serde_json::from_value(platform).unwrap(), ..put(sink, media_type::MANIFEST, &manifest) }
+}
+
+/// Puts a manifest about another.
+fn about(sink: &dyn Sink, subject: &Descriptor, kind: &str) -> Descriptor {
+    let content = put(sink, "text/plain", format!("{kind} of {}", subject.digest).as_bytes());
+    let mut manifest = Manifest::new(put(sink, media_type::EMPTY, b"{}"), vec![content]);
+    manifest.subject = Some(subject.bare());
+    manifest.annotations.insert("example.com/kind".into(), kind.into());
+    manifest.extra.insert("artifactType".into(), format!("application/x-{kind}").into());
+    put(sink, media_type::MANIFEST, &serde_json::to_vec(&manifest).unwrap())
+}
+
+fn listed(source: &dyn Source, subject: &Descriptor) -> BTreeSet<Digest> {
+    source.referrers(&subject.digest).unwrap().into_iter().map(|found| found.digest).collect()
+}
+
+fn digests<const N: usize>(all: [&Descriptor; N]) -> BTreeSet<Digest> {
+    all.map(|one| one.digest.clone()).into()
+}
+
+fn index_of(dir: &Path) -> Vec<Value> {
+    let index: Value = serde_json::from_slice(&fs::read(dir.join("index.json")).unwrap()).unwrap();
+    index["manifests"].as_array().unwrap().clone()
+}
+
+#[test]
+fn they_go_from_registries_to_layouts_and_archives_and_back() {
+    let host = Platform::host();
+    for no_referrers in [false, true] {
+        let (from, _) = start(Faults { no_referrers, ..Faults::default() });
+        let source = registry(&from, "x:1.0");
+        let (ours, other) = (image(&source, &host.architecture), image(&source, "mips"));
+        let index = serde_json::to_vec(&Index::new(vec![ours.clone(), other.clone()])).unwrap();
+        let index = put(&source, media_type::INDEX, &index);
+        source.finish(&index).unwrap();
+        let (signature, parts) = (about(&source, &ours, "signature"), about(&source, &ours, "parts"));
+        let (signed_parts, of_all) = (about(&source, &parts, "signature"), about(&source, &index, "signature"));
+        assert_eq!(count_referrers(&registry(&from, "x:1.0"), &host).unwrap(), 2);
+
+        // One platform, twice, with what is about it; into an archive and into a registry that knows nothing of it.
+        let dir = tempfile::tempdir().unwrap();
+        let layout = dir.path().join("layout");
+        for _ in 0..2 {
+            let sink = LayoutDir::create(&layout, Some("1.0")).unwrap();
+            copy(&registry(&from, "x:1.0"), &sink, Some(&host), Referrers::Kept, &Quiet).unwrap();
+        }
+        let entries = index_of(&layout);
+        assert_eq!(entries.len(), 4, "{entries:?}");
+        assert!(entries.iter().any(|one| one["artifactType"] == "application/x-parts"
+            && one["annotations"]["example.com/kind"] == "parts"
+            && one["digest"] == parts.digest.to_string()));
+        let archive = dir.path().join("archive");
+        let sink = LayoutArchive::create(&archive, Some("1.0")).unwrap();
+        // What is about an image is none: it needs no name to be found.
+        copy(&OciLayout::open(&layout, None).unwrap(), &sink, Some(&host), Referrers::Kept, &Quiet).unwrap();
+        let (to, held) = start(Faults { no_referrers: !no_referrers, ..Faults::default() });
+        let source = OciLayout::open_archive(&archive, None).unwrap();
+        copy(&source, &registry(&to, "x:copy"), None, Referrers::Kept, &Quiet).unwrap();
+        let copied = registry(&to, "x:copy");
+        assert_eq!(copied.top().unwrap().digest, ours.digest);
+        for place in [&source as &dyn Source, &copied] {
+            assert_eq!(listed(place, &ours), digests([&signature, &parts]));
+            assert_eq!(listed(place, &parts), digests([&signed_parts]));
+            assert!(listed(place, &other).is_empty() && listed(place, &index).is_empty());
+        }
+        assert!(!held.lock().unwrap().manifests.contains_key(&of_all.digest.to_string()), "its subject is not there");
+
+        // All platforms.
+        let sink = LayoutDir::create(&layout, Some("all")).unwrap();
+        copy(&registry(&from, "x:1.0"), &sink, None, Referrers::Kept, &Quiet).unwrap();
+        let all = OciLayout::open(&layout, Some("all")).unwrap();
+        assert_eq!((all.top().unwrap().digest, listed(&all, &index)), (index.digest.clone(), digests([&of_all])));
+        // Or none of it.
+        let sink = LayoutDir::create(&dir.path().join("none"), Some("1.0")).unwrap();
+        copy(&registry(&from, "x:1.0"), &sink, Some(&host), Referrers::LeftOut, &Quiet).unwrap();
+        assert_eq!(index_of(&dir.path().join("none")).len(), 1);
+    }
+}
+
+#[test]
+fn a_list_by_its_tag_in_a_layout_counts_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let host = Platform::host();
+    let sink = LayoutDir::create(dir.path(), Some("1.0")).unwrap();
+    let ours = image(&sink, &host.architecture);
+    let signature = about(&sink, &ours, "signature");
+    let list = put(&sink, media_type::INDEX, &serde_json::to_vec(&Index::new(vec![signature.clone()])).unwrap());
+    sink.finish(&ours).unwrap();
+    let tag = ours.digest.to_string().replace(':', "-");
+    let sink = LayoutDir::create(dir.path(), Some(&tag)).unwrap();
+    sink.finish(&list).unwrap();
+    assert_eq!(listed(&OciLayout::open(dir.path(), Some("1.0")).unwrap(), &ours), digests([&signature]));
+}
+
+#[test]
+fn lists_that_lie_are_refused_and_leave_nothing() {
+    let host = Platform::host();
+    let (server, held) = start(Faults::default());
+    let source = registry(&server, "x:1.0");
+    let ours = image(&source, &host.architecture);
+    source.finish(&ours).unwrap();
+    let other = image(&source, "mips");
+    let elsewhere = about(&source, &other, "signature");
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("a/b/layout");
+    let refused = |entries: Vec<Value>, rule: &str| {
+        held.lock().unwrap().referrers.insert(ours.digest.to_string(), entries);
+        let sink = LayoutDir::create(&layout, Some("1.0")).unwrap();
+        let copied = copy(&registry(&server, "x:1.0"), &sink, Some(&host), Referrers::Kept, &Quiet);
+        let error = copied.unwrap_err().to_string();
+        assert!(error.contains(rule), "{error} does not say {rule}");
+        drop(sink);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "{rule}");
+    };
+    let entry = |one: &Descriptor| serde_json::to_value(one).unwrap();
+    refused(vec![entry(&elsewhere)], "does not say so itself");
+    refused(vec![json!({"mediaType": "text/plain", "digest": other.digest, "size": 1})], "\"text/plain\"");
+    let lost = Descriptor::of(media_type::MANIFEST, b"lost");
+    refused(vec![entry(&lost)], "no manifest");
+    let grown = Descriptor { size: elsewhere.size + 1, ..elsewhere.clone() };
+    refused(vec![entry(&grown)], "ends after");
+    refused(vec![entry(&elsewhere); 1001], "more than 1000");
+
+    let endless = Server::start(move |asked| match asked.path.contains("/referrers/") {
+        true => answer(200).with("link", "</v2/x/referrers/again>; rel=\"next\"").body(r#"{"schemaVersion":2}"#),
+        false => answer(404),
+    });
+    let error = registry(&endless, "x:1.0").referrers(&ours.digest).unwrap_err().to_string();
+    assert!(error.contains("more than 64 pages"), "{error}");
+}
