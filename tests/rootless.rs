@@ -173,6 +173,40 @@ fn the_image_is_the_one_that_root_builds() {
 }
 
 #[test]
+fn what_the_user_s_cache_knows_is_the_same_image_too() {
+    needs!(root, "busybox", "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    tree(&builders.scratch.work().join("tree"));
+    for line in ["begin ../tree", "set-name example.com/base", "write ../base.aci", "end"] {
+        builders.root(&format!("acbuild {line}")).ok();
+    }
+    let inputs = builders.scratch.work().join("inputs");
+    fs::create_dir_all(&inputs).expect("ours");
+    fs::write(inputs.join("file"), "file").expect("ours");
+    let build = |cache: &str| {
+        let begin = format!("acbuild begin {cache}../base.aci");
+        let ids = builders.both(&[
+            &begin,
+            "acbuild set-name example.com/built",
+            "acbuild copy ../inputs/file /home/me/file",
+            "acbuild copy /dev/full /dev/full",
+            "acbuild file remove /bin/wall",
+            "acbuild write built.aci --overwrite",
+        ]);
+        assert_eq!(ids[0], ids[1], "{cache}");
+        let [_, history] = builders.both(&["acbuild history"]);
+        // The files are made of what is stored.
+        let again = builders.both(&["acbuild status", "acbuild write built.aci --overwrite --compression none"]);
+        assert_eq!(again, ids, "{cache}");
+        builders.both(&["acbuild end"]);
+        (ids, history.matches(" hit ").count())
+    };
+    let plain = build("");
+    assert_eq!(build("--cache ").1, 0);
+    assert_eq!(build("--cache "), (plain.0, 4));
+}
+
+#[test]
 fn a_device_is_never_made_of_an_attribute_in_an_archive() {
     needs!(root, "setpriv", "unshare", "newuidmap");
     let builders = Builders::new();

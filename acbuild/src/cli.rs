@@ -54,6 +54,9 @@ pub(crate) struct Global {
     /// Do not record the command in the image's annotations
     #[arg(long, global = true)]
     pub(crate) no_history: bool,
+    /// Do what the command says though its result is in the build's cache, and keep the new one
+    #[arg(long, global = true)]
+    pub(crate) no_cache: bool,
     /// Directory of the image store [default: $RKT_DIR, or that of rkt]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
@@ -66,7 +69,7 @@ pub(crate) struct Global {
 impl Global {
     /// These flags as they could be typed.
     pub(crate) fn as_typed(&self) -> Vec<OsString> {
-        let switches = [(self.debug, "--debug"), (self.no_history, "--no-history")];
+        let switches = [(self.debug, "--debug"), (self.no_history, "--no-history"), (self.no_cache, "--no-cache")];
         let paths = [("--work-path", &self.work_path), ("--modify-appc", &self.modify_appc), ("--dir", &self.dir)];
         let mut typed: Vec<OsString> = switches.iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into()).collect();
         for (flag, path) in paths {
@@ -101,7 +104,17 @@ impl Command {
         use Command::*;
         matches!(
             self,
-            Begin(_) | End(_) | Write(_) | Copy(_) | CopyToDir(_) | Run(_) | Status(_) | Squash(_) | File(_) | Layer(_)
+            Begin(_)
+                | End(_)
+                | Write(_)
+                | Copy(_)
+                | CopyToDir(_)
+                | Run(_)
+                | Status(_)
+                | Squash(_)
+                | File(_)
+                | Layer(_)
+                | Diff(_)
         )
     }
 }
@@ -139,6 +152,8 @@ commands! {
     ReplaceManifest(replace_manifest::ReplaceManifest),
     File(file::File),
     Status(status::Status),
+    History(history::History),
+    Cache(cache::Cache),
     Diff(diff::Diff),
     Build(build::Build),
     PatchManifest(patch_manifest::PatchManifest),

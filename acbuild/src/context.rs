@@ -10,6 +10,8 @@
 //!   layers/N/rootfs/  in oci builds, the layers that were closed, in the form of overlay mounts (see `oci/layers.rs`)
 //!   manifest.new      the next manifest, until it is renamed
 //!   deleted           what `run` has deleted of the dependencies
+//!   cache             in builds with a cache, which state the files are in and what is still to be made (see `cache.rs`)
+//!   history           what the steps of such a build came to, a line each
 //!   staging/          what `copy` and `run` are about to move into rootfs
 //! ```
 //!
@@ -17,9 +19,11 @@
 //! if the file it is on is still the one the path leads to. A `begin` or `end` that was killed leaves a directory
 //! without `buildMode`: there is no build in it, and the next `begin` or `end` clears it away.
 
+mod cached;
 mod draft;
 mod files;
 
+use std::cell::RefCell;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -29,6 +33,7 @@ use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
+use crate::cache::{Cache, State};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::oci::Image;
@@ -36,15 +41,23 @@ use crate::run::apply;
 
 pub(crate) use draft::Draft;
 
-const NAME: &str = ".acbuild";
+pub(crate) const NAME: &str = ".acbuild";
 const ROOTFS: &str = "currentaci/rootfs";
 const BUILD_MODE: &str = "buildMode";
 const MANIFEST: &str = "currentaci/manifest";
+/// The state of the build's cache, and the next one.
+const CACHE: &str = "cache";
+const NEW_CACHE: &str = "cache.new";
+/// What the steps came to.
+const HISTORY: &str = "history";
 /// The next manifest.
 const NEW_MANIFEST: &str = "manifest.new";
 /// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
-const ENTRIES: [&str; 11] = [
+const ENTRIES: [&str; 14] = [
     BUILD_MODE,
+    CACHE,
+    NEW_CACHE,
+    HISTORY,
     NEW_MANIFEST,
     "deleted",
     "staging",
@@ -79,6 +92,8 @@ struct Locked {
 pub(crate) struct Build {
     locked: Locked,
     mode: Mode,
+    /// That of its cache, as it is on the disk.
+    state: RefCell<Option<State>>,
 }
 
 /// A manifest on disk that is not yet the build's.
@@ -119,6 +134,15 @@ impl Locked {
             },
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(Error::io("read", self.dir.join(BUILD_MODE))(e)),
+        }
+    }
+
+    /// The state of the build's cache, if it has one.
+    fn state(&self) -> Result<Option<State>> {
+        match files::read(&self.dir, CACHE) {
+            Ok(bytes) => Ok(Some(State::parse(&bytes)?)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(Error::io("read", self.dir.join(CACHE))(e)),
         }
     }
 
@@ -189,14 +213,16 @@ pub(crate) fn is_at(file: &File, path: &Path) -> Result<bool> {
 }
 
 impl Build {
-    /// Opens the build below `work_path`, waiting for others to be done with it.
+    /// Opens the build below `work_path`, waiting for others to be done with it. Its files may still have to be made: see
+    /// [`Build::open_whole`].
     ///
     /// # Errors
     /// [`Error::NoBuild`] also when the build ended while this waited.
     pub(crate) fn open(work_path: &Path, access: Access) -> Result<Build> {
         let Some(locked) = Locked::wait(work_path, access)? else { return Err(Error::NoBuild) };
         let mode = locked.mode()?.ok_or(Error::NoBuild)?;
-        let build = Build { locked, mode };
+        let state = RefCell::new(locked.state()?);
+        let build = Build { locked, mode, state };
         if !apply::is_pending(build.dir()) {
             return Ok(build);
         }
@@ -215,6 +241,9 @@ impl Build {
         let Some(locked) = Locked::wait(work_path, Access::Change)? else { return Err(Error::NoBuild) };
         if has_foreign_entry(&locked.dir)? {
             return Err(foreign(&locked.dir));
+        }
+        if let Ok(Some(state)) = locked.state() {
+            Cache::forget(&state);
         }
         locked.remove()
     }
@@ -264,7 +293,18 @@ impl Build {
     }
 
     /// The root file system.
+    ///
+    /// # Errors
+    /// When its files are still to be made, which who opens the build has to see to.
     pub(crate) fn rootfs(&self) -> Result<Root> {
+        match self.is_pending() {
+            true => Err(Error::refused("the files of the build are still in its cache")),
+            false => self.rootfs_in_making(),
+        }
+    }
+
+    /// The same, for who makes the files.
+    pub(crate) fn rootfs_in_making(&self) -> Result<Root> {
         open_rootfs(&self.locked.dir)
     }
 

@@ -1,10 +1,13 @@
 //! Folding the dependencies of a build into its own root file system.
 
+use appc_image::fetch::Insecure;
+use appc_rooted::Root;
 use rustix::fs::{CWD, RenameFlags};
 
+use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Build;
 use crate::error::{Error, Result};
-use crate::run::deleted::Deleted;
+use crate::run::{self, deleted::Deleted};
 use crate::session::Session;
 use crate::whole::Parts;
 
@@ -13,22 +16,39 @@ pub(crate) fn fold(session: &Session, build: &Build) -> Result<()> {
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let mut manifest = build.manifest()?;
-    let parts = Parts::of(session, build, &manifest)?;
+    let rendered = run::dependencies(session, &manifest, Insecure::default())?;
+    let whitelist = std::mem::take(&mut manifest.path_whitelist);
     manifest.dependencies.clear();
-    manifest.path_whitelist.clear();
-    session.record(&mut manifest)?;
-    if parts.below.is_empty() && parts.is_plain() {
-        return build.prepare(&manifest)?.commit();
+    let deletes = match build.state() {
+        Some(state) => state.deletes(),
+        None => !Deleted::load(build.dir())?.is_empty(),
+    };
+    if rendered.is_none() && whitelist.is_empty() && !deletes {
+        return session.save(build, &mut manifest);
     }
+    session.record(&mut manifest)?;
+    let inputs = |key: &mut Key<'_>| {
+        key.list("whitelist", &whitelist);
+        key.trees(rendered.as_ref());
+        Ok(())
+    };
+    let step = Step::new(session, build, "squash", &inputs)?;
+    if step.known().is_some() {
+        return step.replay(&manifest);
+    }
+    let parts = Parts::new(build, rendered.as_ref(), whitelist.clone())?;
     let staging = build.staging()?;
     let folded = parts.merge(&staging).and_then(|whole| {
         let new = build.prepare(&manifest)?;
+        let tree = Root::open(&whole).map_err(Error::io("open", &whole))?;
+        let changing = step.change(Change::Whole, &Effect::of_tree(&tree))?;
         let own = build.dir().join("currentaci/rootfs");
         // Killed from here on, the image is the same: the new files cover what they were made of.
         rustix::fs::renameat_with(CWD, whole, CWD, &own, RenameFlags::EXCHANGE)
             .map_err(|e| Error::io("replace", own)(e.into()))?;
         new.commit()?;
-        Deleted::default().save(build.dir())
+        Deleted::default().save(build.dir())?;
+        changing.finish()
     });
     let cleared = build.clear_staging();
     folded.and(cleared)

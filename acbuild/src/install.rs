@@ -22,6 +22,7 @@ use appc_rooted::{Mode, OFlags, Root};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use crate::cache::Effect;
 use crate::context::Build;
 use crate::error::{Error, Result};
 use crate::output;
@@ -40,8 +41,8 @@ pub(crate) struct Staged<'b> {
     build: &'b Build,
     staging: Root,
     rootfs: Root,
-    count: usize,
     moves: Vec<Move>,
+    destinations: Vec<PathBuf>,
 }
 
 impl<'b> Staged<'b> {
@@ -50,7 +51,15 @@ impl<'b> Staged<'b> {
         let rootfs = build.rootfs()?;
         let path = build.staging()?;
         let staging = Root::open(&path).map_err(Error::io("open", path))?;
-        Ok(Staged { build, staging, rootfs, count: 0, moves: Vec::new() })
+        Ok(Staged { build, staging, rootfs, moves: Vec::new(), destinations: Vec::new() })
+    }
+
+    /// What was staged before, in `staging` by its numbers, for the same `destinations`.
+    pub(crate) fn again(build: &'b Build, staging: Root, destinations: Vec<PathBuf>) -> Result<Staged<'b>> {
+        let rootfs = build.rootfs_in_making()?;
+        let mut staged = Staged { build, staging, rootfs, moves: Vec::new(), destinations: Vec::new() };
+        destinations.into_iter().try_for_each(|destination| staged.place(destination))?;
+        Ok(staged)
     }
 
     /// The root file system that it all goes to.
@@ -60,10 +69,25 @@ impl<'b> Staged<'b> {
 
     /// Copies the host's `source`, and plans how it gets to `destination` in the image.
     pub(crate) fn add(&mut self, source: &Path, destination: &Path) -> Result<()> {
-        let name = PathBuf::from(self.count.to_string());
-        self.count += 1;
-        copy_from_host(source, &self.staging, &name, self.build.dir())?;
-        self.plan(name, destination.to_owned())
+        copy_from_host(source, &self.staging, &self.next(), self.build.dir())?;
+        self.place(destination.to_owned())
+    }
+
+    /// The name of what is staged next.
+    fn next(&self) -> PathBuf {
+        PathBuf::from(self.destinations.len().to_string())
+    }
+
+    /// Plans how what was staged last gets to `destination`.
+    fn place(&mut self, destination: PathBuf) -> Result<()> {
+        let name = self.next();
+        self.destinations.push(destination.clone());
+        self.plan(name, destination)
+    }
+
+    /// What is staged, and where it goes.
+    pub(crate) fn effect(&self) -> Effect<'_> {
+        Effect::copied(&self.staging, &self.destinations)
     }
 
     /// Moves everything to where it belongs.
@@ -175,22 +199,8 @@ impl Drop for Staged<'_> {
 ///
 /// A link as the last component is copied as a link, unless a slash behind it says otherwise.
 pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &Path) -> Result<()> {
-    let (above, last) = split_source(source);
-    let open = |path: &Path| {
-        Root::open(path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", source.display())),
-            _ => Error::io("open", source)(e),
-        })
-    };
-    let from = open(&above)?;
-    if let Err(e) = from.lstat(last) {
-        let missing = matches!(e.kind(), io::ErrorKind::NotFound);
-        return Err(match missing {
-            true => Error::Refused(format!("no such file or directory: {}", source.display())),
-            false => Error::io("read", source)(e),
-        });
-    }
-    let leave_out = open(leave_out)?;
+    let (from, last) = of_host(source)?;
+    let leave_out = Root::open(leave_out).map_err(Error::io("open", leave_out))?;
     let bar = Bar::new();
     let options = CopyOptions {
         ownership: Ownership::of_this_process(),
@@ -204,6 +214,20 @@ pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &
     output::sockets(&copied.sockets);
     output::omissions(&copied.omitted);
     Ok(())
+}
+
+/// The directory that `source`, a path of the host, is in, and its name there; the name is empty when it is a directory itself.
+pub(crate) fn of_host(source: &Path) -> Result<(Root, &OsStr)> {
+    let missing = |what: &'static str| {
+        move |e: io::Error| match e.kind() {
+            io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", source.display())),
+            _ => Error::io(what, source)(e),
+        }
+    };
+    let (above, last) = split_source(source);
+    let from = Root::open(&above).map_err(missing("open"))?;
+    from.lstat(last).map_err(missing("read"))?;
+    Ok((from, last))
 }
 
 /// The directory to open and the name in it; the name is empty when the path is that of a directory itself.

@@ -1,5 +1,6 @@
 //! `acbuild`: builds App Container Images, one shell command at a time.
 
+mod cache;
 mod cli;
 mod commands;
 mod context;

@@ -166,8 +166,8 @@ impl Image {
         let dir = dir.map_err(Error::io("write to", temporary))?;
         let draft = Draft::begin(dir.path())?;
         let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        let manifest = begin::unpack(&draft, file, Kind::Aci, Limit::NONE)?.map_err(|e| self.unreadable(e))?;
-        draft.finish(&manifest)?;
+        begin::unpack(&draft, file, Kind::Aci, Limit::NONE)?.map_err(|e| self.unreadable(e))?;
+        draft.finish(&self.manifest_bytes()?)?;
         Ok(dir)
     }
 

@@ -16,6 +16,6 @@ mod write;
 pub(crate) use begin::{begin, lay_down};
 pub(crate) use config::{Config, Run};
 pub(crate) use image::Image;
-pub(crate) use layers::close;
+pub(crate) use layers::{Closing, place};
 pub(crate) use squash::squash;
 pub(crate) use write::{put, put_index};

@@ -46,6 +46,11 @@ impl OutFile {
         self.file.try_clone().map_err(Error::io("write", &self.target))
     }
 
+    /// Says that it could not be written.
+    pub(crate) fn failed(&self, error: io::Error) -> Error {
+        Error::io("write", &self.target)(error)
+    }
+
     /// Puts everything on the disk and then under its name.
     pub(crate) fn publish(self) -> Result<()> {
         let OutFile { target, overwrite, file, named } = self;

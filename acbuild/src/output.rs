@@ -20,6 +20,31 @@ pub(crate) fn result(text: impl Display) -> Result<()> {
     })
 }
 
+/// Lines of the same columns. Numbers are not told from words: all begin where their heading does.
+pub(crate) struct Table<const N: usize>(Vec<[String; N]>);
+
+impl<const N: usize> Table<N> {
+    /// With nothing in it but the headings.
+    pub(crate) fn new(headings: [&str; N]) -> Table<N> {
+        Table(vec![headings.map(str::to_owned)])
+    }
+
+    pub(crate) fn row(&mut self, cells: [String; N]) {
+        self.0.push(cells);
+    }
+
+    /// Prints it as a result.
+    pub(crate) fn print(self) -> Result<()> {
+        let width = |column: usize| self.0.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..N).map(width).collect();
+        let lines = self.0.iter().map(|row| {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+            cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        });
+        result(lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
 /// Says something that does not stop the command.
 pub(crate) fn warning(text: impl Display) {
     note(format_args!("warning: {text}"));

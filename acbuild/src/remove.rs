@@ -2,16 +2,19 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use appc_image::fetch::Insecure;
 use appc_image::stack;
 use appc_rooted::Root;
 use rustix::io::Errno;
 
+use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Access;
 use crate::document::Mode;
 use crate::error::{Error, Result};
-use crate::run::deleted::Deleted;
+use crate::run::{self, deleted::Deleted};
 use crate::session::Session;
 use crate::whole::{Parts, discard};
 
@@ -28,20 +31,37 @@ struct Plan {
 pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
     let build = session.build(Access::Change)?;
     let mut document = build.document()?;
-    let parts = match build.mode() {
-        Mode::Appc => Parts::of(session, &build, &build.manifest()?)?,
-        Mode::Oci => Parts::alone(&build)?,
-    };
-    let plan = plan(&parts, paths)?;
     session.record(&mut *document)?;
+    let (rendered, whitelist) = match build.mode() {
+        Mode::Appc => {
+            let manifest = build.manifest()?;
+            (run::dependencies(session, &manifest, Insecure::default())?, manifest.path_whitelist)
+        }
+        // All layers of an OCI image are merged in its root file system.
+        Mode::Oci => (None, Vec::new()),
+    };
+    let inputs = |key: &mut Key<'_>| {
+        key.list("path", paths.iter().map(|path| path.as_os_str().as_bytes()));
+        key.list("whitelist", &whitelist);
+        key.trees(rendered.as_ref());
+        Ok(())
+    };
+    let step = Step::new(session, &build, "file remove", &inputs)?;
+    if step.known().is_some() {
+        return step.replay(&*document);
+    }
+    let parts = Parts::new(&build, rendered.as_ref(), whitelist.clone())?;
+    let plan = plan(&parts, paths)?;
     let staging = build.staging()?;
     let removed = Root::open(&staging).map_err(Error::io("open", staging)).and_then(|trash| {
         let new = build.prepare(&*document)?;
+        let changing = step.change(Change::Remove, &Effect::removed(&plan.own, &plan.deleted))?;
         plan.deleted.save(build.dir())?;
         for (number, path) in plan.own.iter().enumerate() {
             discard(&parts.own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;
         }
-        new.commit()
+        new.commit()?;
+        changing.finish()
     });
     let cleared = build.clear_staging();
     removed.and(cleared)

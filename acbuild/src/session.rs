@@ -3,26 +3,29 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use appc_image::Progress;
 use appc_image::archive::Limit;
 use appc_image::fetch::Reporter;
 use appc_spec::{App, ImageManifest};
 
+use crate::cache::Row;
 use crate::cli::Global;
 use crate::context::{Access, Build};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::modify::Image;
 use crate::progress::Bar;
-use crate::{oci, output};
+use crate::{context, oci, output};
 
 /// One run of the program.
 #[derive(Debug)]
 pub(crate) struct Session {
     global: Global,
     store: PathBuf,
-    history: Option<String>,
+    line: String,
+    started: Instant,
     /// What is changed instead of the build.
     image: Option<Image>,
 }
@@ -35,7 +38,7 @@ impl Session {
     pub(crate) fn new(global: &Global, line: String, command: &str) -> Result<Session> {
         let image = global.modify_appc.as_deref().map(|path| Image::new(path, command)).transpose()?;
         let store = global.dir.clone().unwrap_or_else(appc_image::store::default_dir);
-        Ok(Session { history: (!global.no_history).then_some(line), global: global.clone(), store, image })
+        Ok(Session { line, started: Instant::now(), global: global.clone(), store, image })
     }
 
     /// What is left to do when the command has succeeded.
@@ -46,6 +49,11 @@ impl Session {
     /// The directory that `.acbuild` lies in.
     pub(crate) fn work_path(&self) -> &Path {
         self.given_work_path().unwrap_or(Path::new("."))
+    }
+
+    /// Where the build is kept; a tree that is copied into it must leave that out.
+    pub(crate) fn build_dir(&self) -> PathBuf {
+        self.work_path().join(context::NAME)
     }
 
     /// The same, if the user said where it is.
@@ -73,6 +81,21 @@ impl Session {
         self.global.max_image_size.unwrap_or_default()
     }
 
+    /// What the history says about this command.
+    pub(crate) fn line(&self) -> &str {
+        &self.line
+    }
+
+    /// How long this command has been at work.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether what the cache knows of this step is to be left aside.
+    pub(crate) fn no_cache(&self) -> bool {
+        self.global.no_cache
+    }
+
     /// Says what is being done, to those who asked for it.
     pub(crate) fn debug(&self, line: impl Display) {
         if self.global.debug {
@@ -80,7 +103,15 @@ impl Session {
         }
     }
 
-    /// Opens the build.
+    /// Opens the build, with all its files.
+    pub(crate) fn whole(&self, access: Access) -> Result<Build> {
+        match &self.image {
+            Some(image) => image.build(access),
+            None => Build::open_whole(self.work_path(), access),
+        }
+    }
+
+    /// Opens the build, whose files may still have to be made.
     pub(crate) fn build(&self, access: Access) -> Result<Build> {
         match &self.image {
             Some(image) => image.build(access),
@@ -106,10 +137,7 @@ impl Session {
 
     /// Adds this command to the history in `document`, unless that is switched off.
     pub(crate) fn record(&self, document: &mut dyn Document) -> Result<()> {
-        match &self.history {
-            Some(line) => document.record(line),
-            None => Ok(()),
-        }
+        if self.global.no_history { Ok(()) } else { document.record(&self.line) }
     }
 
     /// Changes what is said of the image, whichever kind it is: the whole of what most commands do. Nothing is saved
@@ -121,8 +149,15 @@ impl Session {
         let build = self.build(Access::Change)?;
         let mut document = build.document()?;
         change(&mut *document)?;
-        self.record(&mut *document)?;
-        build.prepare(&*document)?.commit()
+        self.save(&build, &mut *document)
+    }
+
+    /// Makes `document` what is said of the image, with this command in its history.
+    pub(crate) fn save(&self, build: &Build, document: &mut dyn Document) -> Result<()> {
+        self.record(document)?;
+        build.prepare(document)?.commit()?;
+        build.log(&Row::of(self, None, None));
+        Ok(())
     }
 
     /// [`Session::change`] for what only oci images have.
@@ -130,22 +165,23 @@ impl Session {
         let build = self.build(Access::Change)?;
         let mut image = build.image()?;
         change(&mut image)?;
-        self.record(&mut image)?;
-        build.prepare(&image)?.commit()
+        self.save(&build, &mut image)
     }
 
     /// [`Session::change`] for what only appc images have.
     pub(crate) fn edit(&self, change: impl FnOnce(&mut ImageManifest) -> Result<()>) -> Result<()> {
-        let changed = |mut manifest: ImageManifest| -> Result<ImageManifest> {
-            change(&mut manifest)?;
-            self.record(&mut manifest)?;
-            Ok(manifest)
-        };
         if let Some(image) = &self.image {
-            return image.edit(|bytes| changed(ImageManifest::parse(bytes).map_err(Error::BadManifest)?));
+            return image.edit(|bytes| {
+                let mut manifest = ImageManifest::parse(bytes).map_err(Error::BadManifest)?;
+                change(&mut manifest)?;
+                self.record(&mut manifest)?;
+                Ok(manifest)
+            });
         }
         let build = self.build(Access::Change)?;
-        build.prepare(&changed(build.manifest()?)?)?.commit()
+        let mut manifest = build.manifest()?;
+        change(&mut manifest)?;
+        self.save(&build, &mut manifest)
     }
 
     /// Puts `manifest` in place of the present one, which need not even be readable.
@@ -153,9 +189,7 @@ impl Session {
         if let Some(image) = &self.image {
             return image.edit(|_| self.record(&mut manifest).map(|()| manifest));
         }
-        let build = self.build(Access::Change)?;
-        self.record(&mut manifest)?;
-        build.prepare(&manifest)?.commit()
+        self.save(&self.build(Access::Change)?, &mut manifest)
     }
 
     /// [`Session::edit`] for what describes the process to run; a manifest without it gets the default one.

@@ -36,16 +36,15 @@ impl Parts {
     /// Those of `build`, which has this `manifest`. Dependencies that are not in the store are fetched.
     pub(crate) fn of(session: &Session, build: &Build, manifest: &ImageManifest) -> Result<Parts> {
         let rendered = run::dependencies(session, manifest, Insecure::default())?;
-        let below = rendered.as_ref().map_or(Ok(Vec::new()), Rendered::open)?;
-        let whitelist = manifest.path_whitelist.clone();
-        let deleted = Deleted::load(build.dir())?;
-        Ok(Parts { below, own: build.rootfs()?, deleted, whitelist, _rendered: rendered })
+        let parts = Parts::new(build, rendered.as_ref(), manifest.path_whitelist.clone())?;
+        Ok(Parts { _rendered: rendered, ..parts })
     }
 
-    /// Those of a build without dependencies: all layers of an OCI image are merged in its root file system.
-    pub(crate) fn alone(build: &Build) -> Result<Parts> {
-        let (own, deleted) = (build.rootfs()?, Deleted::default());
-        Ok(Parts { below: Vec::new(), own, deleted, whitelist: Vec::new(), _rendered: None })
+    /// Those of `build` over the trees of its dependencies, which must stay in the store meanwhile.
+    pub(crate) fn new(build: &Build, rendered: Option<&Rendered>, whitelist: Vec<String>) -> Result<Parts> {
+        let below = rendered.map_or(Ok(Vec::new()), Rendered::open)?;
+        let deleted = Deleted::load(build.dir())?;
+        Ok(Parts { below, own: build.rootfs()?, deleted, whitelist, _rendered: None })
     }
 
     /// Whether the trees stacked are all there is to it.

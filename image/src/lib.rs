@@ -7,6 +7,7 @@ pub mod copy;
 mod error;
 mod extract;
 pub mod fetch;
+pub mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod layer;

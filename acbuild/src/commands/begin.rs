@@ -1,5 +1,6 @@
 //! `acbuild begin`
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use appc_image::store::{Store, StoredImage};
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
 
+use crate::cache::{Key, fill};
 use crate::context::Draft;
 use crate::error::{Error, Result};
 use crate::install::copy_from_host;
@@ -35,6 +37,12 @@ pub(crate) const UNNAMED: &str = "acbuild-unnamed";
 /// An ordinary user with ranges in /etc/subuid and /etc/subgid builds what root would: owners, set-user-ID bits, devices
 /// and file capabilities are kept. Without them every file is the user's.
 ///
+/// With --cache, what the steps of the build do to its files is kept beside the store, and a step that was done before, in
+/// this or another build, is not done again: one after the same steps with the same command, files to copy and images to
+/// depend on. What a command gets over the network is not looked at: give that step --no-cache. The files of the build are
+/// then made when they are needed, and must not be changed but by commands. $ACBUILD_CACHE says the same for all builds: 1
+/// for a cache, 0 for none even with --cache.
+///
 /// With --build-mode=oci it is an OCI image that is built: START is then a directory or a tar archive that becomes the
 /// root file system, or an OCI or docker image in a layout, an archive, a registry or the store, whose layers stay as
 /// they are below what is built.
@@ -54,6 +62,9 @@ pub(crate) struct Begin {
     /// Architecture that the image is for, by the name of its label, of Go or of uname; that of this machine without it
     #[arg(long)]
     arch: Option<String>,
+    /// Do not do again what was done before: see above
+    #[arg(long)]
+    cache: bool,
     /// Operating system that the image is for; linux without it
     #[arg(long)]
     os: Option<String>,
@@ -72,7 +83,11 @@ impl Begin {
             Some(start) => session.debug(format_args!("Beginning build with {}", start.display())),
         }
         let platform = self.platform()?;
+        let use_cache = self.uses_cache()?;
         let draft = Draft::begin(session.work_path())?;
+        if use_cache {
+            draft.use_cache(session)?;
+        }
         match self.build_mode {
             BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,
             BuildMode::Oci => {
@@ -108,6 +123,18 @@ impl Begin {
 }
 
 impl Begin {
+    /// Whether the build is to have a cache.
+    fn uses_cache(&self) -> Result<bool> {
+        match std::env::var_os("ACBUILD_CACHE").as_deref().and_then(OsStr::to_str) {
+            None | Some("") => Ok(self.cache),
+            Some("1") => Ok(true),
+            Some("0") => Ok(false),
+            Some(other) => {
+                Err(Error::Refused(format!("ACBUILD_CACHE must be 1 or 0, not {other:?}: correct or unset it")))
+            }
+        }
+    }
+
     /// What the image is for, if that was said.
     fn platform(&self) -> Result<Option<Platform>> {
         let (os, arch) = (self.os.as_deref(), self.arch.as_deref());
@@ -130,14 +157,21 @@ fn from_path(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
         _ => Error::io("read", start)(e),
     })?;
     if metadata.is_dir() {
-        // With a slash behind it, so that a link is followed.
-        copy_from_host(&start.join(""), &draft.rootfs()?, Path::new(""), draft.path())?;
+        from_directory(draft, start, session)?;
         return empty_manifest();
     }
     if !metadata.is_file() {
         return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
     }
     from_file(draft, start, session)
+}
+
+/// The root file system is a copy of the directory `start`.
+pub(crate) fn from_directory(draft: &Draft, start: &Path, session: &Session) -> Result<()> {
+    // With a slash behind it, so that a link is followed.
+    let start = start.join("");
+    let inputs = |key: &mut Key<'_>| key.source(&start, draft.path());
+    fill(session, draft, &inputs, || copy_from_host(&start, &draft.rootfs()?, Path::new(""), draft.path()))
 }
 
 fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> {
@@ -155,8 +189,16 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
         output::note("manifest is missing, assuming build is beginning with a tar of a rootfs");
     }
     let kind = if is_image { Kind::Aci } else { Kind::RootfsTar };
-    let manifest = unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)?;
-    if is_image { Ok(manifest) } else { empty_manifest() }
+    fill(session, draft, &|key| of_archive(key, start, kind), || {
+        unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)
+    })?;
+    if is_image { archive::manifest(open()?).map_err(unreadable) } else { empty_manifest() }
+}
+
+/// Adds an archive that is unpacked to a key.
+pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<()> {
+    key.field("archive", format!("{kind:?}"));
+    key.content(start)
 }
 
 /// An image that is in the store, or is fetched into it.
@@ -167,11 +209,17 @@ fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session)
     };
     let (store, image) = fetch(&reference, insecure, session)?;
     if store.oci(&image.id)?.is_some() {
-        oci::lay_down(&store, &image, draft)?;
+        oci::lay_down(&store, &image, draft, session)?;
         return Ok(image.manifest.to_json().into_bytes());
     }
+    let inputs = |key: &mut Key<'_>| {
+        key.field("image", image.id.to_string());
+        Ok(())
+    };
     let blob = store.blob(&image.id);
-    Ok(unpack(draft, File::open(&blob).map_err(Error::io("open", blob))?, Kind::Aci, Limit::NONE)??)
+    let open = || File::open(&blob).map_err(Error::io("open", &blob));
+    fill(session, draft, &inputs, || Ok(unpack(draft, open()?, Kind::Aci, Limit::NONE)??))?;
+    Ok(archive::manifest(open()?)?)
 }
 
 /// What a word means that is no path; a file when it says so.
@@ -195,14 +243,11 @@ pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session
     })
 }
 
-/// Unpacks `source` into the new build, and returns its manifest; the inner error is that of the archive.
-pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind, limit: Limit) -> Result<appc_image::Result<Vec<u8>>> {
+/// Unpacks `source` into the new build; the inner error is that of the archive.
+pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind, limit: Limit) -> Result<appc_image::Result<()>> {
     let total = source.metadata().ok().map(|metadata| metadata.len());
     let ownership = Ownership::of_this_process();
     let options = UnpackOptions { ownership, kind, total, limit, ..UnpackOptions::default() };
     let unpacked = archive::unpack(source, &draft.rootfs()?, &options, &Bar::new());
-    Ok(unpacked.map(|unpacked| {
-        output::omissions(&unpacked.omitted);
-        unpacked.manifest
-    }))
+    Ok(unpacked.map(|unpacked| output::omissions(&unpacked.omitted)))
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cache::{Change, Inputs, Key, Step};
 use crate::context::Access;
 use crate::error::{Error, Result};
 use crate::install::Staged;
@@ -40,20 +41,35 @@ impl Copy {
             let why = "there is a trailing path separator in the second operand: leave it out, or use copy-to-dir";
             return Err(Error::refused(why));
         }
-        copy(session, |staged| staged.add(&self.path_on_host, &self.path_in_aci))
+        let leave_out = session.build_dir();
+        let inputs = |key: &mut Key<'_>| {
+            key.path("to", &self.path_in_aci);
+            key.source(&self.path_on_host, &leave_out)
+        };
+        copy(session, ("copy", &inputs), |staged| staged.add(&self.path_on_host, &self.path_in_aci))
     }
 }
 
-/// Stages with `fill`, then moves everything into the image and records the command.
-pub(super) fn copy(session: &Session, fill: impl FnOnce(&mut Staged<'_>) -> Result<()>) -> Result<()> {
+/// Stages with `fill`, which works on `inputs`, then moves everything into the image and records the command.
+pub(super) fn copy(
+    session: &Session,
+    (name, inputs): (&'static str, &Inputs<'_>),
+    fill: impl FnOnce(&mut Staged<'_>) -> Result<()>,
+) -> Result<()> {
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let build = session.build(Access::Change)?;
     let mut document = build.document()?;
+    session.record(&mut *document)?;
+    let step = Step::new(session, &build, name, inputs)?;
+    if step.known().is_some() {
+        return step.replay(&*document);
+    }
     let mut staged = Staged::new(&build)?;
     fill(&mut staged)?;
-    session.record(&mut *document)?;
     let new = build.prepare(&*document)?;
+    let changing = step.change(Change::Copy, &staged.effect())?;
     staged.install()?;
-    new.commit()
+    new.commit()?;
+    changing.finish()
 }

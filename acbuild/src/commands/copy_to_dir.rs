@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use appc_rooted::Root;
@@ -9,6 +10,7 @@ use clap::Args;
 use rustix::fs::FileType;
 
 use super::copy::copy;
+use crate::cache::Key;
 use crate::error::{Error, Result};
 use crate::install::name_of;
 use crate::session::Session;
@@ -41,7 +43,13 @@ impl CopyToDir {
                 "two of the sources are named {twice:?}: copy them one after the other"
             )));
         }
-        copy(session, |staged| {
+        let leave_out = session.build_dir();
+        let inputs = |key: &mut Key<'_>| {
+            key.path("to", directory);
+            key.list("name", names.iter().map(|name| name.as_bytes()));
+            sources.iter().try_for_each(|source| key.source(source, &leave_out))
+        };
+        copy(session, ("copy-to-dir", &inputs), |staged| {
             check_directory(staged.rootfs(), directory)?;
             for (source, name) in sources.iter().zip(&names) {
                 staged.add(source, &directory.join(name))?;

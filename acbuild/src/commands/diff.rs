@@ -66,7 +66,7 @@ impl Diff {
 }
 
 fn with_build(a: &[Root], rules: Rules, session: &Session) -> Result<Vec<Difference>> {
-    let build = session.build(Access::Read)?;
+    let build = session.whole(Access::Read)?;
     let parts = Parts::of(session, &build, &build.manifest()?)?;
     if parts.is_plain() {
         let Parts { mut below, own, .. } = parts;

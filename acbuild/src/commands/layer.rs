@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Access;
 use crate::error::Result;
 use crate::oci;
@@ -26,7 +27,30 @@ impl Layer {
         let build = session.build(Access::Change)?;
         let mut image = build.image()?;
         session.record(&mut image)?;
-        oci::close(&build, &mut image)?;
-        build.prepare(&image)?.commit()
+        let below = image.outline();
+        let inputs = |key: &mut Key<'_>| {
+            key.list("below", &below);
+            Ok(())
+        };
+        let step = Step::new(session, &build, "layer", &inputs)?;
+        if let Some(change) = step.known() {
+            if let Change::Layer { number, created } = *change {
+                image.close(number, created);
+            }
+            return step.replay(&image);
+        }
+        let Some(closing) = oci::Closing::new(&build, &image)? else {
+            let new = build.prepare(&image)?;
+            let changing = step.change(Change::Nothing, &Effect::default())?;
+            new.commit()?;
+            return changing.finish();
+        };
+        let (number, created) = (closing.number(), closing.created());
+        image.close(number, created);
+        let new = build.prepare(&image)?;
+        let changing = step.change(Change::Layer { number, created }, &Effect::of_tree(&closing.tree()?))?;
+        closing.place(&build)?;
+        new.commit()?;
+        changing.finish()
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod annotation;
 pub(crate) mod begin;
 pub(crate) mod build;
+pub(crate) mod cache;
 pub(crate) mod cat_manifest;
 pub(crate) mod convert;
 pub(crate) mod copy;
@@ -13,6 +14,7 @@ pub(crate) mod discover;
 pub(crate) mod end;
 pub(crate) mod environment;
 pub(crate) mod file;
+pub(crate) mod history;
 pub(crate) mod isolator;
 pub(crate) mod label;
 pub(crate) mod layer;

@@ -28,11 +28,10 @@ pub(crate) struct Squash {
 
 impl Squash {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let build = session.build(Access::Change)?;
-        let from = match (build.mode(), self.from) {
+        let from = match (session.mode()?, self.from) {
             (Mode::Appc, None) => {
                 session.debug("Squashing the image");
-                return fold(session, &build);
+                return fold(session, &session.build(Access::Change)?);
             }
             (Mode::Appc, Some(_)) => {
                 return Err(Error::refused("--from is for OCI images: leave it away to fold in all dependencies"));
@@ -40,10 +39,10 @@ impl Squash {
             (Mode::Oci, from) => from.unwrap_or(1),
         };
         session.debug(format_args!("Squashing layers from {from}"));
+        let build = session.whole(Access::Change)?;
         let mut image = build.image()?;
-        session.record(&mut image)?;
         let leftovers = oci::squash(&build, &mut image, from)?;
-        build.prepare(&image)?.commit()?;
+        session.save(&build, &mut image)?;
         leftovers.remove(&build)
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let build = session.build(Access::Read)?;
+        let build = session.whole(Access::Read)?;
         let document = build.document()?;
         let (mode, name, steps) = (build.mode(), document.name(), document.steps());
         let Measure { bytes, entries } = measure(&build.rootfs()?)?;

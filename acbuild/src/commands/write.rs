@@ -8,6 +8,7 @@ use appc_spec::ImageManifest;
 use clap::Args;
 
 use super::begin::UNNAMED;
+use crate::cache::{Key, StoredImage};
 use crate::context::{Access, Build};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::oci::Run;
 use crate::outfile::OutFile;
 use crate::place::{self, Target};
 use crate::progress::Bar;
-use crate::run::whitelist;
+use crate::run::{self, whitelist};
 use crate::session::Session;
 use crate::{oci, output};
 
@@ -62,12 +63,16 @@ impl Write {
         let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
         let build = session.build(Access::Read)?;
         match build.mode() {
-            Mode::Appc => self.appc(session, &build, &options),
-            Mode::Oci => self.oci(&build, &options),
+            Mode::Appc => self.appc(session, build, &options),
+            Mode::Oci => {
+                // Its files may have to be made first, which takes the lock.
+                drop(build);
+                self.oci(session, &options)
+            }
         }
     }
 
-    fn appc(&self, session: &Session, build: &Build, options: &WriteOptions) -> Result<()> {
+    fn appc(&self, session: &Session, build: Build, options: &WriteOptions) -> Result<()> {
         if place::is_of_images(&self.path) {
             let what = self.path.display();
             return Err(Error::Refused(format!(
@@ -75,16 +80,27 @@ impl Write {
             )));
         }
         check(&build.manifest()?)?;
-        let manifest = whitelist::complete(session, build)?;
-
         let out = OutFile::create(&self.path, self.overwrite)?;
-        let written = to_archive(build, &manifest, &out, options)?;
+        let known = StoredImage::find(session, &build, &|key| add_to(key, session, &build, options))?;
+        if let Some(id) = known.give(&out)? {
+            out.publish()?;
+            return output::result(id);
+        }
+        drop((known, build));
+        let build = session.whole(Access::Read)?;
+        let kept = StoredImage::find(session, &build, &|key| add_to(key, session, &build, options))?;
+        let written = to_archive(&build, &whitelist::complete(session, &build)?, &out, options)?;
+        let id = written.image_id.to_string();
+        if written.sockets.is_empty() {
+            kept.keep(&id, &out)?;
+        }
         out.publish()?;
         output::sockets(&written.sockets);
-        output::result(written.image_id)
+        output::result(id)
     }
 
-    fn oci(&self, build: &Build, options: &WriteOptions) -> Result<()> {
+    fn oci(&self, session: &Session, options: &WriteOptions) -> Result<()> {
+        let build = &session.whole(Access::Read)?;
         let image = build.image()?;
         let run = &image.config.run;
         if *run != Run::default() && run.entrypoint.is_empty() && run.cmd.is_empty() {
@@ -97,7 +113,7 @@ impl Write {
         if !self.index.is_empty() {
             let mut manifests = vec![top];
             for work_path in &self.index {
-                let other = Build::open(work_path, Access::Read)?;
+                let other = Build::open_whole(work_path, Access::Read)?;
                 manifests.push(oci::put(&other, &other.image()?, &*sink, options)?);
             }
             top = oci::put_index(manifests, &*sink)?;
@@ -110,6 +126,18 @@ impl Write {
 /// Writes the build as an image archive with this manifest.
 pub(crate) fn to_archive(build: &Build, manifest: &[u8], out: &OutFile, options: &WriteOptions) -> Result<Written> {
     Ok(archive::write(manifest, &build.rootfs()?, out.file()?, options, &Bar::new())?)
+}
+
+/// Adds to a key what the archive of `build` depends on beside its files.
+fn add_to(key: &mut Key<'_>, session: &Session, build: &Build, options: &WriteOptions) -> Result<()> {
+    key.field("manifest", build.manifest_bytes()?);
+    if build.state().is_some_and(|state| state.deletes()) {
+        // Then the image has a list of what is left of its dependencies.
+        key.trees(run::dependencies(session, &build.manifest()?, Insecure::default())?.as_ref());
+    }
+    let WriteOptions { compression, level, source_date_epoch, .. } = options;
+    key.field("options", format!("{compression:?} {level:?} {source_date_epoch:?}"));
+    Ok(())
 }
 
 /// Whether an image with this manifest is worth writing.

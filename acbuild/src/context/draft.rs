@@ -1,5 +1,6 @@
 //! A build on its way: what `begin` works on.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -12,17 +13,31 @@ use appc_spec::ImageManifest;
 use rustix::fs::FlockOperation;
 
 use super::{
-    BUILD_MODE, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at, open_rootfs,
+    BUILD_MODE, CACHE, HISTORY, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at,
+    open_rootfs,
 };
+use crate::cache::{Cache, Lock, Row, State};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::oci::Image;
+use crate::session::Session;
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
 #[derive(Debug)]
 pub(crate) struct Draft {
     locked: Locked,
     finished: bool,
+    cached: RefCell<Option<Cached>>,
+}
+
+/// What is known of a build that has a cache.
+#[derive(Debug)]
+struct Cached {
+    /// Nothing when it goes on without.
+    state: Option<State>,
+    row: Row,
+    /// Keeps what the build begins with in the cache until the build says so itself.
+    _lock: Option<Lock>,
 }
 
 impl Draft {
@@ -56,7 +71,7 @@ impl Draft {
         if !matches!(locked.mode(), Ok(None)) {
             return Err(Error::BuildInProgress);
         }
-        let draft = Draft { locked, finished: false };
+        let draft = Draft { locked, finished: false, cached: RefCell::default() };
         draft.prepare()?;
         Ok(draft)
     }
@@ -73,6 +88,24 @@ impl Draft {
             begun.map_err(Error::io("set the time of", path))?;
         }
         Ok(())
+    }
+
+    /// Has the build use the caller's cache.
+    pub(crate) fn use_cache(&self, session: &Session) -> Result<()> {
+        let store = session.store_dir();
+        let state = State::begin(&Cache::create(&store)?, &store, self.path())?;
+        self.set_state(Some(state), Row::of(session, None, None), None);
+        Ok(())
+    }
+
+    /// The state of the build's cache, if it has one.
+    pub(crate) fn state(&self) -> Option<State> {
+        self.cached.borrow().as_ref().and_then(|cached| cached.state.clone())
+    }
+
+    /// Makes `state` that of the build's cache, and `row` what is told of the beginning.
+    pub(crate) fn set_state(&self, state: Option<State>, row: Row, lock: Option<Lock>) {
+        *self.cached.borrow_mut() = Some(Cached { state, row, _lock: lock });
     }
 
     /// The directory `.acbuild`.
@@ -102,6 +135,12 @@ impl Draft {
 
     fn finish_as(mut self, mode: Mode, manifest: &[u8]) -> Result<()> {
         files::write(self.path(), MANIFEST, manifest)?;
+        if let Some(cached) = &*self.cached.borrow() {
+            if let Some(state) = &cached.state {
+                files::write(self.path(), CACHE, &state.to_bytes()?)?;
+            }
+            files::write(self.path(), HISTORY, cached.row.to_line().as_bytes())?;
+        }
         files::write(self.path(), BUILD_MODE, mode.as_str().as_bytes())?;
         self.finished = true;
         Ok(())
@@ -117,6 +156,9 @@ fn mode() -> u32 {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.finished {
+            if let Some(state) = self.state() {
+                Cache::forget(&state);
+            }
             // Already failing; what is left is cleared by the next begin.
             let _ = self.locked.remove();
         }

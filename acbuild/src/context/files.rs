@@ -33,6 +33,13 @@ pub(super) fn write(dir: &Path, name: &str, content: &[u8]) -> Result<()> {
     replace().map_err(Error::io("write", dir.join(name)))
 }
 
+/// Opens the file `name` to add to its end, if there is one.
+pub(super) fn append(dir: &Path, name: &str) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = File::from(Root::open(dir)?.open_at(name, flags)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("not a regular file")) }
+}
+
 fn remove(root: &Root, name: &str) -> io::Result<()> {
     match root.unlink(name) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

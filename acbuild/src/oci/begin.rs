@@ -11,14 +11,13 @@ use appc_image::oci::{Manifest, read_image};
 use appc_image::reference::Reference;
 use appc_image::store::{Store, StoredImage};
 use appc_image::{archive, render};
-use appc_rooted::Root;
 
 use super::image::Base;
 use super::{Config, Image};
-use crate::commands::begin::{fetch, reference_of, unpack};
+use crate::cache::{Key, fill};
+use crate::commands::begin::{fetch, from_directory, of_archive, reference_of, unpack};
 use crate::context::Draft;
 use crate::error::{Error, Result};
-use crate::install::copy_from_host;
 use crate::output;
 use crate::session::Session;
 
@@ -44,8 +43,7 @@ fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session)
         if start.join("oci-layout").is_file() && start.join("index.json").is_file() {
             return image(Reference::OciLayout { dir: start.to_owned(), name: None });
         }
-        // With a slash behind it, so that a link is followed.
-        copy_from_host(&start.join(""), &draft.rootfs()?, Path::new(""), draft.path())?;
+        from_directory(draft, start, session)?;
         return Ok(Image::new(Config::new()));
     }
     if !metadata.is_file() {
@@ -72,14 +70,15 @@ fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
         return Err(not_oci(&start.display().to_string()));
     }
     output::note("oci-layout is missing, assuming build is beginning with a tar of a rootfs");
-    unpack(draft, open()?, Kind::RootfsTar, session.limit())?.map_err(unreadable)?;
+    let inputs = |key: &mut Key<'_>| of_archive(key, start, Kind::RootfsTar);
+    fill(session, draft, &inputs, || unpack(draft, open()?, Kind::RootfsTar, session.limit())?.map_err(unreadable))?;
     Ok(Image::new(Config::new()))
 }
 
 fn from_image(draft: &Draft, reference: &Reference, insecure: Insecure, session: &Session) -> Result<Image> {
     let (store, stored) = fetch(reference, insecure, session)?;
     let image = of_stored(&store, &stored)?.ok_or_else(|| not_oci(&reference.to_string()))?;
-    lay_down(&store, &stored, draft)?;
+    lay_down(&store, &stored, draft, session)?;
     Ok(image)
 }
 
@@ -98,13 +97,19 @@ fn of_stored(store: &Store, stored: &StoredImage) -> Result<Option<Image>> {
 
 /// Merges the layers of a stored image in the root file system of the build; where the file system can, their blocks are
 /// shared.
-pub(crate) fn lay_down(store: &Store, stored: &StoredImage, draft: &Draft) -> Result<()> {
+pub(crate) fn lay_down(store: &Store, stored: &StoredImage, draft: &Draft, session: &Session) -> Result<()> {
     let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
-    for layer in render::layers(store, stored)?.lower {
-        let root = Root::open(&layer).map_err(Error::io("open", &layer))?;
-        output::omissions(&archive::copy_tree(&root, "", &draft.rootfs()?, "", &options)?.omitted);
-    }
-    Ok(())
+    let rendered = render::layers(store, stored)?;
+    let inputs = |key: &mut Key<'_>| {
+        key.trees(Some(&rendered));
+        Ok(())
+    };
+    fill(session, draft, &inputs, || {
+        for layer in rendered.open()? {
+            output::omissions(&archive::copy_tree(&layer, "", &draft.rootfs()?, "", &options)?.omitted);
+        }
+        Ok(())
+    })
 }
 
 fn not_oci(what: &str) -> Error {

@@ -77,6 +77,18 @@ impl Image {
         self.base.as_ref().map_or(&[], |base| &base.layers)
     }
 
+    /// The layers below the open one: those of the base by their digests, those of this build by their numbers.
+    pub(crate) fn outline(&self) -> Vec<String> {
+        let base = self.base_layers().iter().map(|layer| layer.diff_id.to_string());
+        base.chain(self.layers.iter().map(|layer| layer.number.to_string())).collect()
+    }
+
+    /// Whatever comes is in a new layer from now on. The one that is closed has this number, and it was `created` then.
+    pub(crate) fn close(&mut self, number: u32, created: i64) {
+        let steps = std::mem::take(&mut self.steps);
+        self.layers.push(Closed { number, created, steps });
+    }
+
     /// The manifest as far as it is known before the layers of this build are written.
     pub(crate) fn manifest(&self) -> Result<Manifest> {
         let config = Descriptor::of(media_type::CONFIG, &json(&self.config)?);

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder};
 use std::io::Seek;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::Error::NotStored;
@@ -78,23 +78,60 @@ fn directory(build: &Build, number: u32) -> PathBuf {
     build.dir().join("layers").join(number.to_string())
 }
 
-/// Closes the open layer: whatever comes is in a new one. Without changes nothing happens. Returns whether there were any.
-pub(crate) fn close(build: &Build, image: &mut Image) -> Result<bool> {
-    let below = Below::open(build, image)?;
-    let changes = below.changes(build)?;
-    if changes.is_empty() {
-        return Ok(false);
-    }
-    output::sockets(changes.sockets());
-    let number = image.layers.iter().map(|layer| layer.number).max().map_or(0, |last| last + 1);
-    extract(build, &changes, &below, &directory(build, number))?;
-    let steps = std::mem::take(&mut image.steps);
-    image.layers.push(Closed { number, created: now(), steps });
-    Ok(true)
+/// The open layer on its way to be closed: a tree in the build's staging directory, which is there whole or not at all.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    number: u32,
+    created: i64,
+    rootfs: PathBuf,
 }
 
-/// Makes the changes a tree of their own, which is there whole or not at all.
-fn extract(build: &Build, changes: &Changes, below: &Below, to: &Path) -> Result<()> {
+impl Closing {
+    /// Makes a tree of what the open layer has; nothing when that is nothing.
+    pub(crate) fn new(build: &Build, image: &Image) -> Result<Option<Closing>> {
+        let below = Below::open(build, image)?;
+        let changes = below.changes(build)?;
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        output::sockets(changes.sockets());
+        let number = image.layers.iter().map(|layer| layer.number).max().map_or(0, |last| last + 1);
+        let rootfs = extract(build, &changes, &below)?;
+        Ok(Some(Closing { number, created: now(), rootfs }))
+    }
+
+    /// Its directory in `.acbuild/layers`.
+    pub(crate) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Now, in seconds since 1970.
+    pub(crate) fn created(&self) -> i64 {
+        self.created
+    }
+
+    /// The tree.
+    pub(crate) fn tree(&self) -> Result<Root> {
+        Root::open(&self.rootfs).map_err(Error::io("open", &self.rootfs))
+    }
+
+    /// Puts it where layers are.
+    pub(crate) fn place(self, build: &Build) -> Result<()> {
+        place(build, self.number)
+    }
+}
+
+/// Makes the staging directory, which has a `rootfs`, the closed layer `number`.
+pub(crate) fn place(build: &Build, number: u32) -> Result<()> {
+    let (to, layers) = (directory(build, number), build.dir().join("layers"));
+    DirBuilder::new().recursive(true).mode(0o755).create(&layers).map_err(Error::io("create", &layers))?;
+    // Left by a command that was killed before the manifest knew of it.
+    appc_image::store::remove_tree(&to).map_err(Error::io("remove", &to))?;
+    fs::rename(build.dir().join("staging"), &to).map_err(Error::io("create", to))
+}
+
+/// Makes the changes a tree of their own.
+fn extract(build: &Build, changes: &Changes, below: &Below) -> Result<PathBuf> {
     // By way of a tar, so that the tree is what everyone makes of the layer.
     let mut tar = tempfile::tempfile_in(build.dir()).map_err(Error::io("write to", build.dir()))?;
     let again = tar.try_clone().map_err(Error::io("write to", build.dir()))?;
@@ -102,8 +139,7 @@ fn extract(build: &Build, changes: &Changes, below: &Below, to: &Path) -> Result
     write_changes(changes, &build.rootfs()?, again, &options, &Bar::new())?;
     tar.rewind().map_err(Error::io("read from", build.dir()))?;
 
-    let staging = build.staging()?;
-    let rootfs = staging.join("rootfs");
+    let rootfs = build.staging()?.join("rootfs");
     DirBuilder::new().mode(0o755).create(&rootfs).map_err(Error::io("create", &rootfs))?;
     fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &rootfs))?;
     let root = Root::open(&rootfs).map_err(Error::io("open", &rootfs))?;
@@ -112,12 +148,7 @@ fn extract(build: &Build, changes: &Changes, below: &Below, to: &Path) -> Result
     let unpacked = unpack_layer(tar, &root, &options, &Quiet)?;
     settle_layer(&root, &unpacked, &below.trees, ownership)?;
     output::omissions(&unpacked.omitted);
-
-    let layers = build.dir().join("layers");
-    DirBuilder::new().recursive(true).mode(0o755).create(&layers).map_err(Error::io("create", &layers))?;
-    // Left by a command that was killed before the manifest knew of it.
-    appc_image::store::remove_tree(to).map_err(Error::io("remove", to))?;
-    fs::rename(&staging, to).map_err(Error::io("create", to))
+    Ok(rootfs)
 }
 
 /// Removes layers that the manifest does not know any more.

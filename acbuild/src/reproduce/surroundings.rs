@@ -82,6 +82,8 @@ impl Surroundings {
         let out = std::io::stderr().as_fd().try_clone_to_owned().map_err(Error::io("write to", "standard error"))?;
         command.args(arguments).current_dir(dir).stdin(Stdio::null()).stdout(out);
         command.envs(self.variables.iter().copied()).env("RKT_DIR", session.store_dir());
+        // What the first run has left would be the second one's result.
+        command.env("ACBUILD_CACHE", "0");
         let beside = dir.parent().unwrap_or(dir);
         for (variable, name) in [("HOME", "home"), ("TMPDIR", "tmp")] {
             let path = beside.join(name);

@@ -30,19 +30,23 @@ const STEPS: &str = "staging/steps";
 
 /// Makes `changes`, which lie in the build's staging directory, and puts `document` in place.
 pub(crate) fn commit(build: &Build, changes: &Changes, document: &dyn Document) -> Result<()> {
-    let manifest = document.to_bytes()?;
-    let staging = build.dir().join("staging");
-    let write = |name: &str, content: &[u8]| {
-        let path = staging.join(name);
-        fs::write(&path, content).map_err(Error::io("write", path))
-    };
-    write("manifest", &manifest)?;
-    if !changes.deleted.is_empty() || build.dir().join(deleted::FILE).exists() {
-        write(deleted::FILE, &changes.deleted.to_bytes())?;
+    write(build, "manifest", &document.to_bytes()?)?;
+    again(build, &steps::to_bytes(&changes.steps), &changes.deleted.to_bytes())
+}
+
+/// Makes changes whose upper layer lies in the build's staging directory: the `steps`, and what is `deleted` from then on.
+pub(crate) fn again(build: &Build, steps: &[u8], deleted: &[u8]) -> Result<()> {
+    if !deleted.is_empty() || build.dir().join(deleted::FILE).exists() {
+        write(build, deleted::FILE, deleted)?;
     }
-    write("steps.new", &steps::to_bytes(&changes.steps))?;
-    rename(&staging.join("steps.new"), &build.dir().join(STEPS))?;
+    write(build, "steps.new", steps)?;
+    rename(&build.dir().join("staging/steps.new"), &build.dir().join(STEPS))?;
     finish(build)
+}
+
+fn write(build: &Build, name: &str, content: &[u8]) -> Result<()> {
+    let path = build.dir().join("staging").join(name);
+    fs::write(&path, content).map_err(Error::io("write", path))
 }
 
 /// Whether there are changes to finish, which a command that was killed had decided upon.
@@ -64,8 +68,11 @@ pub(crate) fn finish(build: &Build) -> Result<()> {
     let staging = build.dir().join("staging");
     let trash = staging.join("trash");
     fs::create_dir(&trash).or_else(already).map_err(Error::io("create", &trash))?;
-    let tree =
-        Tree { own: build.rootfs()?, upper: open(build.dir(), "staging/upper")?, trash: open(&staging, "trash")? };
+    let tree = Tree {
+        own: build.rootfs_in_making()?,
+        upper: open(build.dir(), "staging/upper")?,
+        trash: open(&staging, "trash")?,
+    };
     for (number, step) in steps.iter().enumerate() {
         tree.take(number, step).map_err(|e| Error::io("change", Path::new("/").join(path_of(step)))(e))?;
     }

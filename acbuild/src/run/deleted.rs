@@ -49,7 +49,8 @@ impl Deleted {
         self.0.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect()
     }
 
-    fn from_bytes(bytes: &[u8]) -> Deleted {
+    /// Reads them back.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Deleted {
         let mut deleted = Deleted::default();
         for path in bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty()) {
             let clean = appc_rooted::clean(Path::new(OsStr::from_bytes(path)));

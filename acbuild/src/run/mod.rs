@@ -14,6 +14,7 @@ pub(crate) mod apply;
 pub(crate) mod deleted;
 mod execute;
 mod files;
+mod input;
 mod lower;
 mod nspawn;
 mod seam;
@@ -34,8 +35,9 @@ use appc_image::{stack, users};
 use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 
+use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Build;
-use crate::document::Mode;
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use deleted::Deleted;
@@ -71,6 +73,41 @@ pub(crate) struct Request<'a> {
     pub(crate) insecure: Insecure,
 }
 
+/// Variables of an environment.
+type Variables = Vec<(String, String)>;
+
+impl Request<'_> {
+    /// Adds to a key what this command depends on, with the image's `variables` and the trees of its dependencies. What it
+    /// gets over the network is not part of it.
+    fn add_to(&self, key: &mut Key<'_>, variables: &Variables, rendered: Option<&Rendered>) -> Result<()> {
+        if !input::is_empty() {
+            return Err(Error::refused("its standard input is not empty: give it </dev/null"));
+        }
+        if let Some(volume) = self.volumes.iter().find(|volume| !volume.read_only) {
+            let source = volume.source.display();
+            return Err(Error::Refused(format!(
+                "it may write to {source}: let it only read with --volume HOST:PATH:ro"
+            )));
+        }
+        key.list("command", &self.command);
+        key.field("engine", format!("{:?}", self.engine));
+        key.field("network", format!("{:?}", self.network));
+        key.field("machine", appc_spec::host_arch());
+        key.field("directory", self.working_dir);
+        key.field("user", self.user);
+        for (kind, variables) in [("image", &variables[..]), ("own", self.environment)] {
+            key.list(kind, variables.iter().flat_map(|(name, value)| [name, value]));
+        }
+        key.trees(rendered);
+        for volume in &self.volumes {
+            key.path("volume", &volume.target);
+            key.volume(&volume.source)?;
+        }
+        key.field("volumes", self.volumes.len().to_string());
+        Ok(())
+    }
+}
+
 /// Runs a command in `build`. When it fails the build is as it was.
 ///
 /// The calling process must have one thread.
@@ -80,6 +117,9 @@ pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Re
     }
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
+    if build.state().is_some() {
+        input::leave_terminal()?;
+    }
     match build.mode() {
         Mode::Appc => run_in_appc(session, build, request),
         Mode::Oci => run_in_oci(session, build, request),
@@ -89,24 +129,35 @@ pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Re
 /// Over the trees of the dependencies.
 fn run_in_appc(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
     let mut manifest = build.manifest()?;
-    let rendered = dependencies(session, &manifest, request.insecure)?;
-    let trees = open_all(&rendered)?;
-    let mut deleted = Deleted::load(build.dir())?;
-    let unlisted = match manifest.path_whitelist.is_empty() {
-        true => Vec::new(),
-        false => {
-            let own = stack::paths(&[build.rootfs()?])?;
-            whitelist::take_out(&mut manifest, &stack::paths(&trees)?, &own, &mut deleted)
-        }
-    };
     session.record(&mut manifest)?;
-    let stage = Stage { build, dir: build.staging()? };
+    let rendered = dependencies(session, &manifest, request.insecure)?;
     let app = manifest.app.iter().flat_map(|app| app.environment.iter());
-    let variables = app.map(|variable| (variable.name.to_string(), variable.value.clone())).collect();
-    let mut changes = stage.execute(variables, (&rendered, &trees), deleted, request)?;
-    changes.remove_also(unlisted);
-    apply::commit(build, &changes, &manifest)?;
-    if let Some(rendered) = rendered {
+    let variables: Variables = app.map(|variable| (variable.name.to_string(), variable.value.clone())).collect();
+    let list = manifest.path_whitelist.clone();
+    let inputs = |key: &mut Key<'_>| {
+        key.list("whitelist", &list);
+        request.add_to(key, &variables, rendered.as_ref())
+    };
+    let step = Step::new(session, build, "run", &inputs)?;
+    if step.known().is_some() {
+        manifest.path_whitelist.clear();
+        step.replay(&manifest)?;
+    } else {
+        let trees = open_all(&rendered)?;
+        let mut deleted = Deleted::load(build.dir())?;
+        let unlisted = match list.is_empty() {
+            true => Vec::new(),
+            false => {
+                let own = stack::paths(&[build.rootfs()?])?;
+                whitelist::take_out(&mut manifest, &stack::paths(&trees)?, &own, &mut deleted)
+            }
+        };
+        let stage = Stage { build, dir: build.staging()? };
+        let mut changes = stage.execute(&variables, (&rendered, &trees), deleted, request)?;
+        changes.remove_also(unlisted);
+        stage.commit(step, &changes, &manifest)?;
+    }
+    if let Some(rendered) = &rendered {
         rendered.pin.mark_used();
     }
     Ok(())
@@ -116,11 +167,16 @@ fn run_in_appc(session: &Session, build: &Build, request: &Request<'_>) -> Resul
 fn run_in_oci(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
     let mut image = build.image()?;
     let variable = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let variables = image.config.run.env.iter().filter_map(variable).collect();
+    let variables: Variables = image.config.run.env.iter().filter_map(variable).collect();
     session.record(&mut image)?;
+    let inputs = |key: &mut Key<'_>| request.add_to(key, &variables, None);
+    let step = Step::new(session, build, "run", &inputs)?;
+    if step.known().is_some() {
+        return step.replay(&image);
+    }
     let stage = Stage { build, dir: build.staging()? };
-    let changes = stage.execute(variables, (&None, &[]), Deleted::default(), request)?;
-    apply::commit(build, &changes, &image)
+    let changes = stage.execute(&variables, (&None, &[]), Deleted::default(), request)?;
+    stage.commit(step, &changes, &image)
 }
 
 /// The trees of what the image depends on. What is not in the store is fetched.
@@ -172,7 +228,7 @@ impl Stage<'_> {
     /// Runs the command, with the image's `variables`, and finds out what it has changed.
     fn execute(
         &self,
-        variables: Vec<(String, String)>,
+        variables: &[(String, String)],
         (rendered, trees): (&Option<Rendered>, &[Root]),
         deleted: Deleted,
         request: &Request<'_>,
@@ -196,7 +252,7 @@ impl Stage<'_> {
 
         let root = overlay_plain(&layers, &self.dir.join("upper"), &self.dir.join("work"))?;
         // The caller's over the image's.
-        let environment = [&variables[..], request.environment].concat();
+        let environment = [variables, request.environment].concat();
         let inputs = Inputs {
             command: &request.command,
             environment: &environment,
@@ -218,6 +274,16 @@ impl Stage<'_> {
             Engine::SystemdNspawn => nspawn::execute(&inputs, &root, &self.dir.join("target"), request.network)?,
         }
         upper::read(&upper, &Below { own: &own, dependencies: trees }, deleted)
+    }
+
+    /// Brings what the step has changed into the build.
+    fn commit(&self, step: Step<'_>, changes: &Changes, document: &dyn Document) -> Result<()> {
+        let path = self.dir.join("upper");
+        let upper = Root::open(&path).map_err(Error::io("open", path))?;
+        let lists = [steps::to_bytes(&changes.steps), changes.deleted.to_bytes()];
+        let changing = step.change(Change::Run, &Effect { tree: Some(&upper), lists })?;
+        apply::commit(self.build, changes, document)?;
+        changing.finish()
     }
 
     fn make(&self, name: &str) -> Result<Root> {
