@@ -136,8 +136,9 @@ impl CapabilityPlan {
         // capabilities(7): a capability can be ambient only while it is both permitted and inheritable.
         let ambient = asked & permitted & inheritable;
         let lost = NAMES.iter().enumerate().filter(|(number, _)| (asked & !ambient) >> number & 1 == 1);
-        warnings.idle.extend(lost.map(|(_, name)| {
-            format!("process.capabilities.ambient: can't raise {name}: it is not both permitted and inheritable")
+        warnings.lost.extend(lost.map(|(_, name)| {
+            let why = "it is not both permitted and inheritable";
+            format!("process.capabilities.ambient: can't raise ambient capability {name}: {why}")
         }));
         CapabilityPlan { bounding, sets: CapabilitySets { effective, permitted, inheritable }, ambient }
     }
@@ -251,7 +252,7 @@ mod tests {
         );
         assert_eq!(plan.ambient, 1 << 5);
         assert_eq!(plan.sets.permitted, 1 << 5 | 1);
-        assert_eq!((warnings.lost.len(), warnings.idle.len()), (0, 1));
+        assert_eq!((warnings.lost.len(), warnings.idle.len()), (1, 0));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use rustix::net::{
 };
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
+    InputModes, LocalModes, OptionalActions, OutputModes, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr,
+    tcsetwinsize,
 };
 
 use crate::error::{Context, Result};
@@ -47,6 +48,13 @@ impl Drop for RawMode {
         // A terminal that is gone needs no restoring.
         let _gone = tcsetattr(stdin(), OptionalActions::Drain, &self.before);
     }
+}
+
+/// Has a terminal end its lines as files have them, for output that goes to no terminal: as with runc.
+fn whole_lines(terminal: impl AsFd) -> io::Result<()> {
+    let mut modes = tcgetattr(&terminal)?;
+    modes.output_modes.remove(OutputModes::ONLCR);
+    Ok(tcsetattr(&terminal, OptionalActions::Now, &modes)?)
 }
 
 /// Gives a terminal its size in characters.
@@ -82,6 +90,9 @@ impl Relay {
     /// Starts with the caller's terminal in raw mode and the container's of the same size.
     pub fn new(master: OwnedFd) -> io::Result<Relay> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
+        if !isatty(stdout()) {
+            whole_lines(&master)?;
+        }
         let raw = RawMode::enter()?;
         let relay = Relay { master, raw, typed: Vec::new(), input_open: true, end_told: None, master_open: true };
         relay.resize()?;

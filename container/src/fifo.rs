@@ -12,16 +12,18 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::error::{Context, Error, Result};
 use crate::fault;
+use crate::sys::mount::{MountAttributes, Propagation, mount_setattr};
 
 /// Its name in a container's directory.
 const NAME: &str = "exec.fifo";
@@ -38,8 +40,32 @@ pub(crate) fn make(directory: &Path) -> Result<OwnedFd> {
         rustix::fs::chmod(path, Mode::from(mode)).context(|| format!("let init open {}", path.display()))?;
     }
     fault::point("fifo made");
-    rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .context(|| format!("open {}", directory.display()))
+    match apart(directory) {
+        // An ordinary user cannot here: init does it.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => {
+            rustix::fs::open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(io::Error::from)
+        }
+        opened => opened,
+    }
+    .context(|| format!("open {}", directory.display()))
+}
+
+/// Opens a directory as a mount of its own, whose root is above everything: init holds it inside the container, where who
+/// may trace init finds it in `/proc`, and must find no way to the host from there.
+fn apart(directory: &Path) -> io::Result<OwnedFd> {
+    let copy = open_tree(CWD, directory, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
+    let propagation = Some(Propagation::Private);
+    mount_setattr(&copy, false, MountAttributes { set, propagation, ..MountAttributes::default() })?;
+    Ok(copy)
+}
+
+/// What [`make`] cannot do for an ordinary user: for init, which is root of its mount namespace, while the host's paths
+/// are there.
+pub(crate) fn set_apart(directory: &OwnedFd) -> Result<OwnedFd> {
+    let path = std::fs::read_link(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    path.and_then(|path| apart(&path)).context(|| "copy the mount of the container's directory")
 }
 
 /// Whether init still waits.

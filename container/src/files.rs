@@ -15,6 +15,18 @@ pub fn read_regular(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
+    read(file, longest)
+}
+
+/// Reads what the caller names, at most `longest` MiB: also a pipe, as shells make them of `<(…)`, to its end.
+///
+/// # Errors
+/// When it cannot be read, or is longer.
+pub fn read_given(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    read(File::open(path)?, longest)
+}
+
+fn read(file: File, longest: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.take((longest << 20) + 1).read_to_end(&mut text)?;
     match text.len() as u64 > longest << 20 {
@@ -25,7 +37,7 @@ pub fn read_regular(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::read_regular;
+    use super::{read_given, read_regular};
 
     #[test]
     fn only_files_are_read() {
@@ -35,6 +47,7 @@ mod tests {
         assert_eq!(read_regular(&path, 1).unwrap(), b"text");
         std::fs::File::create(&path).unwrap().set_len((1 << 20) + 1).unwrap();
         assert!(read_regular(&path, 1).unwrap_err().to_string().contains("longer than 1 MiB"));
+        assert!(read_given("/dev/zero".as_ref(), 1).unwrap_err().to_string().contains("longer than 1 MiB"));
         for path in [folder.path(), "/dev/zero".as_ref()] {
             assert!(read_regular(path, 1).unwrap_err().to_string().contains("not a regular file"), "{path:?}");
         }

@@ -111,6 +111,22 @@ fn what_may_be_absent_may_be_absent() {
 }
 
 #[test]
+fn a_working_directory_is_made_although_the_root_is_read_only() {
+    needs!(root, "busybox");
+    let mut bundle = Bundle::new("pwd; stat -c '%a %u' .; touch x");
+    bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.config["process"]["cwd"] = json!("/made/../made/for/it");
+    bundle.config["root"]["readonly"] = json!(true);
+    let outcome = bundle.run().exits(1);
+    assert_eq!(outcome.stdout, "/made/for/it\n755 0\n");
+    outcome.says(&["Read-only file system"]);
+    // What cannot be made is told with why.
+    bundle.config["process"]["cwd"] = json!("/etc/passwd/below");
+    bundle.run().refused(1, &["chdir to cwd (\"/etc/passwd/below\") set in config.json failed: not a directory"]);
+    bundle.nothing_left();
+}
+
+#[test]
 fn hooks_have_the_environment_of_where_they_run() {
     needs!(root, "busybox");
     let mut bundle = Bundle::new("true");

@@ -69,11 +69,11 @@ fn flags_of_old_callers_are_taken() {
     let flags = ["--criu", "/usr/bin/criu", "--rootless=auto", "--systemd-cgroup", "--log-format", "json", "features"];
     rkt_oci(&flags).ok();
     // Said by the engine, and by whoever configured it: the last one counts.
+    let scratch = Scratch::new();
+    let empty = scratch.work().display().to_string();
     let twice =
         ["--debug", "--debug", "--systemd-cgroup", "--systemd-cgroup", "--log-format=text", "--log-format=json"];
-    rkt_oci(&twice)
-        .args(["--root", "/", "--root", "/nonexistent", "list", "-f", "table", "-f", "json", "-q", "-q"])
-        .ok();
+    rkt_oci(&twice).args(["--root", "/", "--root", &empty, "list", "-f", "table", "-f", "json", "-q", "-q"]).ok();
     rkt_oci(&["--root", "/", "list"]).refused(1, &["Option --root argument should not be set to /"]);
     rkt_oci(&["--rootless", "maybe", "features"]).refused(1, &["\"maybe\" is none of true, false, auto"]);
     rkt_oci(&["--log-format", "xml", "features"]).refused(1, &["invalid log-format: xml"]);
@@ -81,8 +81,10 @@ fn flags_of_old_callers_are_taken() {
 
 #[test]
 fn flags_are_taken_as_gos_programs_write_them() {
-    let flags = ["-root", "/nonexistent", "-log-format=json", "--debug=true", "-systemd-cgroup=false"];
-    rkt_oci(&flags).args(["list", "-format", "json", "-quiet=T"]).ok();
+    let scratch = Scratch::new();
+    let flags = ["-root", ".", "-log-format=json", "--debug=true", "-systemd-cgroup=false"];
+    scratch.rkt_oci(flags).args(["list", "-format", "json", "-quiet=T"]).ok();
+    rkt_oci(&["-root", "/nonexistent", "list"]).refused(1, &["--root /nonexistent: there is no such directory"]);
     rkt_oci(&["-root", "/", "list"]).refused(1, &["Option --root argument should not be set to /"]);
     rkt_oci(&["restore", "-bundle", "/nonexistent", "-detach=false", "x"]).refused(1, &["--bundle /nonexistent"]);
     rkt_oci(&["-version"]).ok().prints(&["rkt-oci version"]);

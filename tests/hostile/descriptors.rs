@@ -25,6 +25,33 @@ fn item_18_descriptors_do_not_leak() {
 }
 
 #[test]
+fn item_18_what_a_created_container_holds_leads_nowhere() {
+    needs!(root, "busybox");
+    let mut attack = Attack::new("sleep 1000");
+    for set in ["bounding", "effective", "permitted"] {
+        attack.config["process"]["capabilities"][set] = json!(["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+    }
+    for own_user in [false, true] {
+        if own_user {
+            attack.config["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "user"}));
+            for name in ["uidMappings", "gidMappings"] {
+                attack.config["linux"][name] = json!([{"containerID": 0, "hostID": 100_000, "size": 65536}]);
+            }
+        }
+        attack.command(["create", "test"]).ok();
+        // Whoever joins it may trace init, and so go where its descriptors lead: here to the files to aim at.
+        let look = "for fd in /proc/1/fd/*; do cat $fd/../../tripwire/passwd $fd/../tripwire/passwd; \
+                    echo x >>$fd/state.json; done 2>/dev/null; ls /proc/1/fd | wc -l";
+        let seen = attack.command(["exec", "test", "sh", "-c", look]).ok();
+        seen.require(!seen.stdout.contains("host"), "no way to the host");
+        seen.require(seen.text().parse::<u32>().is_ok_and(|count| count > 3), "descriptors to look at");
+        attack.command(["start", "test"]).ok();
+        assert_eq!(attack.command(["state", "test"]).ok().json()["status"], "running");
+        attack.command(["delete", "-f", "test"]).ok();
+    }
+}
+
+#[test]
 fn item_18_a_directory_of_the_host_is_not_passed_on() {
     needs!(root, "busybox", "python3");
     let attack = Attack::new("ls -l /proc/self/fd | sed 's/.* //'; ls /proc/self/fd/3/ 2>/dev/null; true");

@@ -144,6 +144,11 @@ impl Globals {
         Ok(absolute)
     }
 
+    /// Whether the caller names that place: one that is not there is none without containers, but a mistake.
+    pub(crate) fn names_root(&self) -> bool {
+        self.root.is_some()
+    }
+
     /// Makes that place where it is below `XDG_RUNTIME_DIR`, whose content is removed unless it is sticky.
     pub(crate) fn make_users_root(&self) -> Result<(), String> {
         let (None, None, Some(root)) = (&self.root, &self.dir, users_root()) else { return Ok(()) };

@@ -111,7 +111,7 @@ impl Join<'_> {
         let set_up = |e: Error| Failure::SetUp(e.to_string());
         let root = prepare().map_err(set_up)?;
         let home = user::home(&root, process);
-        user::become_user(&root, process, self.plan.fixed_groups, false).map_err(set_up)?;
+        user::become_user(&root, process, self.plan.fixed_groups).map_err(set_up)?;
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
         filter::load(filter::Moment::Ready, process, false, &self.channel).map_err(set_up)?;
         sys::exec::close_on_exec_from(3 + self.plan.preserve_fds)

@@ -20,7 +20,7 @@ use rustix::process::DumpableBehavior;
 
 use crate::cgroup::{Cgroup, Entry};
 use crate::error::{Context, Error, Result};
-use crate::fifo::Starter;
+use crate::fifo::{Starter, set_apart};
 use crate::hooks::{HookState, Stage, Surroundings, enterable};
 use crate::mappings::groups_are_fixed;
 use crate::plan::{Plan, Stdio};
@@ -44,8 +44,9 @@ pub(crate) struct Init<'a> {
 impl Init<'_> {
     /// Becomes the container's program, or says why not and returns the exit code.
     pub(crate) fn run(self) -> i32 {
-        let waited = self.set_up().and_then(|program| {
-            let starter = self.wait_for_start().map_err(|e| Failure::SetUp(e.to_string()))?;
+        let waited = self.set_up().and_then(|(program, fifo)| {
+            let fifo = fifo.as_ref().or(self.plan.fifo.as_ref());
+            let starter = self.wait_for_start(fifo).map_err(|e| Failure::SetUp(e.to_string()))?;
             Ok((program, starter))
         });
         match waited {
@@ -57,33 +58,37 @@ impl Init<'_> {
         }
     }
 
-    /// Everything up to the point where the container counts as created.
-    fn set_up(&self) -> Result<program::Program, Failure> {
-        let set_up = || -> Result<(bool, Root)> {
+    /// Everything up to the point where the container counts as created. Also returns the fifo's directory, when it is
+    /// not the plan's any more.
+    fn set_up(&self) -> Result<(program::Program, Option<OwnedFd>), Failure> {
+        let set_up = || -> Result<(bool, Root, Option<OwnedFd>)> {
             self.detach_from_caller()?;
             self.enter_namespaces()?;
+            let namespaces = &self.plan.namespaces;
+            let alone = namespaces.ordinary_caller && namespaces.makes(libc::CLONE_NEWNS);
+            let fifo = self.plan.fifo.as_ref().filter(|_| alone).map(set_apart).transpose()?;
             // While there still is a /proc that can be believed.
             let fixed_groups = groups_are_fixed("self");
             let root = self.build_root()?;
             // Before nothing may be gained any more: AppArmor takes no other profile then.
             labels::apply_on_exec(&self.plan.process.labels)?;
-            self.close_the_rest(&root)?;
-            Ok((fixed_groups, root))
+            self.close_the_rest(&root, fifo.as_ref().or(self.plan.fifo.as_ref()))?;
+            Ok((fixed_groups, root, fifo))
         };
-        let (fixed_groups, root) = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
+        let (fixed_groups, root, fifo) = set_up().map_err(|e| Failure::SetUp(e.to_string()))?;
         let process = &self.plan.process;
         let home = user::home(&root, process);
-        user::become_user(&root, process, fixed_groups, true).map_err(|e| Failure::SetUp(e.to_string()))?;
+        user::become_user(&root, process, fixed_groups).map_err(|e| Failure::SetUp(e.to_string()))?;
         fault::point("init: user changed");
         let program = program::find(&root, process, home).map_err(Failure::Exec)?;
         self.load_filter(filter::Moment::Ready).map_err(|e| Failure::SetUp(e.to_string()))?;
-        Ok(program)
+        Ok((program, fifo))
     }
 
     /// Sources of mounts and what else is not needed any more: there may be more of it than the process's limit allows.
-    fn close_the_rest(&self, root: &Root) -> Result<()> {
+    fn close_the_rest(&self, root: &Root, fifo: Option<&OwnedFd>) -> Result<()> {
         let mut keep = vec![self.channel.as_fd(), root.as_fd()];
-        keep.extend(self.plan.fifo.as_ref().map(OwnedFd::as_fd));
+        keep.extend(fifo.map(OwnedFd::as_fd));
         sys::exec::close_all_but(self.plan.kept_fds.saturating_add(3), &keep).context(|| "close what was inherited")
     }
 
@@ -166,6 +171,7 @@ impl Init<'_> {
         rootfs::write_settings(&self.plan.sysctl)?;
         rootfs::enter(&root, plan.no_pivot)?;
         fault::point("init: root entered");
+        user::make_directory(&root, &self.plan.process.cwd)?;
         if plan.shared {
             rootfs::share(tree)?;
         }
@@ -240,8 +246,8 @@ impl Init<'_> {
     }
 
     /// Returns who started it, if that is another process than the parent.
-    fn wait_for_start(&self) -> Result<Option<Starter>> {
-        let Some(directory) = &self.plan.fifo else {
+    fn wait_for_start(&self, fifo: Option<&OwnedFd>) -> Result<Option<Starter>> {
+        let Some(directory) = fifo else {
             self.tell(&Message::Ready)?;
             return self.expect(|m| matches!(m, Message::Start)).map(|()| None);
         };

@@ -17,11 +17,10 @@ const PASSWD_MAX: u64 = 1 << 20;
 
 /// Changes everything that `process` says about who and where it is. There is no way back.
 ///
-/// With `fixed_groups` the user namespace does not allow to change supplementary groups, see [`groups_are_fixed`]. The
-/// working directory is made where it is missing when `make_cwd`: in a container that is new, and not in one that runs.
+/// With `fixed_groups` the user namespace does not allow to change supplementary groups, see [`groups_are_fixed`].
 ///
 /// [`groups_are_fixed`]: crate::mappings::groups_are_fixed
-pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool, make_cwd: bool) -> Result<()> {
+pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool) -> Result<()> {
     for (i, (resource, limit)) in process.rlimits.iter().enumerate() {
         setrlimit(*resource, *limit).context(|| format!("process.rlimits[{i}]: set the limit {resource:?}"))?;
     }
@@ -29,7 +28,7 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;
     }
     attributes::apply(&process.attributes)?;
-    let entered = enter_directory(root, &process.cwd, make_cwd);
+    let entered = enter_directory(root, &process.cwd);
     reset_securebits().context(|| "reset securebits")?;
     process.capabilities.limit().context(|| "process.capabilities.bounding: take away the others")?;
     // Otherwise leaving user 0 would drop the capabilities that are to be kept.
@@ -42,19 +41,30 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
     rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
     process.capabilities.apply(kept_capabilities(process)).context(|| "process.capabilities: set them")?;
     // A directory may be closed to root, as on NFS, and open to the user.
-    let entered = entered.or_else(|_| enter_directory(root, &process.cwd, false));
-    entered.map_err(|e| Error::Other(format!("chdir to cwd ({:?}) set in config.json failed: {e}", process.cwd)))?;
+    let entered = entered.or_else(|_| enter_directory(root, &process.cwd));
+    entered.map_err(|why| no_directory(&process.cwd, &why))?;
     rustix::process::umask(Mode::from(process.umask));
     Ok(())
 }
 
+/// Makes the working directory of a new container where it is missing, as long as the root can be written to.
+pub(super) fn make_directory(root: &Root, cwd: &Path) -> Result<()> {
+    match root.open_at(cwd, OFlags::PATH | OFlags::DIRECTORY) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            root.mkdir_all(cwd, Mode::from(0o755)).map(drop).map_err(|e| no_directory(cwd, &errno_text(&e)))
+        }
+        // Whatever it is, it is seen when it is entered.
+        _ => Ok(()),
+    }
+}
+
+fn no_directory(cwd: &Path, why: &str) -> Error {
+    Error::Other(format!("chdir to cwd ({cwd:?}) set in config.json failed: {why}"))
+}
+
 /// Through the root's descriptor, so that no magic link (`/proc/self/fd/7`) can lead out of the container.
-fn enter_directory(root: &Root, cwd: &Path, make: bool) -> Result<(), String> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let directory = match root.open_at(cwd, flags) {
-        Err(e) if make && e.kind() == std::io::ErrorKind::NotFound => root.mkdir_all(cwd, Mode::from(0o755)),
-        opened => opened,
-    };
+fn enter_directory(root: &Root, cwd: &Path) -> Result<(), String> {
+    let directory = root.open_at(cwd, OFlags::PATH | OFlags::DIRECTORY);
     fchdir(directory.map_err(|e| errno_text(&e))?).map_err(|e| errno_text(&e.into()))?;
     // What the kernel calls unreachable has no path from our root.
     match getcwd(Vec::new()) {

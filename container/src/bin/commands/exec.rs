@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use appc_container::config::{read_process, read_spec};
-use appc_container::files::read_regular;
+use appc_container::files::read_given;
 use appc_container::seccomp::Cache;
 use appc_container::state::{CONFIG_MAX, Directory, replace_file};
 use appc_container::{Error, ExecPlan, ExecSetup, Stdio, capabilities, exit_code, manage};
@@ -152,7 +152,7 @@ impl Exec {
     fn process(&self, spec: &Spec, command: &[String], warnings: &mut Vec<String>) -> Result<Process, Error> {
         if let Some(path) = &self.process {
             let shown = path.display();
-            let text = read_regular(path, CONFIG_MAX).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
+            let text = read_given(path, CONFIG_MAX).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
             return read_process(&text, warnings).map_err(|e| wrong(format!("--process {shown}: {e}")));
         }
         if command.is_empty() {
@@ -199,7 +199,8 @@ impl Exec {
         Ok(())
     }
 
-    /// Not to the inheritable and ambient ones: what the program executes is not to have them by itself.
+    /// Not to the inheritable ones, and only to the ambient what is there already: what the program executes is not to have
+    /// more by itself than the configuration says.
     fn add_capabilities(&self, process: &mut Process, warnings: &mut Vec<String>) {
         if self.cap.is_empty() {
             return;
@@ -212,7 +213,9 @@ impl Exec {
         let with = |set: &Option<Capabilities>| Some(set.iter().flatten().chain(&more).copied().collect());
         let mut all = process.capabilities().clone().unwrap_or_else(no_capabilities);
         let (bounding, effective, permitted) = (with(all.bounding()), with(all.effective()), with(all.permitted()));
-        all.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+        let kept = |c: &&Capability| all.inheritable().iter().flatten().any(|other| other == *c);
+        let ambient = all.ambient().iter().flatten().chain(more.iter().filter(kept)).copied().collect();
+        all.set_bounding(bounding).set_effective(effective).set_permitted(permitted).set_ambient(Some(ambient));
         process.set_capabilities(Some(all));
     }
 }

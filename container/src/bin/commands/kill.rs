@@ -11,7 +11,7 @@ use crate::globals::Globals;
 
 /// Send a signal to a container's first process
 ///
-/// By name or number, TERM by default; 0 sends nothing and only finds out whether that process lives. When the container shares its pid namespace, KILL goes to all of its processes.
+/// By name or number, TERM by default; 0 sends nothing and only finds out whether that process lives. When the container shares its pid namespace, KILL goes to all of its processes. One that was created and not started ends by TERM, HUP, INT, QUIT and KILL.
 ///
 ///   rkt-oci kill mycontainer HUP
 #[derive(Debug, Args)]

@@ -36,6 +36,9 @@ enum Format {
 impl List {
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         let root = globals.containers().map_err(wrong)?;
+        if globals.names_root() && !root.exists() {
+            return Err(wrong(format!("--root {}: there is no such directory", root.display())));
+        }
         let mut shown = Vec::new();
         for id in Directory::list(&root)? {
             match show(&root, &id) {
