@@ -50,8 +50,11 @@ impl Drop for RawMode {
     }
 }
 
-/// Has a terminal end its lines as files have them, for output that goes to no terminal: as with runc.
-fn whole_lines(terminal: impl AsFd) -> io::Result<()> {
+/// Has a terminal end its lines as files do, where the caller's output goes to none: as with runc.
+pub(crate) fn copy_line_ends(terminal: impl AsFd) -> io::Result<()> {
+    if isatty(stdout()) {
+        return Ok(());
+    }
     let mut modes = tcgetattr(&terminal)?;
     modes.output_modes.remove(OutputModes::ONLCR);
     Ok(tcsetattr(&terminal, OptionalActions::Now, &modes)?)
@@ -90,9 +93,6 @@ impl Relay {
     /// Starts with the caller's terminal in raw mode and the container's of the same size.
     pub fn new(master: OwnedFd) -> io::Result<Relay> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
-        if !isatty(stdout()) {
-            whole_lines(&master)?;
-        }
         let raw = RawMode::enter()?;
         let relay = Relay { master, raw, typed: Vec::new(), input_open: true, end_told: None, master_open: true };
         relay.resize()?;

@@ -75,11 +75,12 @@ pub fn kill(directory: &Directory, signal: i32) -> Result<()> {
             return Err(Error::NotRunning);
         }
         // Where processes can outlive the first, they are killed all the same.
-        match cgroup(&record)? {
-            Some(cgroup) if signal == libc::SIGKILL && !record.own_pid_namespace => cgroup.kill_all()?,
-            _ => {}
-        }
-        return Err(Error::NotRunning);
+        return match cgroup(&record)? {
+            Some(cgroup) if signal == libc::SIGKILL && !record.own_pid_namespace && !cgroup.pids()?.is_empty() => {
+                Ok(cgroup.kill_all()?)
+            }
+            _ => Err(Error::NotRunning),
+        };
     };
     if signal == libc::SIGKILL { kill_everything(&record, &process) } else { send(&record, &process, signal) }
 }

@@ -115,7 +115,7 @@ fn a_working_directory_is_made_although_the_root_is_read_only() {
     needs!(root, "busybox");
     let mut bundle = Bundle::new("pwd; stat -c '%a %u' .; touch x");
     bundle.config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
-    bundle.config["process"]["cwd"] = json!("/made/../made/for/it");
+    bundle.config["process"]["cwd"] = json!("/made/for/it");
     bundle.config["root"]["readonly"] = json!(true);
     let outcome = bundle.run().exits(1);
     assert_eq!(outcome.stdout, "/made/for/it\n755 0\n");

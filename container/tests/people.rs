@@ -84,13 +84,13 @@ fn flags_are_taken_as_gos_programs_write_them() {
     let scratch = Scratch::new();
     let flags = ["-root", ".", "-log-format=json", "--debug=true", "-systemd-cgroup=false"];
     scratch.rkt_oci(flags).args(["list", "-format", "json", "-quiet=T"]).ok();
-    rkt_oci(&["-root", "/nonexistent", "list"]).refused(1, &["--root /nonexistent: there is no such directory"]);
+    scratch.rkt_oci(["-root", "none", "list"]).refused(1, &["/none: there is no such directory"]);
     rkt_oci(&["-root", "/", "list"]).refused(1, &["Option --root argument should not be set to /"]);
-    rkt_oci(&["restore", "-bundle", "/nonexistent", "-detach=false", "x"]).refused(1, &["--bundle /nonexistent"]);
+    rkt_oci(&["restore", "-bundle", "/no/such", "-detach=false", "x"]).refused(1, &["--bundle /no/such"]);
     rkt_oci(&["-version"]).ok().prints(&["rkt-oci version"]);
     // What is said not to be given is not.
-    rkt_oci(&["-root", "/nonexistent", "delete", "-force", "x"]).ok();
-    rkt_oci(&["-root", "/nonexistent", "delete", "-force=false", "x"]).refused(1, &["container does not exist"]);
+    rkt_oci(&["-root", "/no/such", "delete", "-force", "x"]).ok();
+    rkt_oci(&["-root", "/no/such", "delete", "-force=false", "x"]).refused(1, &["container does not exist"]);
     rkt_oci(&["--debug=perhaps", "list"]).refused(1, &["'perhaps'", "'--debug'", "see `rkt-oci list --help`"]);
     rkt_oci(&["-nonesuch", "list"]).refused(1, &["see `rkt-oci --help`"]);
 }
@@ -128,5 +128,5 @@ fn callers_find_out_what_there_is() {
     rkt_oci(&["checkpoint", "--help"]).ok().prints(&["--image-path"]);
     rkt_oci(&["restore", "--lsm-mount-context"]).refused(1, &["flag needs an argument"]);
     rkt_oci(&["foo", "-h"]).refused(1, &["No help topic for 'foo'"]);
-    rkt_oci(&["restore", "--bundle", "/nonexistent", "-no-subreaper", "x"]).refused(1, &["--bundle /nonexistent"]);
+    rkt_oci(&["restore", "--bundle", "/no/such", "-no-subreaper", "x"]).refused(1, &["--bundle /no/such"]);
 }

@@ -44,7 +44,8 @@ fn item_18_what_a_created_container_holds_leads_nowhere() {
                     echo x >>$fd/state.json; done 2>/dev/null; ls /proc/1/fd | wc -l";
         let seen = attack.command(["exec", "test", "sh", "-c", look]).ok();
         seen.require(!seen.stdout.contains("host"), "no way to the host");
-        seen.require(seen.text().parse::<u32>().is_ok_and(|count| count > 3), "descriptors to look at");
+        // Where users are mapped nobody may look at all.
+        seen.require(own_user || seen.text().parse::<u32>().is_ok_and(|count| count > 3), "descriptors to look at");
         attack.command(["start", "test"]).ok();
         assert_eq!(attack.command(["state", "test"]).ok().json()["status"], "running");
         attack.command(["delete", "-f", "test"]).ok();

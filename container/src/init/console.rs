@@ -7,7 +7,7 @@ use rustix::fs::{FileType, fstat, fstatfs, makedev};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 
 use crate::error::{Context, Error, Result};
-use crate::plan::ProcessPlan;
+use crate::plan::{ProcessPlan, Stdio};
 use crate::{console, rootfs};
 
 /// linux/magic.h.
@@ -19,8 +19,8 @@ pub(super) struct Terminal {
     pub(super) slave: OwnedFd,
 }
 
-/// Opens a terminal of the size and for the user that the process wants.
-pub(super) fn open(root: &Root, process: &ProcessPlan) -> Result<Terminal> {
+/// Opens a terminal of the size and for the user that the process wants. `stdio` says who is at its other side.
+pub(super) fn open(root: &Root, process: &ProcessPlan, stdio: &Stdio) -> Result<Terminal> {
     let master = open_ptmx(root)?;
     unlockpt(&master).context(|| "unlock the terminal")?;
     // By way of the master: whatever `/dev/pts/0` may be, this is its other side.
@@ -32,6 +32,9 @@ pub(super) fn open(root: &Root, process: &ProcessPlan) -> Result<Terminal> {
         None => console::copy_size(&slave),
     }
     .context(|| "set the terminal's size")?;
+    if matches!(stdio, Stdio::Terminal) {
+        console::copy_line_ends(&slave).context(|| "set the terminal's mode")?;
+    }
     if process.uid != 0 {
         let uid = rustix::fs::Uid::from_raw(process.uid);
         rustix::fs::fchown(&slave, Some(uid), None).context(|| "give the terminal to the user")?;

@@ -127,7 +127,7 @@ impl Join<'_> {
         if matches!(self.plan.stdio, Stdio::Inherit | Stdio::Fds(_)) {
             return user::own_pipes(process);
         }
-        let terminal = console::open(root, process)?;
+        let terminal = console::open(root, process, &self.plan.stdio)?;
         self.channel.send(&Message::Console(terminal.master)).context(|| "talk to the parent")?;
         rustix::process::ioctl_tiocsctty(&terminal.slave).context(|| "take the terminal")?;
         replace([&terminal.slave; 3])

@@ -201,7 +201,7 @@ impl Init<'_> {
             Stdio::Inherit => return user::own_pipes(process),
             Stdio::Fds(fds) => fds.each_ref(),
             Stdio::Terminal | Stdio::ConsoleSocket(_) => {
-                let terminal = console::open(root, process)?;
+                let terminal = console::open(root, process, &self.plan.stdio)?;
                 console::mount(root, &terminal.slave)?;
                 self.tell(&Message::Console(terminal.master))?;
                 let slave: &OwnedFd = &terminal.slave;
