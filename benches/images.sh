@@ -1,6 +1,7 @@
 #!/bin/sh
 # Measures images beside the other programs of this machine, in one run: a pull with extraction from a registry on loopback, beside skopeo + umoci and podman;
-# an image archive made an OCI layout, beside a plain copy of its bytes; and the peak memory of both with an image of zeros. Medians in milliseconds.
+# an image archive made an OCI layout, beside a plain copy of its bytes; the peak memory of both with an image of zeros; and ten thousand images listed.
+# Medians in milliseconds.
 # As root, after `cargo build --release`; `sh tests/run.sh --install` brings the peers.
 #   SIZE=n   megabytes of the image (default 200)      RUNS=n  how often (default 5)
 #   ZEROS=n  megabytes of the image whose memory is measured (default 4096; it takes little room on disk)
@@ -144,9 +145,32 @@ memory() {
     fi
 }
 
+# A store with ten thousand images that differ in their names and IDs.
+listing() {
+    mkdir -p small/rootfs
+    echo '{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/small"}' >small/manifest
+    tar cf small.aci -C small manifest rootfs
+    rkt --dir many --insecure-options=image fetch small.aci >/dev/null
+    cd many/store/images
+    one=$(echo sha512-*)
+    manifest=$(cat "$one/manifest") metadata=$(cat "$one/metadata")
+    for n in $(seq 9999); do printf 'sha512-%0128x\n' "$n"; done >"$work/ids"
+    xargs mkdir <"$work/ids"
+    n=0
+    while read -r id; do
+        n=$((n + 1))
+        printf '%s' "${manifest%%small*}small-$n${manifest#*small}" >"$id/manifest"
+        printf '%s' "${metadata%%small*}small-$n${metadata#*small}" >"$id/metadata"
+    done <"$work/ids"
+    cd "$work"
+    table=$(median : "rkt --dir many image list") json=$(median : "rkt --dir many image list --format=json")
+    echo "10,000 images listed: $table ms, as JSON $json ms (goal 100)"
+}
+
 image
 serve
 pull
 acbuild convert oci:layout:bench carried.aci >/dev/null
 convert carried plain
 memory
+listing

@@ -208,3 +208,40 @@ fn keys_are_reviewed_on_a_terminal() {
     let trusted = world.scratch.path().join("local/trustedkeys/prefix.d/example.com/app").join(fingerprint);
     assert!(trusted.is_file());
 }
+
+#[test]
+fn what_is_larger_than_it_may_be_is_refused_and_leaves_nothing() {
+    needs!(root, "busybox", "gzip");
+    let world = World::new();
+    let zeros = world.scratch.file("zeros", vec![0; 5 << 20]);
+    world.publish("app", &[&format!("copy {} /zeros", zeros.display())]);
+    let endless = || Reply::ok(vec![b'x'; 1 << 16]).endless(Duration::ZERO);
+    world.say_once(&place("endless", "1.0"), endless());
+    let address = format!("https://{}", place("endless", "1.0"));
+    let rkt = |args: &[&str]| world.rkt(&[&["--insecure-options=image"], args].concat());
+    rkt(&["--max-image-size=1Mi", "fetch", &address]).refused(254, &["too large", "1048576 bytes", "--max-image-size"]);
+    world.say_once(&place("endless", "1.0"), endless());
+    rkt(&["run", "--max-image-size=1Mi", &address]).refused(254, &["too large", "1048576 bytes"]);
+    rkt(&["--max-image-size=0", "fetch", "app.aci"]).refused(254, &["\"0\" is no size", "20Gi"]);
+
+    // It takes two megabytes, and seven when it is unpacked.
+    for target in ["oci:layout:1.0", "docker-archive:docker.tar:x:1"] {
+        world.scratch.acbuild(["convert", "app.aci", target]).ok();
+    }
+    for word in ["app.aci", "example.com/app:1.0", "oci:layout:1.0", "docker-archive:docker.tar"] {
+        rkt(&["--max-image-size=4Mi", "fetch", word]).refused(254, &["too large", "4194304 bytes"]);
+    }
+    let acbuild = |args: &[&str]| world.scratch.acbuild([&["--max-image-size=4Mi"], args].concat());
+    acbuild(&["begin", "./app.aci"]).refused(1, &["4194304 bytes"]);
+    for [source, target] in [["app.aci", "oci:new"], ["app.aci", "bundle:new"], ["oci:layout", "new.aci"]] {
+        acbuild(&["convert", source, target]).refused(1, &["4194304 bytes"]);
+    }
+    for made in ["new", "new.aci", ".acbuild"] {
+        assert!(!world.scratch.work().join(made).exists(), "{made}");
+    }
+    for folder in ["fetch/partial", "tmp", "store/images"] {
+        let left = fs::read_dir(world.scratch.data().join(folder)).expect("the store was made").count();
+        assert_eq!(left, 0, "{folder}");
+    }
+    rkt(&["--max-image-size=20Mi", "fetch", "example.com/app:1.0"]).ok();
+}

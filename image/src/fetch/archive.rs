@@ -100,7 +100,14 @@ impl Fetcher<'_> {
         let bar = self.reporter.bar();
         let check = |bytes| self.store.check_room(&shown, bytes);
         let room = Room { limit: self.store.limit(), check: &check };
-        let came = download(&place, &mut partial, validators, &room, hasher, &*bar)?;
+        let came = match download(&place, &mut partial, validators, &room, hasher, &*bar) {
+            // It would only become longer.
+            Err(error @ Error::TooLarge(_)) => {
+                partial.remove()?;
+                return Err(error);
+            }
+            came => came?,
+        };
         drop(bar);
         let verified = signature.is_some();
         let (image, known) = match (came, known) {

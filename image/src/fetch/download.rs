@@ -156,10 +156,10 @@ fn receive(
 ) -> Result<()> {
     let url = answer.url();
     let limit = room.limit.packed(partial.total().is_some());
-    let too_long = |total| Error::Fetch {
-        url: url.clone(),
-        why: format!("it is longer than the {limit} bytes that are allowed{total}: --max-image-size allows more"),
-        again: None,
+    let too_long = |total| {
+        let shown = crate::reference::without_user(&url);
+        let rule = format!("{shown} is longer than the {limit} bytes that are allowed{total}");
+        Error::TooLarge(format!("{rule}: --max-image-size allows more"))
     };
     if let Some(total) = partial.total() {
         if total > limit {

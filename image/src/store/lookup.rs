@@ -32,7 +32,7 @@ pub struct StoredImage {
     /// What could not be extracted by the user who imported it: a path and what it is.
     pub omitted: Vec<(String, String)>,
     /// What it consists of, when it is an OCI image.
-    pub oci: Option<OciParts>,
+    pub oci: Option<Box<OciParts>>,
     /// What else it was fetched as.
     pub also: Vec<OtherName>,
 }

@@ -42,8 +42,8 @@ pub struct Summary {
     pub tree_size: u64,
     /// What could not be extracted by the user who imported it: a path and what it is.
     pub omitted: Vec<(String, String)>,
-    /// What it consists of, when it is an OCI image.
-    pub oci: Option<OciParts>,
+    /// What it consists of, when it is an OCI image. That is long, and of ten thousand most are none.
+    pub oci: Option<Box<OciParts>>,
 }
 
 /// One more name of an image that several names lead to, such as the tags of a registry.
@@ -89,7 +89,7 @@ pub(super) struct Metadata {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) file: Option<Fingerprint>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) oci: Option<OciParts>,
+    pub(super) oci: Option<Box<OciParts>>,
     /// CRC-32 of what nothing else has a digest of: the archive as it was fetched, compressed, or the manifest that an OCI
     /// image's configuration was mapped to.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -136,7 +136,7 @@ impl Store {
 pub struct StoredOci<'s> {
     store: &'s Store,
     id: ImageId,
-    parts: OciParts,
+    parts: Box<OciParts>,
     source: String,
     _pin: Pin,
 }

@@ -129,7 +129,7 @@ impl Gathered<'_> {
         let parts = OciParts { manifest: image.manifest.clone(), config: image.config.clone(), layers, trees };
         let mut seen = HashSet::new();
         metadata.size = parts.blobs().filter(|blob| seen.insert(&blob.digest)).map(|blob| blob.size).sum();
-        metadata.oci = Some(parts);
+        metadata.oci = Some(Box::new(parts));
         Ok(Some((metadata, made)))
     }
 }
