@@ -31,11 +31,13 @@ use std::path::{Path, PathBuf};
 
 use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
-use rustix::fs::FlockOperation;
+use rustix::fs::{CWD, FlockOperation, RenameFlags};
+use rustix::io::Errno;
 
 use crate::cache::{Cache, State};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
+use crate::install::{allow_writing, set_mode};
 use crate::oci::Image;
 use crate::run::apply;
 
@@ -306,6 +308,23 @@ impl Build {
     /// The same, for who makes the files.
     pub(crate) fn rootfs_in_making(&self) -> Result<Root> {
         open_rootfs(&self.locked.dir)
+    }
+
+    /// Puts the tree `whole` in the place of the root file system, which is where that was from then on.
+    pub(crate) fn exchange_rootfs(&self, whole: &Path) -> Result<()> {
+        let own = self.rootfs_path();
+        let fail = |e: Errno| Error::io("replace", &own)(e.into());
+        let exchange = || rustix::fs::renameat_with(CWD, whole, CWD, &own, RenameFlags::EXCHANGE);
+        match exchange() {
+            Err(Errno::ACCESS) => {}
+            done => return done.map_err(fail),
+        }
+        // An ordinary user's own directories may be read-only, and moving one changes its `..`.
+        let new = Root::open(whole).map_err(Error::io("open", whole))?;
+        let before = allow_writing(&new).map_err(fail)?;
+        allow_writing(self.rootfs_in_making()?).map_err(fail)?;
+        exchange().map_err(fail)?;
+        set_mode(&new, before).map_err(fail)
     }
 
     /// Where the build is kept; a tree that is copied into the build must leave it out.

@@ -2,7 +2,6 @@
 
 use appc_image::fetch::Insecure;
 use appc_rooted::Root;
-use rustix::fs::{CWD, RenameFlags};
 
 use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Build;
@@ -42,10 +41,8 @@ pub(crate) fn fold(session: &Session, build: &Build) -> Result<()> {
         let new = build.prepare(&manifest)?;
         let tree = Root::open(&whole).map_err(Error::io("open", &whole))?;
         let changing = step.change(Change::Whole, &Effect::of_tree(&tree))?;
-        let own = build.dir().join("currentaci/rootfs");
         // Killed from here on, the image is the same: the new files cover what they were made of.
-        rustix::fs::renameat_with(CWD, whole, CWD, &own, RenameFlags::EXCHANGE)
-            .map_err(|e| Error::io("replace", own)(e.into()))?;
+        build.exchange_rootfs(&whole)?;
         new.commit()?;
         Deleted::default().save(build.dir())?;
         changing.finish()

@@ -12,7 +12,7 @@ mod times;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -176,15 +176,15 @@ fn open_directory(parent: &OwnedFd, name: &OsStr) -> Result<OwnedFd, Errno> {
 }
 
 /// Gives the owner of a directory all rights on it, and returns the mode it had.
-fn allow_writing(directory: &OwnedFd) -> Result<Mode, Errno> {
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(directory)?.st_mode);
+pub(crate) fn allow_writing(directory: impl AsFd) -> Result<Mode, Errno> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&directory)?.st_mode);
     set_mode(directory, mode | Mode::RWXU)?;
     Ok(mode)
 }
 
 /// fchmod(2) that works on an `O_PATH` handle.
-fn set_mode(directory: &OwnedFd, mode: Mode) -> Result<(), Errno> {
-    let handle = format!("/proc/self/fd/{}", directory.as_raw_fd());
+pub(crate) fn set_mode(directory: impl AsFd, mode: Mode) -> Result<(), Errno> {
+    let handle = format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd());
     rustix::fs::chmodat(CWD, handle, mode, AtFlags::empty())
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use appc_image::Quiet;
 use appc_image::archive::{self, Compression, Kind, Limit, Ownership, UnpackOptions, WriteOptions};
 use appc_rooted::Root;
-use rustix::fs::{CWD, Mode, RenameFlags};
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -136,9 +136,7 @@ fn apply_one(build: &Build, cache: &Cache, kept: &Kept) -> Result<()> {
     match &kept.change {
         Change::Nothing | Change::Image { .. } => Ok(()),
         Change::Whole => {
-            let own = build.dir().join("currentaci/rootfs");
-            rustix::fs::renameat_with(CWD, &path, CWD, &own, RenameFlags::EXCHANGE)
-                .map_err(|e| Error::io("replace", own)(e.into()))?;
+            build.exchange_rootfs(&path)?;
             Deleted::default().save(build.dir())
         }
         Change::Copy => Staged::again(build, tree, to_paths(first))?.install(),

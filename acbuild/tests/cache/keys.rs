@@ -106,7 +106,7 @@ fn everything_that_a_command_sees() {
         *place.hits().last().unwrap()
     };
     let plain: &[&str] = &["run -- /bin/true"];
-    let cases: [&[&str]; 11] = [
+    let cases: [&[&str]; 12] = [
         &["run -- /bin/true x"],
         &["run --env A=1 -- /bin/true"],
         &["run --env A=2 -- /bin/true"],
@@ -118,6 +118,7 @@ fn everything_that_a_command_sees() {
         &["run --net none -- /bin/true"],
         &["run --volume volume:/v:ro -- /bin/true"],
         &["run --volume volume:/w:ro -- /bin/true"],
+        &["run --engine chroot -- /bin/true"],
     ];
     assert!(!hit(plain) && hit(plain));
     for case in &cases {

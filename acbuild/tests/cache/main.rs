@@ -9,6 +9,7 @@ mod random;
 mod trust;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use common::{Ran, Scratch, finish, listing};
@@ -277,6 +278,32 @@ fn the_example_is_done_once() {
     place.file("pages/index.txt", "changed\n");
     let third = place.ok(&words);
     assert_eq!((third.matches(" miss ").count(), third.matches(" hit ").count()), (6, 6), "{third}");
+}
+
+#[test]
+fn a_user_alone_may_begin_with_a_folder_that_is_read_only() {
+    needs!(root);
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.path("tree/sub")).unwrap();
+    scratch.file("tree/sub/a", "a");
+    fs::set_permissions(scratch.path("tree"), fs::Permissions::from_mode(0o555)).unwrap();
+    let script = "chown -R 65534:65534 . && chmod 755 .";
+    let owned = std::process::Command::new("sh").args(["-c", script]).current_dir(scratch.path("")).status().unwrap();
+    assert!(owned.success());
+    let say = |line: &str| {
+        let ran = common::as_nobody(&scratch, &line.split(' ').collect::<Vec<_>>());
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        ran.stdout
+    };
+    let mut ids = Vec::new();
+    for begin in ["begin ./tree", "begin --cache ./tree", "begin --cache ./tree"] {
+        say(begin);
+        say("set-name example.com/test");
+        assert!(say("status").contains("1 bytes in 2 files"));
+        ids.push(say("write --overwrite out.aci"));
+        say("end");
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
 }
 
 #[test]
