@@ -19,6 +19,9 @@ use crate::session::Session;
 /// What it changes becomes part of the image when it succeeds, also what it deletes of the dependencies; when it fails
 /// the build stays as it was, and acbuild exits with its exit status. It has the image's environment, the host's network,
 /// and /proc, /dev, /sys, /etc/resolv.conf and /etc/hosts of its own, which leave no trace in the image.
+///
+/// In a build with a cache (see "acbuild begin --help") a command that may write to a volume, or is given something on standard
+/// input, is not cached, nor is what comes after it; and none reads from a terminal.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild run -- apt-get install -y nginx-light")]
 pub(crate) struct Run {
