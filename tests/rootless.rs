@@ -270,6 +270,32 @@ fn the_store_keeps_owners() {
 }
 
 #[test]
+fn a_folder_is_built_as_root_builds_it() {
+    needs!(root, "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    for who in ["root", "user"] {
+        let layout = builders.scratch.work().join(who).join("layout");
+        fs::create_dir_all(layout.join("rootfs/bin")).expect("ours");
+        fs::write(layout.join("rootfs/bin/x"), "x").expect("ours");
+        let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/layout"}"#;
+        fs::write(layout.join("manifest"), manifest).expect("ours");
+        if who == "user" {
+            for path in ["", "manifest", "rootfs", "rootfs/bin", "rootfs/bin/x"] {
+                chown(layout.join(path), Some(NOBODY), Some(NOBODY)).expect("we are root");
+            }
+        }
+    }
+    builders.both(&["acbuild build layout layout.aci", "acbuild begin ./layout.aci"]);
+    let [root, user] = builders.both(&["acbuild write again.aci"]);
+    assert_eq!(root, user);
+    let ids = builders.command("user", "acbuild").args(["build", "layout", "alone.aci"]).env("PATH", "/nowhere");
+    let setpriv = need::find_program("setpriv").expect("it was looked for");
+    ids.under(&setpriv, ["--reuid", "65534", "--regid", "65534", "--clear-groups"]).ok();
+    let read = |name: &str| fs::read(builders.users(name)).expect("there");
+    assert_eq!(read("layout.aci"), read("alone.aci"), "without subordinate ids too");
+}
+
+#[test]
 fn without_ids_a_user_is_told_what_is_lost() {
     needs!(root, "setpriv");
     let builders = Builders::new();
@@ -280,5 +306,6 @@ fn without_ids_a_user_is_told_what_is_lost() {
         command.under(&setpriv, ["--reuid", "65534", "--regid", "65534", "--clear-groups"])
     };
     nobody("begin").ok().says(&["warning: ", "run this as superuser", "newuidmap", "/etc/subuid"]);
+    nobody("run -- true").exits(1).says(&["run: the run subcommand must be run as root"]);
     nobody("end").ok();
 }

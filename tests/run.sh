@@ -51,7 +51,8 @@ missing() {
         setcap:libcap2-bin gpg:gnupg openssl:openssl strace:strace cpio:cpio bzip2:bzip2 xz:xz-utils zstd:zstd newuidmap:uidmap \
         setpriv:util-linux ps:procps hyperfine:hyperfine criu:criu crun:crun cc:gcc python3:python3-minimal \
         dockerd:docker.io containerd:containerd podman:podman skopeo:skopeo umoci:umoci conmon:conmon slirp4netns:slirp4netns \
-        buildah:buildah curl:curl docker-registry:docker-registry htpasswd:apache2-utils mkfs.xfs:xfsprogs; do
+        buildah:buildah curl:curl docker-registry:docker-registry htpasswd:apache2-utils mkfs.xfs:xfsprogs \
+        systemd-nspawn:systemd-container qemu-aarch64-static:qemu-user-static; do
         command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
     done
     busybox=$(command -v busybox) || busybox=

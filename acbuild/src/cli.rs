@@ -51,6 +51,9 @@ pub(crate) struct Global {
     /// Change the image in this file instead of the build: all of it or, if the command fails, nothing
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) modify_appc: Option<PathBuf>,
+    /// The same of an OCI image: in an archive, a layout, or an archive for docker, or as oci:DIR:REF one of several
+    #[arg(long, global = true, value_name = "IMAGE")]
+    pub(crate) modify_oci: Option<PathBuf>,
     /// Do not record the command in the image's annotations
     #[arg(long, global = true)]
     pub(crate) no_history: bool,
@@ -70,7 +73,12 @@ impl Global {
     /// These flags as they could be typed.
     pub(crate) fn as_typed(&self) -> Vec<OsString> {
         let switches = [(self.debug, "--debug"), (self.no_history, "--no-history"), (self.no_cache, "--no-cache")];
-        let paths = [("--work-path", &self.work_path), ("--modify-appc", &self.modify_appc), ("--dir", &self.dir)];
+        let paths = [
+            ("--work-path", &self.work_path),
+            ("--modify-appc", &self.modify_appc),
+            ("--modify-oci", &self.modify_oci),
+            ("--dir", &self.dir),
+        ];
         let mut typed: Vec<OsString> = switches.iter().filter(|(on, _)| *on).map(|(_, flag)| flag.into()).collect();
         for (flag, path) in paths {
             typed.extend(path.iter().flat_map(|path| [flag.into(), path.into()]));
@@ -98,6 +106,11 @@ macro_rules! commands {
 }
 
 impl Command {
+    /// Whether it runs programs that are not trusted.
+    pub(crate) fn makes_containers(&self) -> bool {
+        matches!(self, Command::Run(_))
+    }
+
     /// Whether it deals with files of the image, which can belong to others than the caller. Those that only change or show
     /// the manifest do without a user namespace, which takes a few milliseconds to make.
     pub(crate) fn touches_files(&self) -> bool {
@@ -115,6 +128,7 @@ impl Command {
                 | File(_)
                 | Layer(_)
                 | Diff(_)
+                | Build(_)
         )
     }
 }

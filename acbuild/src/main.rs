@@ -4,12 +4,14 @@ mod cache;
 mod cli;
 mod commands;
 mod context;
+mod difference;
 mod document;
 mod error;
 mod fold;
 mod history;
 mod images;
 mod install;
+mod links;
 mod modify;
 mod oci;
 mod outfile;
@@ -23,6 +25,7 @@ mod reproduce;
 mod run;
 mod script;
 mod session;
+mod temporary;
 mod usage;
 mod users;
 mod whole;
@@ -48,11 +51,9 @@ fn main() -> ExitCode {
         Err(error) => return usage::report(&error, &typed),
     };
     let (command, arguments) = as_understood(&matches);
-    if cli.command.touches_files() {
-        users::enter();
-    }
-    let session =
-        Session::new(&cli.global, history::line(&command, &arguments), command.first().copied().unwrap_or_default());
+    let line = history::line(&command, &arguments);
+    let session = prepare(&cli.command)
+        .and_then(|()| Session::new(&cli.global, line, command.first().copied().unwrap_or_default()));
     match session.and_then(|session| cli.command.run(&session).and_then(|()| session.finish())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Error::Closed) => ExitCode::FAILURE,
@@ -61,6 +62,18 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Gets the process ready for `command`: nothing is open yet, and there is one thread.
+fn prepare(command: &cli::Command) -> Result<(), Error> {
+    if command.makes_containers() {
+        // First, as the program starts once more.
+        appc_container::protect::protect(c"acbuild")?;
+    }
+    if command.touches_files() {
+        users::enter();
+    }
+    Ok(())
 }
 
 /// The command line, which is that of `acbuild script` for a program that was called `acbuild-script`.

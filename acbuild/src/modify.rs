@@ -1,30 +1,29 @@
-//! `--modify-appc`: a command that changes an image file instead of the build.
+//! `--modify-appc` and `--modify-oci`: a command that changes an image where it lies instead of the build.
 //!
-//! What only changes the manifest changes it in the archive, whose files stay as they lie there. What changes files finds
-//! a build in a temporary directory, which is written in place of the image when the command has succeeded. Either way
-//! the image is replaced by a rename, so that it is the old or the new one whatever happens, and not touched by commands
-//! that only read. A lock on the file lets one command at a time change it.
+//! What only changes what is said of the image leaves its files as they lie there. What changes files finds a build in a
+//! temporary directory, which is written in place of the image when the command has succeeded. Either way the image is
+//! replaced by a rename, so that it is the old or the new one whatever happens, and not touched by commands that only
+//! read. A lock lets one command at a time change it.
 
-use std::fs::{self, File};
+mod appc;
+mod oci;
+
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt, fchown};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use appc_image::archive::{self, Kind, Limit, Rest, WriteOptions};
-use appc_spec::ImageManifest;
-use rustix::fs::FlockOperation;
-use tempfile::TempDir;
+use rustix::fs::{FlockOperation, OFlags};
 
-use crate::commands::{begin, write};
 use crate::context::{Access, Build, Draft, is_at};
+use crate::document::Mode;
 use crate::error::{Error, Result};
-use crate::outfile::OutFile;
-use crate::output;
-use crate::progress::Bar;
-use crate::run::whitelist;
 use crate::session::Session;
+use crate::temporary::Temporary;
+use appc::Aci;
+use oci::Oci;
 
 /// Commands that are about something else than the image that is built.
 const OTHERS: [&str; 17] = [
@@ -47,67 +46,96 @@ const OTHERS: [&str; 17] = [
     "verify-reproducible",
 ];
 
-/// An image file that is changed where it lies.
+/// An image that is changed where it lies.
 #[derive(Debug)]
 pub(crate) struct Image {
-    path: PathBuf,
+    kind: Kind,
     /// The file with the lock on it, once there is something to change.
     locked: OnceLock<File>,
     /// The build that the image was unpacked into.
-    unpacked: OnceLock<TempDir>,
+    unpacked: OnceLock<Temporary>,
     /// Somebody was given the build to change it.
     changed: AtomicBool,
 }
 
+#[derive(Debug)]
+enum Kind {
+    Appc(Aci),
+    Oci(Oci),
+}
+
 impl Image {
-    /// The image in `path`, to be changed by `command`.
+    /// The image that one of the flags names, to be changed by `command`; nothing without a flag.
     ///
     /// # Errors
-    /// When there is no such file, or the command does not change images.
-    pub(crate) fn new(path: &Path, command: &str) -> Result<Image> {
-        if OTHERS.contains(&command) {
+    /// When there is no such image, or the command does not change images.
+    pub(crate) fn flagged(appc: Option<&Path>, oci: Option<&Path>, command: &str) -> Result<Option<Image>> {
+        if (appc.is_some() || oci.is_some()) && OTHERS.contains(&command) {
             return Err(Error::Refused(format!("Can't use --modify flags with {command}.")));
         }
-        match fs::metadata(path) {
-            Ok(found) if found.is_dir() => {
-                Err(Error::Refused(format!("image to modify is a directory: {}.", path.display())))
-            }
-            Ok(found) if !found.is_file() => {
-                Err(Error::Refused(format!("image to modify is not a regular file: {}.", path.display())))
-            }
-            Ok(_) => {
-                let path = fs::canonicalize(path).map_err(Error::io("find", path))?;
-                Ok(Image { path, locked: OnceLock::new(), unpacked: OnceLock::new(), changed: AtomicBool::new(false) })
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                Err(Error::Refused(format!("image doesn't appear to exist: {}.", path.display())))
-            }
-            Err(e) => Err(Error::io("access the image to modify", path)(e)),
+        match (appc, oci) {
+            (None, None) => Ok(None),
+            (Some(_), Some(_)) => Err(Error::refused("can't modify an appc image and an oci image at the same time")),
+            (Some(path), None) => Image::aci(path).map(Some),
+            (None, Some(word)) => Ok(Some(Image::new(Kind::Oci(Oci::new(word)?)))),
         }
     }
 
-    /// The bytes of its manifest.
+    /// The App Container image in `path`.
+    ///
+    /// # Errors
+    /// When there is no such file.
+    pub(crate) fn aci(path: &Path) -> Result<Image> {
+        Ok(Image::new(Kind::Appc(Aci::new(path)?)))
+    }
+
+    fn new(kind: Kind) -> Image {
+        Image { kind, locked: OnceLock::new(), unpacked: OnceLock::new(), changed: AtomicBool::new(false) }
+    }
+
+    /// What kind of image it is.
+    pub(crate) fn mode(&self) -> Mode {
+        match &self.kind {
+            Kind::Appc(_) => Mode::Appc,
+            Kind::Oci(_) => Mode::Oci,
+        }
+    }
+
+    /// The bytes of the manifest of an appc image.
     pub(crate) fn manifest_bytes(&self) -> Result<Vec<u8>> {
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        archive::manifest(file).map_err(|e| self.unreadable(e))
+        self.appc()?.manifest_bytes()
+    }
+
+    /// What is said of an OCI image.
+    pub(crate) fn image(&self) -> Result<crate::oci::Image> {
+        self.oci()?.image()
     }
 
     /// Puts what `change` makes of the manifest's bytes in its place.
-    pub(crate) fn edit(&self, change: impl FnOnce(&[u8]) -> Result<ImageManifest>) -> Result<()> {
-        let image = self.lock()?;
-        let manifest = change(&archive::manifest(image).map_err(|e| self.unreadable(e))?)?;
-        manifest.validate()?;
-        let out = self.replacement(image)?;
-        let options = self.options(image)?;
-        let text = manifest.to_json();
-        let replaced = archive::replace_manifest(image, text.as_bytes(), &out.file()?, &options, &Bar::new());
-        let rest = replaced.map_err(|e| self.unreadable(e))?;
-        out.publish()?;
-        if rest == Rest::Recompressed {
-            let why = "its manifest did not come first, in a piece of its own; now it does";
-            output::note(format_args!("{} was compressed anew: {why}", self.path.display()));
+    pub(crate) fn edit(&self, change: impl FnOnce(&[u8]) -> Result<appc_spec::ImageManifest>) -> Result<()> {
+        let aci = self.appc()?;
+        aci.edit(self.lock()?, change)
+    }
+
+    /// Puts what `change` makes of what is said of an OCI image in its place.
+    pub(crate) fn edit_oci(&self, change: impl FnOnce(crate::oci::Image) -> Result<crate::oci::Image>) -> Result<()> {
+        let oci = self.oci()?;
+        self.lock()?;
+        oci.edit(change)
+    }
+
+    fn appc(&self) -> Result<&Aci> {
+        match &self.kind {
+            Kind::Appc(aci) => Ok(aci),
+            Kind::Oci(_) => Err(Error::OtherMode { supported: Mode::Appc, build: Mode::Oci }),
         }
-        Ok(())
+    }
+
+    fn oci(&self) -> Result<&Oci> {
+        match &self.kind {
+            Kind::Oci(oci) => Ok(oci),
+            Kind::Appc(_) => Err(Error::OtherMode { supported: Mode::Oci, build: Mode::Appc }),
+        }
     }
 
     /// The build that the image is, unpacked.
@@ -132,61 +160,65 @@ impl Image {
             return Ok(());
         }
         let (image, build) = (self.lock()?, self.build(Access::Change)?);
-        let out = self.replacement(image)?;
-        let written = write::to_archive(&build, &whitelist::complete(session, &build)?, &out, &self.options(image)?)?;
-        out.publish()?;
-        output::sockets(&written.sockets);
-        Ok(())
+        match &self.kind {
+            Kind::Appc(aci) => aci.write(image, &build, session),
+            Kind::Oci(oci) => oci.write(&build),
+        }
     }
 
-    /// The file, for this command alone to change.
+    /// What is locked, for this command alone to change the image.
     fn lock(&self) -> Result<&File> {
+        let path = match &self.kind {
+            Kind::Appc(aci) => aci.path().to_owned(),
+            Kind::Oci(oci) => oci.lock_path(),
+        };
         loop {
             if let Some(file) = self.locked.get() {
                 return Ok(file);
             }
-            let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
+            // A pipe in its place must not make us wait.
+            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+            let file =
+                OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(Error::io("open", &path))?;
             rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
-                .map_err(|e| Error::io("lock", &self.path)(e.into()))?;
+                .map_err(|e| Error::io("lock", &path)(e.into()))?;
             // Whoever had the lock has put another file in its place.
-            if is_at(&file, &self.path)? {
+            if is_at(&file, &path)? {
                 // Set once: no other thread comes here.
                 let _ = self.locked.set(file);
             }
         }
     }
 
-    fn unpack(&self) -> Result<TempDir> {
+    fn unpack(&self) -> Result<Temporary> {
         if !rustix::process::geteuid().is_root() {
+            let what = match &self.kind {
+                Kind::Appc(aci) => aci.path().display(),
+                Kind::Oci(oci) => oci.path().display(),
+            };
             let why = "would lose the owners of its files: do it as root, or see --help of begin and write";
-            return Err(Error::Refused(format!("changing files in {} as an ordinary user {why}", self.path.display())));
+            return Err(Error::Refused(format!("changing files in {what} as an ordinary user {why}")));
         }
-        let temporary = std::env::temp_dir();
-        let dir = tempfile::Builder::new().prefix("acbuild-modify-").tempdir_in(&temporary);
-        let dir = dir.map_err(Error::io("write to", temporary))?;
+        let dir = Temporary::new("modify")?;
         let draft = Draft::begin(dir.path())?;
-        let file = File::open(&self.path).map_err(Error::io("open", &self.path))?;
-        begin::unpack(&draft, file, Kind::Aci, Limit::NONE)?.map_err(|e| self.unreadable(e))?;
-        draft.finish(&self.manifest_bytes()?)?;
+        match &self.kind {
+            Kind::Appc(aci) => {
+                let manifest = aci.unpack(&draft)?;
+                draft.finish(&manifest)?;
+            }
+            Kind::Oci(oci) => {
+                let image = oci.unpack(&draft, dir.path())?;
+                draft.finish_oci(&image)?;
+            }
+        }
         Ok(dir)
     }
+}
 
-    /// A file that will be the image, with its owner and mode.
-    fn replacement(&self, image: &File) -> Result<OutFile> {
-        let out = OutFile::create(&self.path, true)?;
-        let (file, found) = (out.file()?, image.metadata().map_err(Error::io("read", &self.path))?);
-        // Who may not give files away keeps it, as with any editor.
-        let _ = fchown(&file, Some(found.uid()), Some(found.gid()));
-        file.set_permissions(found.permissions()).map_err(Error::io("set the mode of", &self.path))?;
-        Ok(out)
-    }
-
-    fn options(&self, image: &File) -> Result<WriteOptions> {
-        let compression = archive::compression_of(image).map_err(|e| self.unreadable(e))?;
-        Ok(WriteOptions { compression, source_date_epoch: write::source_date_epoch()?, ..WriteOptions::default() })
-    }
-
-    fn unreadable(&self, error: appc_image::Error) -> Error {
-        Error::File { path: self.path.clone(), error }
+/// Why there is no image at `path`.
+fn missing(path: &Path, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::NotFound => Error::Refused(format!("image doesn't appear to exist: {}.", path.display())),
+        _ => Error::io("access the image to modify", path)(error),
     }
 }

@@ -10,12 +10,13 @@ mod config;
 mod edit;
 mod image;
 mod layers;
+mod names;
 mod squash;
 mod write;
 
-pub(crate) use begin::{begin, lay_down};
+pub(crate) use begin::{begin, lay_down, merge, of_stored};
 pub(crate) use config::{Config, Run};
 pub(crate) use image::Image;
 pub(crate) use layers::{Closing, place};
 pub(crate) use squash::squash;
-pub(crate) use write::{put, put_index};
+pub(crate) use write::{put, put_edited, put_index};

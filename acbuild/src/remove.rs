@@ -3,23 +3,20 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use appc_image::fetch::Insecure;
 use appc_image::stack;
 use appc_rooted::Root;
-use rustix::io::Errno;
 
 use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Access;
 use crate::document::Mode;
 use crate::error::{Error, Result};
+use crate::links::{Last, resolve, target};
 use crate::run::{self, deleted::Deleted};
 use crate::session::Session;
 use crate::whole::{Parts, discard};
-
-/// As many links as the kernel follows in one path, `MAXSYMLINKS`.
-const LINKS_MAX: usize = 40;
 
 /// What to remove: of the build's own files, and of its dependencies. No path is below another of its kind.
 struct Plan {
@@ -70,7 +67,7 @@ pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
 fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Plan> {
     let mut plan = Plan { own: Vec::new(), deleted: parts.deleted.clone() };
     for typed in paths {
-        let path = resolve(parts, typed).map_err(Error::io("remove", typed))?;
+        let path = resolve(typed, Last::Meant, |path| readlink(parts, path)).map_err(Error::io("remove", typed))?;
         if path.as_os_str().is_empty() {
             return Err(Error::Refused(format!("{} is the root of the image, which stays", typed.display())));
         }
@@ -95,40 +92,10 @@ fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Where `path` leads to in the image: relative to the root, without links but for itself.
-fn resolve(parts: &Parts, path: &Path) -> io::Result<PathBuf> {
-    let words = |path: &Path| path.components().rev().map(|c| c.as_os_str().to_owned()).collect::<Vec<OsString>>();
-    let (mut rest, mut at, mut links) = (words(path), PathBuf::new(), 0);
-    while let Some(word) = rest.pop() {
-        match Path::new(&word).components().next() {
-            Some(Component::RootDir) => at = PathBuf::new(),
-            Some(Component::ParentDir) => drop(at.pop()),
-            Some(Component::Normal(_)) => {
-                let next = at.join(&word);
-                match readlink(parts, &next)? {
-                    Some(_) if rest.is_empty() => at = next,
-                    Some(_) if links == LINKS_MAX => return Err(Errno::LOOP.into()),
-                    Some(target) => {
-                        links += 1;
-                        rest.extend(words(Path::new(&target)));
-                    }
-                    None => at = next,
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(at)
-}
-
 /// The target of the link at `path`, a path without links; none when there is no link.
 fn readlink(parts: &Parts, path: &Path) -> io::Result<Option<OsString>> {
     let below = if parts.deleted.hides(path) { &[][..] } else { &parts.below[..] };
     let mut trees = [&parts.own].into_iter().chain(below.iter().rev());
     let Some(tree) = trees.find(|tree| tree.lstat(path).is_ok()) else { return Ok(None) };
-    match tree.readlink(path) {
-        Ok(target) => Ok(Some(target)),
-        Err(e) if Errno::from_io_error(&e) == Some(Errno::INVAL) => Ok(None),
-        Err(e) => Err(e),
-    }
+    target(tree, path)
 }

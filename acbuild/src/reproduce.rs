@@ -1,9 +1,11 @@
 //! Whether a script makes the same image again: it is run twice in surroundings that differ, and what it wrote is compared.
 //!
 //! Each run has a copy of the current directory to itself, so that what the script reads and writes by relative paths is
-//! its own, and nothing of the user's is touched. The images are the `.aci` files that a run added or changed in there.
+//! its own, and nothing of the user's is touched. The images are the `.aci` files, OCI archives and layouts that a run added or
+//! changed in there.
 
 mod compare;
+mod oci;
 mod outputs;
 mod surroundings;
 
@@ -11,13 +13,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use appc_container::Interrupt;
-use appc_image::store::remove_tree;
 
 pub(crate) use compare::Compared;
 
 use crate::error::{Error, Result};
 use crate::install::copy_from_host;
 use crate::session::Session;
+use crate::temporary::Temporary;
 use outputs::{Files, Outputs};
 use surroundings::{BOTH, Surroundings};
 
@@ -51,8 +53,7 @@ impl Subject {
     /// When a run fails, or writes no image.
     pub(crate) fn verify(&self, session: &Session) -> Result<Vec<Compared>> {
         let interrupt = Interrupt::new().map_err(Error::io("take signals for", "the script"))?;
-        let place = tempfile::Builder::new().prefix("acbuild-verify-").tempdir();
-        let place = place.map_err(Error::io("create a directory in", std::env::temp_dir()))?;
+        let place = Temporary::new("verify")?;
         let here = std::env::current_dir().map_err(Error::io("find", "."))?;
         if place.path().starts_with(&here) {
             let why = format!(
@@ -70,13 +71,11 @@ impl Subject {
         names.sort();
         names.dedup();
         if names.is_empty() {
-            let why = "the script wrote no .aci file in the current directory or below it: have it write there";
+            let why = "the script wrote no image in the current directory or below it: have it write there";
             return Err(Error::refused(why));
         }
-        let compared = names.into_iter().map(|name| compare::images(&first.dir, &second.dir, name)).collect();
-        // Directories in images may be closed to an ordinary user, who unpacked them nevertheless.
-        remove_tree(place.path()).map_err(Error::io("remove", place.path()))?;
-        compared
+        let compared = names.into_iter().map(|name| compare::images(&first.dir, &second.dir, name));
+        Ok(compared.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
     fn run(

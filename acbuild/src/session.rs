@@ -36,7 +36,7 @@ impl Session {
     /// # Errors
     /// When the command cannot work on the image file that it is to change.
     pub(crate) fn new(global: &Global, line: String, command: &str) -> Result<Session> {
-        let image = global.modify_appc.as_deref().map(|path| Image::new(path, command)).transpose()?;
+        let image = Image::flagged(global.modify_appc.as_deref(), global.modify_oci.as_deref(), command)?;
         let store = global.dir.clone().unwrap_or_else(appc_image::store::default_dir);
         Ok(Session { line, started: Instant::now(), global: global.clone(), store, image })
     }
@@ -122,7 +122,7 @@ impl Session {
     /// What kind of image is changed.
     pub(crate) fn mode(&self) -> Result<Mode> {
         match &self.image {
-            Some(_) => Ok(Mode::Appc),
+            Some(image) => Ok(image.mode()),
             None => Ok(self.build(Access::Read)?.mode()),
         }
     }
@@ -135,6 +135,14 @@ impl Session {
         }
     }
 
+    /// What is said of an OCI image, to be looked at.
+    pub(crate) fn image(&self) -> Result<oci::Image> {
+        match &self.image {
+            Some(image) => image.image(),
+            None => self.build(Access::Read)?.image(),
+        }
+    }
+
     /// Adds this command to the history in `document`, unless that is switched off.
     pub(crate) fn record(&self, document: &mut dyn Document) -> Result<()> {
         if self.global.no_history { Ok(()) } else { document.record(&self.line) }
@@ -143,8 +151,10 @@ impl Session {
     /// Changes what is said of the image, whichever kind it is: the whole of what most commands do. Nothing is saved
     /// when `change` fails.
     pub(crate) fn change(&self, change: impl FnOnce(&mut dyn Document) -> Result<()>) -> Result<()> {
-        if self.image.is_some() {
-            return self.edit(|manifest| change(manifest));
+        match self.image.as_ref().map(Image::mode) {
+            Some(Mode::Appc) => return self.edit(|manifest| change(manifest)),
+            Some(Mode::Oci) => return self.edit_oci(|image| change(image)),
+            None => {}
         }
         let build = self.build(Access::Change)?;
         let mut document = build.document()?;
@@ -162,6 +172,13 @@ impl Session {
 
     /// [`Session::change`] for what only oci images have.
     pub(crate) fn edit_oci(&self, change: impl FnOnce(&mut oci::Image) -> Result<()>) -> Result<()> {
+        if let Some(image) = &self.image {
+            return image.edit_oci(|mut image| {
+                change(&mut image)?;
+                self.record(&mut image)?;
+                Ok(image)
+            });
+        }
         let build = self.build(Access::Change)?;
         let mut image = build.image()?;
         change(&mut image)?;

@@ -172,7 +172,7 @@ fn layers_hold_what_was_changed_over_those_below() {
     );
     assert_eq!(
         names(&scratch, "out", &layers[1]),
-        ["./", "etc", "etc/link", "etc/one", "etc/two", ".wh.gone", "keep", "keep/a", "keep/b", "keep/c", "keep/fifo"]
+        ["./", ".wh.gone", "etc", "etc/link", "etc/one", "etc/two", "keep", "keep/a", "keep/b", "keep/c", "keep/fifo"]
     );
     assert_eq!(names(&scratch, "out", &layers[2]), ["./", "new"]);
 
@@ -196,6 +196,23 @@ fn layers_hold_what_was_changed_over_those_below() {
     first.ok(["end"]);
     first.ok(["begin", "--build-mode=oci", scratch.path("out.tar").to_str().unwrap()]);
     assert_eq!(count(&first.manifest()["layers"]), 3);
+}
+
+#[test]
+fn a_closed_layer_is_what_it_was_while_it_was_open() {
+    let scratch = Scratch::new();
+    sh(&scratch.path(""), "mkdir -p tree/d tree/e; touch tree/a tree/z tree/d/b tree/d/y tree/e/x");
+    scratch.ok(["begin", "--build-mode=oci", "./tree"]);
+    scratch.ok(["layer"]);
+    sh(
+        &scratch.rootfs(""),
+        "rm a z d/y; rm -r e; mkdir e; echo n > m; echo n > d/n; touch -d @7 m d/n d e .; ln -s m l; touch -h -d @7 l .",
+    );
+    let (open, _) = write(&scratch, "open");
+    scratch.ok(["layer"]);
+    let (closed, _) = write(&scratch, "closed");
+    assert_eq!(names(&scratch, "open", &open["layers"][1])[..3], ["./", ".wh.a", ".wh.z"]);
+    assert_eq!(open["layers"], closed["layers"]);
 }
 
 #[test]
@@ -229,6 +246,8 @@ fn squashed_layers_are_one() {
             manifest["layers"].as_array().unwrap().iter().flat_map(|l| names(&scratch, from, l)).collect();
         all.retain(|name| name != "./");
         assert_eq!(all, ["a", "c"]);
+        // In the store is the image that was begun with, and nothing else.
+        assert_eq!(fs::read_dir(scratch.path("store/store/images")).unwrap().count(), 1);
         scratch.ok(["end"]);
     }
 }

@@ -73,7 +73,7 @@ fn a_script_that_fails_or_writes_no_image_is_told() {
     for (script, words) in [
         ("fails", "the script failed with exit code 2, with umask 022"),
         ("in-second.sh", "the script failed with exit code 1, with umask 077"),
-        ("none", "the script wrote no .aci file"),
+        ("none", "the script wrote no image"),
         ("missing", "cannot read the script \"missing\": no such file or directory"),
     ] {
         let ran = verify(&scratch, &[script]);
@@ -99,4 +99,42 @@ fn times_count_where_they_are_not_fixed() {
     let ran = finish(scratch.command(["verify-reproducible", "build.sh"]).env_remove("SOURCE_DATE_EPOCH"));
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert!(ran.stdout.contains("~ /file (") && ran.stdout.contains("time"), "{ran:#?}");
+}
+
+#[test]
+fn oci_images_are_compared_in_archives_and_layouts() {
+    let scratch = Scratch::new();
+    scratch.file("tree/file", "content");
+    let begin = "#!/bin/sh\nset -e\nacbuild begin --build-mode=oci\ntrap 'acbuild end' EXIT\nacbuild copy tree /srv/tree\nacbuild layer\n";
+    let write = "acbuild write out.tar\nacbuild write oci:layout:a\nacbuild write oci:layout:b";
+    scratch.file("same.sh", &format!("{begin}{write}"));
+    let ran = verify(&scratch, &["same.sh"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    assert_eq!(lines.len(), 3, "{ran:#?}");
+    for (line, start) in lines.iter().zip(["layout a is", "layout b is", "out.tar is"]) {
+        assert!(line.starts_with(start) && line.contains("the same in both runs: sha256:"), "{ran:#?}");
+    }
+
+    let differ = "rm .acbuild/currentaci/rootfs/srv/tree/file\necho $USER >tree/file\nacbuild copy tree/file /new\n\
+                  acbuild label add zone \"$TZ\"\n";
+    scratch.file("differs.sh", &format!("{begin}{differ}acbuild write out.tar\nacbuild write oci:layout:$USER"));
+    let ran = verify(&scratch, &["differs.sh"]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    for line in [
+        "layout root was written by the first run only",
+        "layout someone was written by the second run only",
+        "out.tar differs:",
+        "~ config config.Labels.zone: \"UTC0\", then \"XST-13:45\"",
+    ] {
+        assert!(ran.stdout.lines().any(|found| found == line), "no {line:?} in {ran:#?}");
+    }
+    assert!(ran.stdout.contains("~ manifest layers[1].digest") && !ran.stdout.contains("layers[0]"), "{ran:#?}");
+    assert!(ran.stdout.contains("~ /new (") && !ran.stdout.contains("/srv"), "{ran:#?}");
+
+    // Without a fixed time, times are all that differs.
+    scratch.file("now.sh", &format!("{begin}acbuild set-user www\nacbuild write out.tar"));
+    let ran = finish(scratch.command(["verify-reproducible", "now.sh"]).env_remove("SOURCE_DATE_EPOCH"));
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.stdout.contains("~ config created: ") && ran.stderr.contains("only times do"), "{ran:#?}");
 }

@@ -3,47 +3,13 @@
 
 mod common;
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
 use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use appc_image::store::Store;
-use common::{Scratch, listing};
+use common::{Scratch, listing, on_busybox, store, until};
 use support::{needs, rootfs};
-
-/// Puts an image of `tree` into the scratch directory's store.
-fn store(scratch: &Scratch, tree: &Path, name: &str, dependencies: &[&str]) {
-    let work = tempfile::tempdir_in(scratch.path("")).unwrap();
-    let image = work.path().join("image.aci");
-    let acbuild = |words: &[&str]| {
-        let mut command = scratch.command(words);
-        let ran = common::finish(command.current_dir(work.path()));
-        assert_eq!(ran.code, Some(0), "{ran:#?}");
-    };
-    acbuild(&["begin", tree.to_str().unwrap()]);
-    acbuild(&["set-name", name]);
-    dependencies.iter().for_each(|dependency| acbuild(&["dependency", "add", dependency]));
-    acbuild(&["write", image.to_str().unwrap()]);
-    let store = Store::open(scratch.path("store")).unwrap();
-    store.import(File::open(&image).unwrap(), name, &appc_image::Quiet).unwrap();
-}
-
-/// A build of nothing on a busybox with some files more.
-fn on_busybox() -> Scratch {
-    let scratch = Scratch::named();
-    let base = scratch.path("base");
-    rootfs::busybox(&base);
-    fs::create_dir_all(base.join("usr/doc/x")).unwrap();
-    fs::create_dir_all(base.join("srv/old")).unwrap();
-    for file in ["usr/doc/x/a", "usr/doc/x/b", "usr/doc/c", "srv/old/f", "srv/meta"] {
-        fs::write(base.join(file), file).unwrap();
-    }
-    store(&scratch, &base, "example.com/base", &[]);
-    scratch.ok(["dependency", "add", "example.com/base"]);
-    scratch
-}
 
 fn sh(scratch: &Scratch, script: &str) -> String {
     scratch.ok(["run", "--", "/bin/sh", "-c", script])
@@ -295,8 +261,11 @@ fn a_signal_ends_everything() {
             _ => assert_eq!(status.code(), None),
         }
         until(|| !running(&scratch));
-        // What a killed one leaves is cleared by the next command that changes the build.
-        sh(&scratch, "true");
+        // What a killed one leaves is cleared by the next command that changes the build, its cgroups by the next that runs.
+        until(|| {
+            sh(&scratch, "true");
+            common::cgroups(child.id()).is_empty()
+        });
         scratch.ok(["annotation", "remove", &last_annotation(&scratch)]);
     }
     let history =
@@ -328,14 +297,6 @@ fn running(scratch: &Scratch) -> bool {
         .any(|process| fs::read_to_string(process.path().join("mountinfo")).is_ok_and(|mounts| mounts.contains(needle)))
 }
 
-fn until(done: impl Fn() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
-    while !done() {
-        assert!(Instant::now() < end, "it takes too long");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_kill_leaves_the_build_as_it_was_or_as_it_is_to_be() {
     needs!(root, "busybox");
@@ -352,7 +313,7 @@ fn a_kill_leaves_the_build_as_it_was_or_as_it_is_to_be() {
     let began = Instant::now();
     sh(&reference, script);
     let (took, after) = (began.elapsed(), whole(&reference));
-    let (mut as_before, mut as_after) = (0, 0);
+    let (mut as_before, mut as_after, mut killed) = (0, 0, Vec::new());
     let count = support::kills(6);
     for n in 0..count {
         let scratch = on_busybox();
@@ -363,6 +324,7 @@ fn a_kill_leaves_the_build_as_it_was_or_as_it_is_to_be() {
         std::thread::sleep(took.mul_f64(0.3 + 0.9 * f64::from(n) / f64::from(count)));
         child.kill().unwrap();
         child.wait().unwrap();
+        killed.push(child.id());
         until(|| !running(&scratch));
         // Any command finishes what was decided upon.
         let recorded = scratch.history().iter().any(|line| line.contains("rm -r /srv/old"));
@@ -371,6 +333,10 @@ fn a_kill_leaves_the_build_as_it_was_or_as_it_is_to_be() {
         *(if recorded { &mut as_after } else { &mut as_before }) += 1;
     }
     assert_eq!(as_before + as_after, count);
+    until(|| {
+        sh(&reference, "true");
+        killed.iter().all(|pid| common::cgroups(*pid).is_empty())
+    });
 }
 
 /// A line of a listing without what differs from one run to the next.

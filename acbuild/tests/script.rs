@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Ran, Scratch, finish};
+use common::{Ran, Scratch, finish, until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
@@ -278,4 +278,30 @@ fn the_trap_of_a_shell_script_ends_the_build_and_keeps_the_exit_code() {
     assert_eq!(ran.code, Some(2), "{ran:#?}");
     assert!(ran.stderr.starts_with("label remove: element to be removed does not exist"), "{ran:#?}");
     assert!(!scratch.path(".acbuild").exists() && !scratch.path("greeting.aci").exists());
+}
+
+#[test]
+fn what_a_killed_one_leaves_is_removed_by_the_next_when_nothing_of_it_runs() {
+    let scratch = Scratch::new();
+    scratch.file("waits", "begin\nreplace-manifest -");
+    scratch.file("next", "begin");
+    let left = || fs::read_dir(scratch.path("tmp")).unwrap().count();
+    // What others may have in there stays.
+    for name in ["tmp/acbuild-script-mine", "tmp/acbuild-other"] {
+        fs::create_dir_all(scratch.path(name)).unwrap();
+    }
+    std::os::unix::fs::symlink("../next", scratch.path("tmp/acbuild-script-link")).unwrap();
+    let mut child = command(&scratch, &["waits"]).stdin(Stdio::piped()).spawn().unwrap();
+    let input = child.stdin.take().unwrap();
+    let place = || fs::read_dir(scratch.path("tmp")).unwrap().flatten();
+    until(|| place().any(|dir| dir.path().join(".acbuild/buildMode").exists()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // The command on its second line may wait still, in there.
+    assert_eq!(finish(&mut command(&scratch, &["next"])).code, Some(0));
+    drop(input);
+    until(|| {
+        assert_eq!(finish(&mut command(&scratch, &["next"])).code, Some(0));
+        left() == 3
+    });
 }

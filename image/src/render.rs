@@ -19,7 +19,7 @@ use appc_rooted::Root;
 use appc_spec::{Dependency, ImageId, ImageManifest, ImageName};
 
 use crate::error::{Error, Result};
-use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, place, sync_file_system};
+use crate::store::{IoContext, Pin, Query, RENDERED, Store, StoredImage, WorkDir, layer_key, place, sync_file_system};
 pub use crate::tree::compare::{Change, Difference, Rules, compare};
 
 /// No image has so long a chain of dependencies; the kernel takes 500 overlay layers at most.
@@ -59,6 +59,33 @@ pub fn dependencies(store: &Store, manifest: &ImageManifest) -> Result<Rendered>
     let node = renderer.below(manifest)?;
     let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
     Ok(Rendered { images: node.images, lower, pin: renderer.pin })
+}
+
+/// The same for the lowest `count` layers of an OCI image.
+///
+/// # Errors
+/// Those of [`layers`]; [`Error::Oci`] when a layer above hides all of them, so that nothing was made of them.
+pub fn lowest_layers(store: &Store, image: &StoredImage, count: usize) -> Result<Rendered> {
+    let refuse = |rule: &str| Error::Oci { what: image.id.short(), rule: rule.into() };
+    let parts = image.oci.as_ref().ok_or_else(|| refuse("it has no layers"))?;
+    let mut pin = Pin::default();
+    pin.add(store, &image.id)?;
+    let is_layer = |key: &&String| parts.layers.iter().any(|layer| layer_key(&layer.diff_id) == **key);
+    // All below the topmost layer that hides everything are left out.
+    let hidden = parts.layers.len().saturating_sub(parts.trees.iter().filter(is_layer).count());
+    if count > 0 && count <= hidden {
+        return Err(refuse("the layers asked for are all hidden by one above them"));
+    }
+    let mut left = count.saturating_sub(hidden);
+    let asked_for = parts.trees.iter().take_while(|key| {
+        let another = is_layer(key);
+        let taken = !another || left > 0;
+        left -= usize::from(another && taken);
+        taken
+    });
+    let trees = if count == 0 { Vec::new() } else { keep_last(asked_for.cloned().collect()) };
+    let lower = trees.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
+    Ok(Rendered { images: vec![image.id.clone()], lower, pin })
 }
 
 /// What of the root file system of `b` differs from that of `a`, dependencies included, in the order of the paths.

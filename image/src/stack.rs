@@ -51,16 +51,6 @@ pub fn is_opaque(directory: impl AsFd) -> io::Result<bool> {
     Ok(overlay::is_opaque(directory.as_fd())?)
 }
 
-/// Marks a directory as one that hides what is in it in the layers below; for an overlay that is mounted with the
-/// attributes of an ordinary user, or with root's.
-///
-/// # Errors
-/// What the system says.
-pub fn make_opaque(directory: impl AsFd, user: bool) -> io::Result<()> {
-    let name = overlay::OPAQUE[usize::from(user)];
-    Ok(rustix::fs::fsetxattr(directory, name, b"y", rustix::fs::XattrFlags::empty())?)
-}
-
 /// Takes from a file of an upper layer, `name` in an open directory, what overlay mounts note in its attributes.
 ///
 /// # Errors

@@ -17,6 +17,9 @@ use crate::session::Session;
 ///
 /// What "actool build" did. The directory must hold a file "manifest" and a directory "rootfs" and nothing else. The same
 /// files always give the same image.
+///
+/// Root's image has the owners that the files have. When an ordinary user builds, the user's own files become root's in the
+/// image, and those of others of the host, too, as with copy; the user's subordinate ids are the image's users from 1 on.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild build --owner-root ./layout hello.aci")]
 pub(crate) struct Build {
@@ -50,7 +53,7 @@ impl Build {
         let out = OutFile::create(&self.output_file, self.overwrite)?;
         let compression = if self.no_compression { Compression::None } else { Compression::Gzip };
         let options = WriteOptions { compression, source_date_epoch, ..WriteOptions::default() };
-        let write = if self.owner_root { archive::write_as_root } else { archive::write };
+        let write = if self.owner_root { archive::write_as_root } else { archive::write_from_host };
         let written = write(&manifest, &rootfs, out.file()?, &options, &Bar::new())?;
         out.publish()?;
         output::sockets(&written.sockets);

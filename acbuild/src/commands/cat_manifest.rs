@@ -11,7 +11,6 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
-use crate::context::Access;
 use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -60,8 +59,8 @@ impl CatManifest {
                 let manifest = session.manifest()?;
                 output::result(if self.pretty_print { manifest.to_json_pretty() } else { manifest.to_json() })
             }
-            (Mode::Oci, Which::Config) => self.print(&session.build(Access::Read)?.image()?.config),
-            (Mode::Oci, Which::Manifest) => self.print(&session.build(Access::Read)?.image()?.manifest()?),
+            (Mode::Oci, Which::Config) => self.print(&session.image()?.config),
+            (Mode::Oci, Which::Manifest) => self.print(&session.image()?.manifest()?),
         }
     }
 

@@ -85,7 +85,7 @@ impl PatchManifest {
         let target = self.target()?;
         let change = self.change()?;
         if self.replace && !self.no_compression {
-            return Image::new(&self.input, "")?.edit(change);
+            return Image::aci(&self.input)?.edit(change);
         }
         let of_input = |error| Error::File { path: self.input.clone(), error };
         let input = File::open(&self.input).map_err(Error::io("open", &self.input))?;

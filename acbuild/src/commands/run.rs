@@ -18,7 +18,11 @@ use crate::session::Session;
 /// The command sees the image's root file system over those of its dependencies, which come from the store or are fetched.
 /// What it changes becomes part of the image when it succeeds, also what it deletes of the dependencies; when it fails
 /// the build stays as it was, and acbuild exits with its exit status. It has the image's environment, the host's network,
-/// and /proc, /dev, /sys, /etc/resolv.conf and /etc/hosts of its own, which leave no trace in the image.
+/// and /proc, /dev, /sys, /etc/resolv.conf and /etc/hosts of its own, which leave no trace in the image. At a terminal it has
+/// a terminal of its own.
+///
+/// It takes root. Programs for another architecture run by way of an emulator that is registered with the kernel, such as
+/// those of Debian's qemu-user-static.
 ///
 /// In a build with a cache (see "acbuild begin --help") a command that may write to a volume, or is given something on standard
 /// input, is not cached, nor is what comes after it; and none reads from a terminal.
@@ -28,7 +32,8 @@ pub(crate) struct Run {
     /// Command to run, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-    /// What runs it: acbuild's own container; the same with all that root may do on the host (chroot); or systemd-nspawn
+    /// What runs it: acbuild's own container; the same with all that root may do on the host (chroot); or systemd-nspawn,
+    /// which gives the command a /tmp and a /run that are not the image's
     #[arg(long, value_enum, default_value = "container")]
     engine: EngineName,
     /// Directory in the image in which it runs
@@ -73,8 +78,6 @@ struct Volume(Bind);
 
 impl Run {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        // Before anything is opened: the program starts once more.
-        appc_container::protect::protect(c"acbuild")?;
         let command = self.command.iter().map(text).collect::<Result<Vec<String>>>()?;
         session.debug(format_args!("Running: [{}]", command.join(" ")));
         let build = session.build(Access::Change)?;

@@ -13,15 +13,15 @@ use crate::session::Session;
 /// Run a script twice and tell what differs in the images it writes
 ///
 /// The script is a shell script, or whatever its first line #!... names, or an acbuild script. Each run is in a copy of
-/// the current directory, and the images that are compared are the .aci files that are new or changed in it afterwards:
-/// what the script reads and writes there needs relative paths, and an image that an earlier run left is in the way of
+/// the current directory, and the images that are compared are the .aci files, OCI archives and layouts that are new or
+/// changed in it afterwards: what the script reads and writes there needs relative paths, and an image that an earlier run left is in the way of
 /// a write without --overwrite.
 ///
 /// The runs differ in the paths of the current directory, of $HOME and of $TMPDIR, in the umask, the time zone, the
 /// locale, $USER, the number of processors, and in the time, if $SOURCE_DATE_EPOCH is not set. What a file system lists
 /// first, and the names of host and user, are the same in both.
 ///
-/// Prints fields of the manifest and paths in the image: - only in the first, + only in the second, ~ in both, with what
+/// Prints fields of the manifest, and of an OCI image's config, and paths in the image: - only in the first, + only in the second, ~ in both, with what
 /// differs. Exits with 1 when something does.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  SOURCE_DATE_EPOCH=0 acbuild verify-reproducible ./build.sh 1.0")]

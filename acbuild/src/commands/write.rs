@@ -51,6 +51,9 @@ pub(crate) struct Write {
     /// Write an index of this image and that of the oci build below DIR, for another platform (repeatable)
     #[arg(long, value_name = "DIR")]
     index: Vec<PathBuf>,
+    /// Removed: it says what to use instead
+    #[arg(long, hide = true)]
+    sign: bool,
     /// Accept any certificate of a registry, and registries without TLS
     #[arg(long)]
     insecure: bool,
@@ -58,6 +61,9 @@ pub(crate) struct Write {
 
 impl Write {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
+        if self.sign {
+            return Err(Error::refused("the sign flag has been removed, please use \"acbuild sign\" afterwards"));
+        }
         session.debug(format_args!("Writing ACI to {}", self.path.display()));
         let source_date_epoch = source_date_epoch()?;
         let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };

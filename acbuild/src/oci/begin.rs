@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use appc_image::archive;
 use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
 use appc_image::fetch::Insecure;
 use appc_image::layout::{ArchiveKind, archive_kind};
-use appc_image::oci::{Manifest, read_image};
+use appc_image::oci::{Platform, read_image};
 use appc_image::reference::Reference;
+use appc_image::render::{self, Rendered};
 use appc_image::store::{Store, StoredImage};
-use appc_image::{archive, render};
 
 use super::image::Base;
 use super::{Config, Image};
@@ -83,33 +84,32 @@ fn from_image(draft: &Draft, reference: &Reference, insecure: Insecure, session:
 }
 
 /// What a stored image says; nothing when it is none of OCI.
-fn of_stored(store: &Store, stored: &StoredImage) -> Result<Option<Image>> {
+pub(crate) fn of_stored(store: &Store, stored: &StoredImage) -> Result<Option<Image>> {
     let Some(source) = store.oci(&stored.id)? else { return Ok(None) };
-    let config = read_image(&source, &appc_image::oci::Platform::host())?;
-    let manifest: Manifest = serde_json::from_slice(&config.manifest_bytes)
-        .map_err(|e| Error::Refused(format!("the manifest of {}: {e}", stored.id.short())))?;
-    let mut image = Image::new(Config::parse(&config.config_bytes)?);
-    image.annotations = manifest.annotations;
+    let mut image = Image::of(&read_image(&source, &Platform::host())?)?;
     let dir = std::path::absolute(store.dir()).map_err(Error::io("find", store.dir()))?;
-    image.base = Some(Base { store: dir, id: stored.id.to_string(), layers: source.parts().layers.clone() });
+    image.base = Some(Base { store: dir, id: stored.id.to_string() });
     Ok(Some(image))
 }
 
 /// Merges the layers of a stored image in the root file system of the build; where the file system can, their blocks are
 /// shared.
 pub(crate) fn lay_down(store: &Store, stored: &StoredImage, draft: &Draft, session: &Session) -> Result<()> {
-    let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
     let rendered = render::layers(store, stored)?;
     let inputs = |key: &mut Key<'_>| {
         key.trees(Some(&rendered));
         Ok(())
     };
-    fill(session, draft, &inputs, || {
-        for layer in rendered.open()? {
-            output::omissions(&archive::copy_tree(&layer, "", &draft.rootfs()?, "", &options)?.omitted);
-        }
-        Ok(())
-    })
+    fill(session, draft, &inputs, || merge(&rendered, draft))
+}
+
+/// The same, whatever was done before.
+pub(crate) fn merge(rendered: &Rendered, draft: &Draft) -> Result<()> {
+    let options = CopyOptions { layer: true, ownership: Ownership::of_this_process(), ..CopyOptions::default() };
+    for layer in rendered.open()? {
+        output::omissions(&archive::copy_tree(&layer, "", &draft.rootfs()?, "", &options)?.omitted);
+    }
+    Ok(())
 }
 
 fn not_oci(what: &str) -> Error {

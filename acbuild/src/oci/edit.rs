@@ -1,7 +1,5 @@
-//! What can be said of OCI images: everything is in the configuration but for annotations, which are the manifest's.
-//!
-//! Ports and mount points have names here as in appc builds. OCI knows none, so they are kept in annotations as the
-//! original program does.
+//! What can be said of OCI images: everything is in the configuration but for annotations, which are the manifest's, and
+//! the names of ports and mount points (`names.rs`), which are there as in appc builds.
 
 use appc_spec::oci::platform;
 use appc_spec::{MountPoint, Port};
@@ -9,16 +7,13 @@ use serde_json::json;
 
 use super::Image;
 use super::image::json as bytes;
+use super::names::{Kind, of_mount, of_port};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::history;
 
 /// The name of an image that was not given one.
 const LATEST: &str = "latest";
-/// What the annotation that names a port begins with.
-const PORT: &str = "coreos.com/acbuild/port/";
-/// What the annotation that names a mount point begins with.
-const MOUNT: &str = "coreos.com/acbuild/mount/";
 
 impl Image {
     /// The signal that asks the process to end.
@@ -35,16 +30,6 @@ impl Image {
         let user = self.config.run.user.as_str();
         user.split_once(':').map_or((user, None), |(user, group)| (user, Some(group)))
     }
-
-    /// Refuses a second port or mount point of one name.
-    fn claim(&mut self, kind: &str, prefix: &str, name: &str, what: String) -> Result<()> {
-        let name_of_annotation = format!("{prefix}{name}");
-        if self.annotations.contains_key(&name_of_annotation) {
-            return Err(Error::Refused(format!("{kind} with name {name:?} already exists: remove it first")));
-        }
-        self.annotations.insert(name_of_annotation, what);
-        Ok(())
-    }
 }
 
 /// Refuses what would make two words of one.
@@ -58,16 +43,6 @@ fn no_colon(kind: &str, word: &str) -> Result<()> {
 /// A word as platforms are made of.
 fn is_word(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-}
-
-fn described(port: &Port) -> String {
-    format!("number:{} protocol:{}", port.port, port.protocol)
-}
-
-/// What [`described`] says, as the configuration has it.
-fn key_of(description: &str) -> Option<String> {
-    let (number, protocol) = description.strip_prefix("number:")?.split_once(" protocol:")?;
-    Some(format!("{number}/{protocol}"))
 }
 
 impl Document for Image {
@@ -215,13 +190,13 @@ impl Document for Image {
                 "oci build mode knows the protocols tcp, udp and sctp, not {protocol:?}"
             )));
         }
-        self.claim("port", PORT, port.name.as_str(), described(&port))?;
+        Kind::Port.claim(&mut self.annotations, port.name.as_str(), of_port(&port))?;
         self.config.run.exposed_ports.insert(format!("{}/{}", port.port, port.protocol), json!({}));
         Ok(())
     }
 
     fn remove_port(&mut self, name: &str) -> Result<()> {
-        let named = self.annotations.get(&format!("{PORT}{name}")).and_then(|description| key_of(description));
+        let named = Kind::Port.key(&self.annotations, name);
         let is_meant = |key: &str| Some(key) == named.as_deref() || key == name || key.split('/').next() == Some(name);
         let exposed = &mut self.config.run.exposed_ports;
         let gone: Vec<String> = exposed.keys().filter(|key| is_meant(key)).cloned().collect();
@@ -229,8 +204,7 @@ impl Document for Image {
             return Err(Error::NoSuch(format!("no such port {name:?}")));
         }
         exposed.retain(|key, _| !gone.contains(key));
-        let names_it = |description: &str| key_of(description).is_some_and(|key| is_meant(&key));
-        self.annotations.retain(|name, description| !(name.starts_with(PORT) && names_it(description)));
+        Kind::Port.forget(&mut self.annotations, is_meant);
         Ok(())
     }
 
@@ -244,21 +218,19 @@ impl Document for Image {
                 mount.path
             )));
         }
-        self.claim("mount", MOUNT, mount.name.as_str(), format!("path:{}", mount.path))?;
+        Kind::Mount.claim(&mut self.annotations, mount.name.as_str(), of_mount(&mount.path))?;
         self.config.run.volumes.insert(mount.path, json!({}));
         Ok(())
     }
 
     fn remove_mount(&mut self, name: &str) -> Result<()> {
-        let named =
-            self.annotations.get(&format!("{MOUNT}{name}")).and_then(|description| description.strip_prefix("path:"));
-        let path = named.unwrap_or(name).to_owned();
+        let named = Kind::Mount.key(&self.annotations, name);
+        let path = named.clone().unwrap_or_else(|| name.to_owned());
         let was_there = self.config.run.volumes.remove(&path).is_some();
         if !was_there && named.is_none() {
             return Err(Error::NoSuch(format!("no such mount: {name}")));
         }
-        let path = format!("path:{path}");
-        self.annotations.retain(|name, description| !(name.starts_with(MOUNT) && *description == path));
+        Kind::Mount.forget(&mut self.annotations, |key| key == path);
         Ok(())
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use appc_image::oci::{Descriptor, Manifest, media_type};
-use appc_image::store::StoredLayer;
+use appc_image::oci::{Descriptor, Digest, Layer, Manifest, OciImage, media_type};
 use serde::{Deserialize, Serialize};
 
 use super::Config;
@@ -19,9 +18,12 @@ pub(crate) struct Image {
     /// The name in the index that it is written to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tag: Option<String>,
-    /// The image that the build began with, or what `squash` left of it.
+    /// The image that the build began with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<Base>,
+    /// Its layers, or the lowest of them that `squash` left, the lowest first. They stay as they are.
+    #[serde(default)]
+    pub(crate) taken: Vec<Taken>,
     /// What `layer` has closed, the lowest first.
     #[serde(default)]
     pub(crate) layers: Vec<Closed>,
@@ -31,7 +33,7 @@ pub(crate) struct Image {
     /// Annotations of the manifest.
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
-    /// The configuration, with the layers and the history of the base only.
+    /// The configuration, with the layers and the history of what is taken only.
     pub(crate) config: Config,
 }
 
@@ -43,8 +45,16 @@ pub(crate) struct Base {
     pub(crate) store: PathBuf,
     /// The image ID.
     pub(crate) id: String,
-    /// Its layers, the lowest first.
-    pub(crate) layers: Vec<StoredLayer>,
+}
+
+/// A layer that is taken over as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Taken {
+    /// The layer, compressed or not.
+    pub(crate) blob: Descriptor,
+    /// The digest of the plain tar.
+    pub(crate) diff_id: Digest,
 }
 
 /// A layer of this build that nothing is added to any more.
@@ -62,8 +72,19 @@ pub(crate) struct Closed {
 impl Image {
     /// One with this configuration and nothing else.
     pub(crate) fn new(config: Config) -> Image {
-        let (tag, base, layers, steps, annotations) = Default::default();
-        Image { tag, base, layers, steps, annotations, config }
+        let (tag, base, taken, layers, steps, annotations) = Default::default();
+        Image { tag, base, taken, layers, steps, annotations, config }
+    }
+
+    /// What is said of an image that is there, all layers of which are taken over.
+    pub(crate) fn of(original: &OciImage) -> Result<Image> {
+        let manifest: Manifest = serde_json::from_slice(&original.manifest_bytes)
+            .map_err(|e| Error::Refused(format!("the manifest {}: {e}", original.manifest.digest)))?;
+        let mut image = Image::new(Config::parse(&original.config_bytes)?);
+        image.annotations = manifest.annotations;
+        let take = |layer: &Layer| Taken { blob: layer.descriptor.clone(), diff_id: layer.diff_id.clone() };
+        image.taken = original.layers.iter().map(take).collect();
+        Ok(image)
     }
 
     /// Reads what [`Document::to_bytes`](crate::document::Document::to_bytes) gave.
@@ -72,14 +93,9 @@ impl Image {
             .map_err(|e| Error::Refused(format!("error loading manifest: {e} - try \"acbuild end\" and begin again")))
     }
 
-    /// The layers of the base, the lowest first.
-    pub(crate) fn base_layers(&self) -> &[StoredLayer] {
-        self.base.as_ref().map_or(&[], |base| &base.layers)
-    }
-
     /// The layers below the open one: those of the base by their digests, those of this build by their numbers.
     pub(crate) fn outline(&self) -> Vec<String> {
-        let base = self.base_layers().iter().map(|layer| layer.diff_id.to_string());
+        let base = self.taken.iter().map(|layer| layer.diff_id.to_string());
         base.chain(self.layers.iter().map(|layer| layer.number.to_string())).collect()
     }
 
@@ -92,7 +108,7 @@ impl Image {
     /// The manifest as far as it is known before the layers of this build are written.
     pub(crate) fn manifest(&self) -> Result<Manifest> {
         let config = Descriptor::of(media_type::CONFIG, &json(&self.config)?);
-        let layers = self.base_layers().iter().map(|layer| as_oci(&layer.blob)).collect();
+        let layers = self.taken.iter().map(|layer| as_oci(&layer.blob)).collect();
         let mut manifest = Manifest::new(config, layers);
         manifest.annotations = self.annotations.clone();
         Ok(manifest)

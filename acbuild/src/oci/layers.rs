@@ -1,16 +1,12 @@
 //! The layers that the root file system of a build lies on, and what it has over them.
 
 use std::fs::{self, DirBuilder};
-use std::io::Seek;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::Error::NotStored;
-use appc_image::Quiet;
-use appc_image::archive::{Compression, Limit, Ownership, WriteOptions};
-use appc_image::layer::{Changes, LayerOptions, settle_layer, unpack_layer, write_changes};
-use appc_image::oci::Algorithm;
+use appc_image::layer::Changes;
 use appc_image::render;
 use appc_image::store::{Pin, Store, StoredImage};
 use appc_rooted::Root;
@@ -19,8 +15,7 @@ use super::Image;
 use super::image::{Base, Closed};
 use crate::context::Build;
 use crate::error::{Error, Result};
-use crate::output;
-use crate::progress::Bar;
+use crate::{difference, output};
 
 /// The trees below the root file system.
 pub(super) struct Below {
@@ -36,7 +31,7 @@ impl Below {
         let (mut paths, mut pin) = (Vec::new(), None);
         if let Some(base) = &image.base {
             let (store, stored) = base.open()?;
-            let rendered = render::layers(&store, &stored)?;
+            let rendered = render::lowest_layers(&store, &stored, image.taken.len())?;
             paths.extend(rendered.lower);
             pin = Some(rendered.pin);
         }
@@ -132,22 +127,11 @@ pub(crate) fn place(build: &Build, number: u32) -> Result<()> {
 
 /// Makes the changes a tree of their own.
 fn extract(build: &Build, changes: &Changes, below: &Below) -> Result<PathBuf> {
-    // By way of a tar, so that the tree is what everyone makes of the layer.
-    let mut tar = tempfile::tempfile_in(build.dir()).map_err(Error::io("write to", build.dir()))?;
-    let again = tar.try_clone().map_err(Error::io("write to", build.dir()))?;
-    let options = WriteOptions { compression: Compression::None, ..WriteOptions::default() };
-    write_changes(changes, &build.rootfs()?, again, &options, &Bar::new())?;
-    tar.rewind().map_err(Error::io("read from", build.dir()))?;
-
     let rootfs = build.staging()?.join("rootfs");
     DirBuilder::new().mode(0o755).create(&rootfs).map_err(Error::io("create", &rootfs))?;
     fs::set_permissions(&rootfs, fs::Permissions::from_mode(0o755)).map_err(Error::io("set the mode of", &rootfs))?;
     let root = Root::open(&rootfs).map_err(Error::io("open", &rootfs))?;
-    let ownership = Ownership::of_this_process();
-    let options = LayerOptions { tee: None, ownership, algorithm: Algorithm::Sha256, limit: Limit::NONE };
-    let unpacked = unpack_layer(tar, &root, &options, &Quiet)?;
-    settle_layer(&root, &unpacked, &below.trees, ownership)?;
-    output::omissions(&unpacked.omitted);
+    difference::unpack(changes, &build.rootfs()?, &below.trees, &root, build.dir())?;
     Ok(rootfs)
 }
 

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use appc_image::Progress;
 use appc_image::archive::WriteOptions;
-use appc_image::layer::{Changes, WrittenLayer, write_changes, write_layer};
+use appc_image::layer::{WrittenLayer, write_changes, write_layer};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image};
 use appc_rooted::Root;
 
 use super::config::History;
-use super::image::{as_oci, json};
+use super::image::{Taken, as_oci, json};
 use super::layers::{self, Below};
 use super::{Config, Image};
 use crate::context::Build;
@@ -25,14 +25,12 @@ pub(crate) fn put(build: &Build, image: &Image, sink: &dyn Sink, options: &Write
     let below = Below::open(build, image)?;
     let changes = below.changes(build)?;
     output::sockets(changes.sockets());
-    let mut writer = Writer { build, sink, options, layers: Vec::new(), diff_ids: Vec::new() };
+    let mut writer = Writer::new(sink, options);
     if let Some(base) = &image.base {
         let (store, stored) = base.open()?;
         let source = store.oci(&stored.id)?.ok_or_else(|| Error::refused("the image in the store has no layers"))?;
         let original = read_image(&source, &image.config.platform())?;
-        for layer in &base.layers {
-            writer.take_over(&source, &layer.blob, &layer.diff_id)?;
-        }
+        writer.take_over(&source, image)?;
         if changes.is_empty() && image.layers.is_empty() && is_untouched(image, &original) {
             return writer.original(&original);
         }
@@ -40,14 +38,30 @@ pub(crate) fn put(build: &Build, image: &Image, sink: &dyn Sink, options: &Write
     for layer in &image.layers {
         let path = layers::tree(build, layer);
         let tree = Root::open(&path).map_err(Error::io("open", path))?;
-        writer.add(|out, bar| write_layer(&tree, out, options, bar))?;
+        writer.add(build.dir(), |out, bar| write_layer(&tree, out, options, bar))?;
     }
     let tree = build.rootfs()?;
     if !changes.is_empty() {
-        writer.add(|out, bar| write_changes(&changes, &tree, out, options, bar))?;
+        writer.add(build.dir(), |out, bar| write_changes(&changes, &tree, out, options, bar))?;
     }
-    let config = writer.config(image, &changes)?;
-    writer.finish(image, &config)
+    writer.finish(image, changed(build)?, !changes.is_empty())
+}
+
+/// Puts an image into `sink` that has the files of `original`, which is in `source`, and of which only what is said of it
+/// was changed, `created` seconds after 1970.
+pub(crate) fn put_edited(
+    source: &dyn Source,
+    original: &OciImage,
+    (image, created): (&Image, i64),
+    sink: &dyn Sink,
+    options: &WriteOptions,
+) -> Result<Descriptor> {
+    let mut writer = Writer::new(sink, options);
+    writer.take_over(source, image)?;
+    match is_untouched(image, original) {
+        true => writer.original(original),
+        false => writer.finish(image, created, false),
+    }
 }
 
 /// Puts an index of images that `sink` has into it.
@@ -73,14 +87,17 @@ fn is_untouched(image: &Image, original: &OciImage) -> bool {
 }
 
 struct Writer<'w> {
-    build: &'w Build,
     sink: &'w dyn Sink,
     options: &'w WriteOptions,
     layers: Vec<Descriptor>,
     diff_ids: Vec<Digest>,
 }
 
-impl Writer<'_> {
+impl<'w> Writer<'w> {
+    fn new(sink: &'w dyn Sink, options: &'w WriteOptions) -> Writer<'w> {
+        Writer { sink, options, layers: Vec::new(), diff_ids: Vec::new() }
+    }
+
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
         if !self.sink.has(descriptor)? {
             self.sink.put(descriptor, content)?;
@@ -88,14 +105,16 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// A layer of the base.
-    fn take_over(&mut self, source: &dyn Source, layer: &Descriptor, diff_id: &Digest) -> Result<()> {
-        let layer_here = as_oci(layer);
-        if !self.sink.has(&layer_here)? {
-            self.sink.put(&layer_here, &mut source.open(layer)?)?;
+    /// The layers that stay as they are.
+    fn take_over(&mut self, source: &dyn Source, image: &Image) -> Result<()> {
+        for Taken { blob, diff_id } in &image.taken {
+            let here = as_oci(blob);
+            if !self.sink.has(&here)? {
+                self.sink.put(&here, &mut source.open(blob)?)?;
+            }
+            self.layers.push(here);
+            self.diff_ids.push(diff_id.clone());
         }
-        self.layers.push(layer_here);
-        self.diff_ids.push(diff_id.clone());
         Ok(())
     }
 
@@ -107,9 +126,12 @@ impl Writer<'_> {
         Ok(Descriptor { platform: Some(config.platform()), ..original.manifest.clone() })
     }
 
-    /// A layer of this build, which is compressed now.
-    fn add(&mut self, write: impl FnOnce(File, &dyn Progress) -> appc_image::Result<WrittenLayer>) -> Result<()> {
-        let dir = self.build.dir();
+    /// A layer of this build, which is compressed now, by way of a file in `dir`.
+    fn add(
+        &mut self,
+        dir: &Path,
+        write: impl FnOnce(File, &dyn Progress) -> appc_image::Result<WrittenLayer>,
+    ) -> Result<()> {
         let mut file = tempfile::tempfile_in(dir).map_err(Error::io("write to", dir))?;
         let out = file.try_clone().map_err(Error::io("write to", dir))?;
         let written = write(out, &Bar::new())?;
@@ -121,23 +143,23 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// The configuration with all layers, and how they came about.
-    fn config(&self, image: &Image, changes: &Changes) -> Result<Config> {
+    /// The configuration with all layers, and how they came about. `open`: the steps since the last one made a layer.
+    fn config(&self, image: &Image, created: i64, open: bool) -> Result<Config> {
         let mut config = image.config.clone();
         config.rootfs.diff_ids = self.diff_ids.clone();
-        let created = self.time(changed(self.build)?)?;
+        let created = self.time(created)?;
         config.created = Some(created.clone());
         // A history that does not speak of all layers is refused by some; then there had better be none.
         let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
-        if told != image.base_layers().len() {
+        if told != image.taken.len() {
             config.history.clear();
             return Ok(config);
         }
         for layer in &image.layers {
             config.history.push(entry(self.time(layer.created)?, &layer.steps, false));
         }
-        if !changes.is_empty() || !image.steps.is_empty() {
-            config.history.push(entry(created, &image.steps, changes.is_empty()));
+        if open || !image.steps.is_empty() {
+            config.history.push(entry(created, &image.steps, !open));
         }
         Ok(config)
     }
@@ -149,8 +171,9 @@ impl Writer<'_> {
         time.map(|time| time.to_string()).map_err(|e| Error::Refused(format!("the time {seconds}: {e}")))
     }
 
-    fn finish(self, image: &Image, config: &Config) -> Result<Descriptor> {
-        let bytes = json(config)?;
+    fn finish(self, image: &Image, created: i64, open: bool) -> Result<Descriptor> {
+        let config = self.config(image, created, open)?;
+        let bytes = json(&config)?;
         let descriptor = Descriptor::of(media_type::CONFIG, &bytes);
         self.put(&descriptor, &mut &bytes[..])?;
         let mut manifest = image.manifest()?;

@@ -1,11 +1,12 @@
-//! The image files that a script wrote.
+//! The images that a script wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use appc_image::archive::looks_like_aci;
+use appc_image::archive::{Compression, compression_of, looks_like_aci};
+use appc_image::layout::{ArchiveKind, archive_kind};
 
 use crate::error::{Error, Result};
 
@@ -22,7 +23,7 @@ pub(super) struct Files {
 /// The images among the files that a run left.
 #[derive(Debug)]
 pub(super) struct Outputs {
-    /// Paths below the run's directory.
+    /// Paths of files and layouts, below the run's directory.
     pub(super) images: Vec<PathBuf>,
 }
 
@@ -49,19 +50,36 @@ impl Files {
 
     /// The images that are new or have changed since `before`.
     pub(super) fn since(self, before: &Files) -> Result<Outputs> {
-        let mut images = Vec::new();
+        let (mut images, mut layouts) = (Vec::new(), BTreeSet::new());
         for (name, mark) in self.marks {
-            if before.marks.get(&name) != Some(&mark) {
-                let path = self.dir.join(&name);
-                let file = File::open(&path).map_err(Error::io("read", &path))?;
-                // What is no archive at all is no image either.
-                if looks_like_aci(file).unwrap_or(false) {
-                    images.push(name);
-                }
+            if before.marks.get(&name) == Some(&mark) {
+                continue;
+            }
+            let path = self.dir.join(&name);
+            if let Some(layout) = layout_of(&path) {
+                layouts.extend(layout.strip_prefix(&self.dir).map(Path::to_owned));
+            } else if is_image(&path)? {
+                images.push(name);
             }
         }
+        // What is in a layout is part of its images.
+        images.retain(|name| !layouts.iter().any(|layout| name.starts_with(layout)));
+        images.extend(layouts);
         Ok(Outputs { images })
     }
+}
+
+/// The layout whose index this file is.
+fn layout_of(path: &Path) -> Option<&Path> {
+    let dir = path.parent().filter(|_| path.file_name().is_some_and(|name| name == "index.json"))?;
+    dir.join("oci-layout").is_file().then_some(dir)
+}
+
+/// Whether it is an image of either kind. What is no archive at all is none; OCI images are not compressed as a whole.
+fn is_image(path: &Path) -> Result<bool> {
+    let open = || File::open(path).map_err(Error::io("read", path));
+    let is_plain = compression_of(&open()?).is_ok_and(|compression| compression == Compression::None);
+    Ok(looks_like_aci(open()?).unwrap_or(false) || is_plain && archive_kind(path)? == ArchiveKind::Oci)
 }
 
 fn mark(metadata: &Metadata) -> Mark {

@@ -4,10 +4,15 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use appc_container::cgroup::Layout;
+use appc_container::console::Relay;
 use appc_container::sys::signal::{Received, SignalFd, is_ignored};
-use appc_container::{Network, Plan, Process, RootSource, Sandbox, SandboxOptions, Setup, exit_code};
+use appc_container::{Network, Plan, Process, RootSource, Sandbox, SandboxOptions, Setup, Stdio, exit_code};
+use appc_image::caller;
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::Signal;
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, getpgrp, test_kill_process};
+use rustix::stdio::{stderr, stdin, stdout};
+use rustix::termios::{isatty, tcgetpgrp};
 
 use super::lower::{self, Inputs};
 use crate::error::{Error, Result};
@@ -15,6 +20,9 @@ use crate::output;
 
 /// Those that end the command, and this program after it.
 const STOPPING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
+/// What the names of our cgroups begin with; the number of the process that made one follows.
+const GROUP: &str = "acbuild-";
 
 /// The name of the machine inside: the same wherever an image is built.
 pub(crate) const HOST_NAME: &str = "acbuild";
@@ -27,18 +35,25 @@ pub(crate) const HOST_NAME: &str = "acbuild";
 /// [`Error::Exited`] when the command fails, or is ended by a signal to this program. Nothing of it runs any more then.
 pub(crate) fn execute(inputs: Inputs<'_>, root: OwnedFd, network: Network) -> Result<()> {
     let stopping = STOPPING.map(Signal::as_raw).into_iter().filter(|&signal| !is_ignored(signal));
-    let signals = SignalFd::new(&stopping.collect::<Vec<_>>()).map_err(Error::io("take over", "signals"))?;
+    let taken = stopping.chain([Signal::WINCH.as_raw()]).collect::<Vec<_>>();
+    let signals = SignalFd::new(&taken).map_err(Error::io("take over", "signals"))?;
     // Its end, also by the end of this program, is the end of everything in it.
-    let sandbox = Sandbox::new(SandboxOptions { hostname: Some(HOST_NAME.into()), network })?;
-    let id = format!("acbuild-{}", std::process::id());
+    let sandbox =
+        Sandbox::new(SandboxOptions { hostname: Some(HOST_NAME.into()), network, entered: caller::is_mapped() })?;
+    let id = format!("{GROUP}{}", std::process::id());
     let group = format!("/{id}");
     // Only root of the host limits what devices can do; elsewhere they cannot be used anyway.
-    let cgroup = (!appc_container::in_user_namespace()).then_some(Path::new(&group));
-    let spec = lower::lower(&Inputs { namespaces: &sandbox.namespace_paths(), cgroup, ..inputs });
+    let cgroups = (!appc_container::in_user_namespace()).then(|| Layout::detect(Path::new("/sys/fs/cgroup")));
+    let cgroups = cgroups.transpose().map_err(appc_container::Error::from)?;
+    cgroups.iter().for_each(|cgroups| cgroups.remove_left(is_left));
+    let cgroup = cgroups.is_some().then_some(Path::new(&group));
+    let kind = std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned());
+    let terminal = is_on_terminal().then_some(kind.as_str());
+    let spec = lower::lower(&Inputs { namespaces: &sandbox.namespace_paths(), cgroup, terminal, ..inputs });
     let mut setup = Setup::new(id, Path::new("/"));
     setup.root = Some(RootSource::Mount(root));
-    setup.cgroups =
-        cgroup.map(|_| Layout::detect(Path::new("/sys/fs/cgroup"))).transpose().map_err(appc_container::Error::from)?;
+    setup.cgroups = cgroups;
+    setup.stdio = if terminal.is_some() { Stdio::Terminal } else { Stdio::Inherit };
     let plan = Plan::new(&spec, setup)?;
     plan.warnings().iter().for_each(output::warning);
     let mut process = plan.spawn()?;
@@ -58,21 +73,49 @@ pub(crate) fn execute(inputs: Inputs<'_>, root: OwnedFd, network: Network) -> Re
     }
 }
 
-/// Waits for the end of the command; earlier, with the signal, when this program is told to end.
+/// Waits for the end of the command; earlier, with the signal, when this program is told to end. Passes on what goes
+/// between its terminal, if it has one of its own, and the caller's.
 fn wait(process: &mut Process, signals: &SignalFd) -> Result<Option<Received>> {
     let fail = |e: std::io::Error| Error::io("wait for", "the command")(e);
+    let mut relay = process.take_console().map(Relay::new).transpose().map_err(fail)?;
     loop {
-        let ended = PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN);
-        let mut fds = [PollFd::new(signals, PollFlags::IN), ended];
-        match poll(&mut fds, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
+        fds.push(PollFd::from_borrowed_fd(process.pidfd(), PollFlags::IN));
+        fds.extend(relay.iter().flat_map(Relay::interests));
+        let patience = relay.as_ref().and_then(Relay::patience);
+        match poll(&mut fds, patience.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => return Err(fail(e.into())),
         }
-        if let Some(signal) = signals.read().map_err(fail)? {
-            return Ok(Some(signal));
+        drop(fds);
+        match signals.read().map_err(fail)? {
+            Some(signal) if signal.signal == Signal::WINCH.as_raw() => {
+                relay.iter().try_for_each(Relay::resize).map_err(fail)?;
+            }
+            Some(signal) => return Ok(Some(signal)),
+            None => {}
         }
         if process.try_wait()?.is_some() {
+            relay.map_or(Ok(()), Relay::finish).map_err(fail)?;
             return Ok(None);
         }
+        relay.iter_mut().try_for_each(Relay::advance).map_err(fail)?;
     }
+}
+
+/// Whether all that the command reads and writes is a terminal. Then it gets one of its own: in the caller's it could put
+/// what it likes into the input of the caller's shell (TIOCSTI), and would have no job control.
+///
+/// Where something is redirected it has the caller's descriptors, which stay apart. It is in a session of its own, so that
+/// even a terminal among them is none that it could control.
+fn is_on_terminal() -> bool {
+    let shown = isatty(stdin()) && isatty(stdout()) && isatty(stderr());
+    // In the background the caller's terminal must not be touched.
+    shown && tcgetpgrp(stdin()).is_ok_and(|foreground| foreground == getpgrp())
+}
+
+/// Whether a cgroup is that of a run that is no more.
+fn is_left(name: &str) -> bool {
+    let pid = name.strip_prefix(GROUP).and_then(|pid| pid.parse().ok()).and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }

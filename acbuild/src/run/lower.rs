@@ -50,6 +50,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) namespaces: &'a [(LinuxNamespaceType, PathBuf)],
     /// The control group, where there is to be one.
     pub(crate) cgroup: Option<&'a Path>,
+    /// What kind of terminal it has of its own, if it has one.
+    pub(crate) terminal: Option<&'a str>,
     /// Whether this process is root of a user namespace only, where the host's network has no /sys of its own.
     pub(crate) host_sys: bool,
 }
@@ -70,6 +72,7 @@ pub(crate) fn lower(inputs: &Inputs<'_>) -> Spec {
         .set_user(user)
         .set_args(Some(inputs.command.to_vec()))
         .set_env(Some(environment(inputs)))
+        .set_terminal(Some(inputs.terminal.is_some()))
         .set_cwd(inputs.working_dir.into())
         .set_capabilities(Some(capabilities::ceiling(match &inputs.confinement {
             Confinement::Container => capabilities::DEFAULT.into(),
@@ -91,10 +94,11 @@ pub(crate) fn lower(inputs: &Inputs<'_>) -> Spec {
 
 /// Defaults, below the image's own, below the caller's.
 pub(crate) fn environment(inputs: &Inputs<'_>) -> Vec<String> {
-    let defaults = [("PATH", PATH), ("HOME", inputs.account.home.as_str())];
+    let terminal = inputs.terminal.map(|kind| ("TERM", kind));
+    let defaults = [("PATH", PATH), ("HOME", inputs.account.home.as_str())].into_iter().chain(terminal);
     let given = inputs.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let mut variables: Vec<(&str, &str)> = Vec::new();
-    for (name, value) in defaults.into_iter().chain(given) {
+    for (name, value) in defaults.chain(given) {
         match variables.iter_mut().find(|(known, _)| *known == name) {
             Some(known) => known.1 = value,
             None => variables.push((name, value)),
@@ -187,6 +191,7 @@ mod tests {
             confinement: Confinement::Container,
             namespaces: &namespaces,
             cgroup: Some(Path::new("/acbuild-1")),
+            terminal: None,
             host_sys: false,
         };
         change(&mut inputs);
@@ -225,6 +230,13 @@ mod tests {
     fn a_path_is_always_there() {
         let spec = lowered(|inputs| inputs.environment = &[]);
         assert_eq!(spec["process"]["env"], json!([format!("PATH={PATH}"), "HOME=/home/a"]));
+    }
+
+    #[test]
+    fn a_terminal_has_a_kind() {
+        let spec = lowered(|inputs| (inputs.terminal, inputs.environment) = (Some("xterm"), &[]));
+        assert_eq!(spec["process"]["terminal"], true);
+        assert_eq!(spec["process"]["env"], json!([format!("PATH={PATH}"), "HOME=/home/a", "TERM=xterm"]));
     }
 
     #[test]

@@ -2,38 +2,41 @@
 //!
 //! ```text
 //! the dependencies' trees, from the store    never written to
-//! seam/                                      hides what is deleted of them; has the places to mount on
+//! seam/                                      hides what is deleted of them
 //! currentaci/rootfs                          the build's own files
+//! places/                                    what is mounted on and the image does not have
 //! upper/                                     what the command writes
 //! ```
 //!
-//! are stacked with an overlay mount that nobody else sees, and the command runs in it with the project's own engine. When
-//! it succeeds, what is in the upper layer is brought into the build (`upper.rs`, `apply.rs`); else it is thrown away.
+//! are stacked (`view.rs`), and the command runs in that with the project's own engine. When it succeeds, what is in the upper layer is brought into the build (`upper.rs`, `apply.rs`); else it is thrown away.
 
 pub(crate) mod apply;
 pub(crate) mod deleted;
 mod execute;
 mod files;
+mod foreign;
 mod input;
 mod lower;
 mod nspawn;
 mod seam;
 mod steps;
 mod upper;
+mod view;
 pub(crate) mod whitelist;
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use appc_container::{Network, capabilities, in_user_namespace, overlay_plain, overlay_read_only};
+use appc_container::{Network, capabilities, in_user_namespace};
 use appc_image::fetch::{self, Fetcher, Insecure};
+use appc_image::oci::Platform;
 use appc_image::registry::docker_config_path;
 use appc_image::render::{self, Rendered};
 use appc_image::store::Store;
-use appc_image::{stack, users};
+use appc_image::{caller, stack, users};
 use appc_rooted::{OFlags, Root};
-use appc_spec::ImageManifest;
+use appc_spec::{ImageManifest, host_arch};
 
 use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Build;
@@ -42,7 +45,9 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use deleted::Deleted;
 use lower::{Confinement, Inputs};
+use seam::MountPoint;
 use upper::{Below, Changes};
+use view::{Layers, View};
 
 pub(crate) use lower::Bind;
 
@@ -112,7 +117,7 @@ impl Request<'_> {
 ///
 /// The calling process must have one thread.
 pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !rustix::process::geteuid().is_root() || caller::is_mapped() {
         return Err(Error::refused("the run subcommand must be run as root: try sudo"));
     }
     // What is made on the way must not depend on who builds.
@@ -153,7 +158,10 @@ fn run_in_appc(session: &Session, build: &Build, request: &Request<'_>) -> Resul
             }
         };
         let stage = Stage { build, dir: build.staging()? };
-        let mut changes = stage.execute(&variables, (&rendered, &trees), deleted, request)?;
+        let arch = manifest.labels.get("arch");
+        let mut changes = stage
+            .execute(&variables, (&rendered, &trees), deleted, request)
+            .map_err(|error| foreign::explain(error, arch, host_arch()))?;
         changes.remove_also(unlisted);
         stage.commit(step, &changes, &manifest)?;
     }
@@ -175,7 +183,9 @@ fn run_in_oci(session: &Session, build: &Build, request: &Request<'_>) -> Result
         return step.replay(&image);
     }
     let stage = Stage { build, dir: build.staging()? };
-    let changes = stage.execute(&variables, (&None, &[]), Deleted::default(), request)?;
+    let changes = stage
+        .execute(&variables, (&None, &[]), Deleted::default(), request)
+        .map_err(|error| foreign::explain(error, Some(&image.config.architecture), &Platform::host().architecture))?;
     stage.commit(step, &changes, &image)
 }
 
@@ -235,22 +245,28 @@ impl Stage<'_> {
     ) -> Result<Changes> {
         let dependencies = rendered.iter().flat_map(|r| &r.lower).cloned().collect::<Vec<_>>();
         let own = self.build.rootfs()?;
-        let (seam, upper) = (self.make("seam")?, self.make("upper")?);
-        self.make("work")?;
+        let (places, upper) = (self.make("places")?, self.make("upper")?);
         stack::make_like(&own, Path::new(""), &upper).map_err(Error::io("prepare", self.dir.join("upper")))?;
-        seam::hide(&seam, &deleted).map_err(Error::io("prepare", self.dir.join("seam")))?;
-
-        let layers = [&dependencies[..], &[self.dir.join("seam"), self.build.rootfs_path()]].concat();
-        let view = Root::from_fd(overlay_read_only(&layers)?);
-        check_working_dir(&view, request.working_dir)?;
-        let account = users::resolve_login(&view, request.user)?;
+        let layers = Layers {
+            dependencies: &dependencies,
+            deleted: &deleted,
+            own: self.build.rootfs_path(),
+            staging: &self.dir,
+        };
+        let view = View::new(layers)?;
+        check_working_dir(view.tree(), request.working_dir)?;
+        let account = users::resolve_login(view.tree(), request.user)?;
         let binds = files::binds(&self.dir, request)?;
-        let points = files::mount_points(&binds)?;
-        seam::make_places(&seam, &view, &points, in_user_namespace())
-            .map_err(Error::io("prepare", self.dir.join("seam")))?;
-        drop(view);
+        let mut points = files::mount_points(&binds)?;
+        if request.engine == Engine::SystemdNspawn {
+            points.extend(nspawn::DIRECTORIES.map(|path| MountPoint { path: path.into(), directory: true }));
+        }
+        let prepare = || Error::io("prepare", self.dir.join("places"));
+        seam::make_places(&places, view.tree(), &points).map_err(prepare())?;
+        // Making something in it has changed its time.
+        stack::make_like(&own, Path::new(""), &places).map_err(prepare())?;
 
-        let root = overlay_plain(&layers, &self.dir.join("upper"), &self.dir.join("work"))?;
+        let (root, changed) = view.open("places")?;
         // The caller's over the image's.
         let environment = [variables, request.environment].concat();
         let inputs = Inputs {
@@ -267,13 +283,15 @@ impl Stage<'_> {
             },
             namespaces: &[],
             cgroup: None,
+            terminal: None,
             host_sys: request.network == Network::Host && in_user_namespace(),
         };
         match request.engine {
             Engine::Container | Engine::Chroot => execute::execute(inputs, root, request.network)?,
             Engine::SystemdNspawn => nspawn::execute(&inputs, &root, &self.dir.join("target"), request.network)?,
         }
-        upper::read(&upper, &Below { own: &own, dependencies: trees }, deleted)
+        let removed = changed.settle()?;
+        upper::read(&upper, &Below { own: &own, dependencies: trees }, deleted, &removed)
     }
 
     /// Brings what the step has changed into the build.

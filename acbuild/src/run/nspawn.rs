@@ -5,17 +5,31 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Command;
 
-use appc_container::{Network, exit_code};
+use appc_container::cgroup::Layout;
+use appc_container::sys::signal::reset_for;
+use appc_container::{Interrupt, Network, exit_code, in_user_namespace};
 use rustix::fs::CWD;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount};
 use rustix::thread::UnshareFlags;
 
 use super::lower::{Inputs, environment};
 use crate::error::{Error, Result};
+use crate::script::wait;
+
+/// What it makes in every tree that has them not, and the image should not get: base-filesystem.c of systemd.
+pub(super) const DIRECTORIES: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/root", "/run", "/tmp", "/var"];
+
+/// What it puts itself and the command into.
+const CGROUPS: [&str; 2] = ["payload", "supervisor"];
 
 /// Has systemd-nspawn run what `inputs` says in the mounted tree `root`, which is attached at `target` for that time, where
 /// nobody else sees it.
 pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, network: Network) -> Result<()> {
+    if in_user_namespace() {
+        let why =
+            "systemd-nspawn must be run by root of the host: leave --engine out, as acbuild's own engine needs no root";
+        return Err(Error::refused(why));
+    }
     fs::create_dir(target).map_err(Error::io("create", target))?;
     let kinds = UnshareFlags::NEWNS.bits().cast_signed();
     appc_container::sys::namespace::unshare(kinds).map_err(Error::io("make a mount namespace for", target))?;
@@ -24,11 +38,19 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
         move_mount(root, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
     };
     attach().map_err(|e| Error::io("mount the image at", target)(e.into()))?;
-    let ended = command(inputs, target, network).status();
+    let interrupt = Interrupt::new().map_err(Error::io("take signals for", "systemd-nspawn"))?;
+    let mut command = command(inputs, target, network);
+    reset_for(&mut command);
+    let ended = command.spawn().and_then(|mut child| wait(&mut child, &interrupt));
     unmount(target, UnmountFlags::DETACH).map_err(|e| Error::io("unmount", target)(e.into()))?;
+    // What it makes below the cgroup it is started in it leaves there.
+    if let Ok(cgroups) = Layout::detect(Path::new("/sys/fs/cgroup")) {
+        cgroups.remove_left_below(|name| CGROUPS.contains(&name));
+    }
     match ended {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Error::Exited(u8::try_from(exit_code(status)).unwrap_or(1))),
+        Ok((_, Some(signal))) => Err(Error::Exited(u8::try_from(128 + signal).unwrap_or(1))),
+        Ok((status, None)) if status.success() => Ok(()),
+        Ok((status, None)) => Err(Error::Exited(u8::try_from(exit_code(status)).unwrap_or(1))),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(Error::refused(
             "systemd-nspawn is not installed: install the package systemd-container, or leave --engine out, as acbuild's own \
              engine needs no other program",
@@ -41,7 +63,17 @@ fn command(inputs: &Inputs<'_>, target: &Path, network: Network) -> Command {
     let mut command = Command::new("systemd-nspawn");
     command.arg("--directory").arg(target);
     // Nothing of the host but what is asked for: no time zone, no resolver, no journal, no registration.
-    command.args(["--quiet", "--register=no", "--as-pid2", "--timezone=off", "--resolv-conf=off", "--link-journal=no"]);
+    // And no unit of systemd's, so that it works where that is not the first process.
+    command.args([
+        "--quiet",
+        "--register=no",
+        "--keep-unit",
+        "--console=autopipe",
+        "--as-pid2",
+        "--timezone=off",
+        "--resolv-conf=off",
+        "--link-journal=no",
+    ]);
     command.arg(format!("--machine={}", super::execute::HOST_NAME)).arg(format!("--chdir={}", inputs.working_dir));
     command.arg(format!("--user={}", inputs.account.name));
     if network == Network::NewLoopback {

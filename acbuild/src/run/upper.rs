@@ -46,10 +46,14 @@ impl Changes {
 }
 
 /// Finds out what `upper` says of the stack `below`, of which `deleted` is deleted already. What only means something to
-/// overlay mounts is taken out of `upper`: the rest is what steps move.
-pub(crate) fn read(upper: &Root, below: &Below<'_>, deleted: Deleted) -> Result<Changes> {
+/// overlay mounts is taken out of `upper`: the rest is what steps move. `removed` is what it does not say.
+pub(crate) fn read(upper: &Root, below: &Below<'_>, deleted: Deleted, removed: &[PathBuf]) -> Result<Changes> {
     let mut reader = Reader { upper, below, changes: Changes { steps: Vec::new(), deleted } };
     let top = Path::new("");
+    for path in removed {
+        let gone = reader.removed(path, Place::InBoth);
+        gone.map_err(|e| Error::io("read", Path::new("/").join(path))(e))?;
+    }
     let time = reader.directory(top, Place::InBoth)?;
     reader.changes.steps.push(Step::Like(top.into(), time));
     Ok(reader.changes)

@@ -14,6 +14,7 @@ use super::Step;
 use crate::context::{Access, Build};
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::temporary::Temporary;
 
 /// Runs `steps` one after the other until one fails, and ends the build that they began.
 ///
@@ -87,7 +88,7 @@ fn signal_name(signal: i32) -> String {
 /// Where the script's build lies.
 enum WorkPlace {
     /// In a directory that goes when the script does.
-    Temporary(tempfile::TempDir),
+    Temporary(Temporary),
     /// Where the user said; a build that was there before the script is the user's, too.
     Given { path: PathBuf, had_build: bool },
 }
@@ -98,8 +99,7 @@ impl WorkPlace {
             let had_build = Build::open(path, Access::Read).is_ok();
             return Ok(WorkPlace::Given { path: path.to_owned(), had_build });
         }
-        let made = tempfile::Builder::new().prefix("acbuild-script-").tempdir();
-        made.map(WorkPlace::Temporary).map_err(Error::io("create a directory in", std::env::temp_dir()))
+        Temporary::new("script").map(WorkPlace::Temporary)
     }
 
     fn path(&self) -> &Path {
@@ -116,12 +116,6 @@ impl WorkPlace {
                 Err(e) => return Err(e),
             }
         }
-        match self {
-            WorkPlace::Temporary(dir) => {
-                let path = dir.path().to_owned();
-                dir.close().map_err(Error::io("remove", path))
-            }
-            WorkPlace::Given { .. } => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -6,8 +6,11 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use appc_image::store::Store;
 use serde_json::Value;
+use support::rootfs;
 use tempfile::TempDir;
 
 /// A directory to build in.
@@ -145,4 +148,52 @@ pub fn as_nobody(scratch: &Scratch, args: &[&str]) -> Ran {
         command.uid(65534).gid(65534);
     }
     finish(&mut command)
+}
+
+/// Puts an image of `tree` into the scratch directory's store.
+pub fn store(scratch: &Scratch, tree: &Path, name: &str, dependencies: &[&str]) {
+    let work = tempfile::tempdir_in(scratch.path("")).unwrap();
+    let image = work.path().join("image.aci");
+    let acbuild = |words: &[&str]| {
+        let mut command = scratch.command(words);
+        let ran = finish(command.current_dir(work.path()));
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+    };
+    acbuild(&["begin", tree.to_str().unwrap()]);
+    acbuild(&["set-name", name]);
+    dependencies.iter().for_each(|dependency| acbuild(&["dependency", "add", dependency]));
+    acbuild(&["write", image.to_str().unwrap()]);
+    let store = Store::open(scratch.path("store")).unwrap();
+    store.import(fs::File::open(&image).unwrap(), name, &appc_image::Quiet).unwrap();
+}
+
+/// A build of nothing on a busybox with some files more.
+pub fn on_busybox() -> Scratch {
+    let scratch = Scratch::named();
+    let base = scratch.path("base");
+    rootfs::busybox(&base);
+    fs::create_dir_all(base.join("usr/doc/x")).unwrap();
+    fs::create_dir_all(base.join("srv/old")).unwrap();
+    for file in ["usr/doc/x/a", "usr/doc/x/b", "usr/doc/c", "srv/old/f", "srv/meta"] {
+        fs::write(base.join(file), file).unwrap();
+    }
+    store(&scratch, &base, "example.com/base", &[]);
+    scratch.ok(["dependency", "add", "example.com/base"]);
+    scratch
+}
+
+pub fn until(done: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < end, "it takes too long");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The cgroups of the `acbuild run` that had this process id.
+pub fn cgroups(pid: u32) -> Vec<PathBuf> {
+    let top = Path::new("/sys/fs/cgroup");
+    let hierarchies = fs::read_dir(top).unwrap().flatten().map(|entry| entry.path());
+    let places = hierarchies.chain([top.to_owned()]).map(|place| place.join(format!("acbuild-{pid}")));
+    places.filter(|path| path.is_dir()).collect()
 }

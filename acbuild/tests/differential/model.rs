@@ -1,7 +1,13 @@
 //! What the reference says that commands do to a manifest: of lists, what is replaced where it stands and what goes to the
 //! end; of removals, what they match; of all, the exit code. Nothing here is shared with the program.
 
-use serde_json::{Map, Value, json};
+mod app;
+mod lists;
+
+use serde_json::{Value, json};
+
+use app::App;
+use lists::{Pairs, drop_from, pairs, put, remove, set};
 
 pub const IMAGE_ID_FLAG: &str = "--image-id=sha512-00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -13,8 +19,6 @@ pub const FILES: [(&str, &str); 4] = [
     ("good.json", r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/new"}"#),
 ];
 
-type Pairs = Vec<(String, String)>;
-
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     name: String,
@@ -22,20 +26,6 @@ pub struct Model {
     app: Option<App>,
     annotations: Pairs,
     dependencies: Vec<Value>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct App {
-    exec: Vec<String>,
-    handlers: Vec<Value>,
-    user: String,
-    group: String,
-    gids: Vec<u32>,
-    directory: Option<String>,
-    environment: Pairs,
-    mounts: Vec<Value>,
-    ports: Vec<Value>,
-    isolators: Vec<Value>,
 }
 
 /// The exit code of what fails.
@@ -101,14 +91,7 @@ impl Model {
                 }
                 _ => Err(FAILED),
             },
-            (command, arguments) => {
-                let app = self.app.get_or_insert_with(|| App {
-                    user: "0".to_owned(),
-                    group: "0".to_owned(),
-                    ..App::default()
-                });
-                app.command(command, arguments, &flags)
-            }
+            (command, arguments) => self.app.get_or_insert_with(App::new).command(command, arguments, &flags),
         }
     }
 
@@ -205,90 +188,6 @@ impl Model {
     }
 }
 
-impl App {
-    fn command(&mut self, command: &str, arguments: &[&str], flags: &[&str]) -> Outcome {
-        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-        match (command, arguments) {
-            ("set-exec", ["--", exec @ ..]) => self.exec = owned(exec),
-            ("set-user", [user]) if !user.is_empty() => self.user = (*user).to_owned(),
-            ("set-group", [group]) if !group.is_empty() => self.group = (*group).to_owned(),
-            ("set-supp-groups", groups) => {
-                self.gids = groups.iter().map(|group| group.parse().map_err(|_| FAILED)).collect::<Result<_, _>>()?;
-            }
-            ("set-working-directory", [path]) if path.starts_with('/') => self.directory = Some((*path).to_owned()),
-            ("set-event-handler", [event, exec @ ..]) => {
-                self.handlers.retain(|handler| handler["name"] != **event);
-                self.handlers.push(json!({"name": event, "exec": exec}));
-            }
-            ("environment", ["add", name, value]) => match *name {
-                "1A" | "A B" => return Err(FAILED),
-                _ => set(&mut self.environment, name, value),
-            },
-            ("environment", [_, name]) => return remove(&mut self.environment, name),
-            ("port", ["add", name, protocol, port]) => return self.port(name, protocol, port, flags),
-            ("port", [_, "80/tcp"]) => return Err(FAILED),
-            ("port", [_, name]) => return drop_from(&mut self.ports, |one| is_port(one, name)),
-            ("mount", ["add", name, path]) => {
-                ac_name(name)?;
-                self.mounts.retain(|one| one["name"] != **name && one["path"] != **path);
-                let mut mount = json!({"name": name, "path": path});
-                if flags.contains(&"--read-only") {
-                    mount["readOnly"] = true.into();
-                }
-                self.mounts.push(mount);
-            }
-            ("mount", [_, name]) => {
-                return drop_from(&mut self.mounts, |one| one["name"] == **name || one["path"] == **name);
-            }
-            ("isolator", ["add", name, file]) => {
-                let value = match (*name, *file) {
-                    ("resource/memory", "memory.json") => json!({"limit": "1G"}),
-                    ("os/linux/no-new-privileges", "true.json") => json!(true),
-                    _ => return Err(FAILED),
-                };
-                self.isolators.retain(|one| one["name"] != **name);
-                self.isolators.push(json!({"name": name, "value": value}));
-            }
-            ("isolator", [_, name]) => {
-                identifier(name)?;
-                return drop_from(&mut self.isolators, |one| one["name"] == **name);
-            }
-            _ => return Err(FAILED),
-        }
-        Ok(())
-    }
-
-    /// A port of that name, or whose number is that name, goes; the new one comes last.
-    fn port(&mut self, name: &str, protocol: &str, port: &str, flags: &[&str]) -> Outcome {
-        ac_name(name)?;
-        let number = port.parse::<u32>().ok().filter(|number| (1..=65535).contains(number)).ok_or(FAILED)?;
-        self.ports.retain(|one| !is_port(one, name));
-        let count = if flags.contains(&"--count=3") { 3 } else { 1 };
-        let activated = flags.contains(&"--socket-activated");
-        self.ports.push(
-            json!({"name": name, "protocol": protocol, "port": number, "count": count, "socketActivated": activated}),
-        );
-        Ok(())
-    }
-
-    fn json(&self) -> Value {
-        let mut app = Map::new();
-        app.insert("exec".to_owned(), if self.exec.is_empty() { Value::Null } else { json!(self.exec) });
-        put(&mut app, "eventHandlers", self.handlers.clone());
-        app.insert("user".to_owned(), json!(self.user));
-        app.insert("group".to_owned(), json!(self.group));
-        put(&mut app, "supplementaryGIDs", self.gids.iter().map(|gid| json!(gid)).collect());
-        if let Some(directory) = &self.directory {
-            app.insert("workingDirectory".to_owned(), json!(directory));
-        }
-        put(&mut app, "environment", pairs(&self.environment));
-        put(&mut app, "mountPoints", self.mounts.clone());
-        put(&mut app, "ports", self.ports.clone());
-        put(&mut app, "isolators", self.isolators.clone());
-        Value::Object(app)
-    }
-}
-
 /// The name of what was typed.
 fn full(word: &str) -> &str {
     let short =
@@ -301,40 +200,4 @@ fn full(word: &str) -> &str {
 /// Of the names that the commands are given, the one that is none is `Bad_`; image names have no version or scheme.
 fn identifier(name: &str) -> Outcome {
     if name.is_empty() || name == "Bad_" || name.contains(':') { Err(FAILED) } else { Ok(()) }
-}
-
-fn ac_name(name: &str) -> Outcome {
-    if name == "Bad_" { Err(FAILED) } else { Ok(()) }
-}
-
-fn is_port(port: &Value, name: &str) -> bool {
-    port["name"] == *name || port["port"].as_u64().is_some_and(|number| number.to_string() == name)
-}
-
-/// Where it stands, or at the end.
-fn set(list: &mut Pairs, name: &str, value: &str) {
-    match list.iter_mut().find(|(known, _)| known == name) {
-        Some((_, old)) => *old = value.to_owned(),
-        None => list.push((name.to_owned(), value.to_owned())),
-    }
-}
-
-fn remove(list: &mut Pairs, name: &str) -> Outcome {
-    drop_from(list, |(known, _)| known == name)
-}
-
-fn drop_from<T>(list: &mut Vec<T>, is_meant: impl Fn(&T) -> bool) -> Outcome {
-    let before = list.len();
-    list.retain(|one| !is_meant(one));
-    if list.len() < before { Ok(()) } else { Err(NOT_THERE) }
-}
-
-fn pairs(list: &Pairs) -> Vec<Value> {
-    list.iter().map(|(name, value)| json!({"name": name, "value": value})).collect()
-}
-
-fn put(object: &mut Map<String, Value>, name: &str, list: Vec<Value>) {
-    if !list.is_empty() {
-        object.insert(name.to_owned(), list.into());
-    }
 }

@@ -20,6 +20,7 @@ mod devices;
 mod error;
 mod events;
 mod layout;
+mod leftovers;
 mod live;
 mod oom;
 mod plan;

@@ -39,7 +39,7 @@ pub use options::{Kind, Omission, Ownership, UnpackOptions, Unpacked, WriteOptio
 pub(crate) use unpack::unpack_then;
 pub use unpack::{looks_like_aci, manifest, unpack};
 pub use validate::{validate, validate_layout};
-pub use writer::{write, write_as_root};
+pub use writer::{write, write_as_root, write_from_host};
 
 pub(crate) use digest::image_id;
 pub(crate) use encode::Finished;

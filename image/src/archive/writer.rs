@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use appc_rooted::{OFlags, Root};
-use rustix::fs::{AtFlags, FileType, Mode, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
 use rustix::io::Errno;
 
 use super::digest::image_id;
@@ -32,8 +32,9 @@ use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::device;
 use crate::tree::links::Links;
 use crate::tree::overlay;
+use crate::tree::owner;
 use crate::tree::walk::{Visitor, changed, failed, shown, walk};
-use crate::{Error, Progress, Result};
+use crate::{Error, Progress, Result, caller};
 
 /// Writes `manifest`, verbatim, and the tree `rootfs` as an image archive to `out`.
 ///
@@ -48,7 +49,27 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    write_image(What::Image(manifest), rootfs, None, (out, options), progress)
+    write_image(What::Image(manifest), rootfs, Owners::AsFound, (out, options), progress)
+}
+
+/// The same of a folder of the host: when an ordinary user writes it, the user's own files and those of others of the host
+/// become root's, and the user's subordinate ids the image's users, where the process has entered a namespace of them.
+///
+/// # Errors
+/// See [`write()`].
+pub fn write_from_host(
+    manifest: &[u8],
+    rootfs: &Root,
+    out: File,
+    options: &WriteOptions,
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let owners = match (caller::is_root(), caller::is_mapped()) {
+        (true, _) => Owners::AsFound,
+        (_, true) => Owners::Adopted,
+        _ => Owners::Root,
+    };
+    write_image(What::Image(manifest), rootfs, owners, (out, options), progress)
 }
 
 /// The same, with every file root's whoever owns it in `rootfs`.
@@ -62,18 +83,29 @@ pub fn write_as_root(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    write_image(What::Image(manifest), rootfs, Some((0, 0)), (out, options), progress)
+    write_image(What::Image(manifest), rootfs, Owners::Root, (out, options), progress)
 }
 
 fn write_image(
     what: What<'_>,
     rootfs: &Root,
-    owner: Option<(u32, u32)>,
+    owners: Owners,
     (out, options): (File, &WriteOptions),
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let (Finished { plain, size, .. }, sockets) = write_owned(what, rootfs, owner, out, options, progress)?;
+    let (Finished { plain, size, .. }, sockets) = write_owned(what, rootfs, owners, out, options, progress)?;
     Ok(Written { image_id: image_id(&plain)?, size, sockets })
+}
+
+/// Whose the files become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    /// Of whom they are.
+    AsFound,
+    /// The same, as a namespace shows it: those of others of the host become root's.
+    Adopted,
+    /// All of them root's.
+    Root,
 }
 
 /// What is made of a tree.
@@ -95,14 +127,14 @@ pub(crate) fn write_tree(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<(Finished, Vec<PathBuf>)> {
-    write_owned(what, tree, None, out, options, progress)
+    write_owned(what, tree, Owners::AsFound, out, options, progress)
 }
 
-/// The same; every file becomes that of `owner`, if there is one.
+/// The same, with the files' owners as said.
 fn write_owned(
     what: What<'_>,
     tree: &Root,
-    owner: Option<(u32, u32)>,
+    owners: Owners,
     out: File,
     options: &WriteOptions,
     progress: &dyn Progress,
@@ -117,7 +149,7 @@ fn write_owned(
         let sink = Sink::start(scope, out, options, digests, progress)?;
         let epoch = options.source_date_epoch;
         let (links, sockets) = (Links::default(), Vec::new());
-        let mut writer = Writer { sink, what, epoch, owner, links, sockets, closed: false };
+        let mut writer = Writer { sink, what, epoch, owners, links, sockets, closed: false };
         let begun = if let What::Image(manifest) = what { writer.manifest(manifest) } else { Ok(()) };
         let walked = begun.and_then(|()| walk(top, &mut writer)).and_then(|()| writer.end());
         let Writer { sink, sockets, closed, .. } = writer;
@@ -137,8 +169,7 @@ struct Writer<'scope, 'p> {
     sink: Sink<'scope, 'p>,
     what: What<'p>,
     epoch: Option<i64>,
-    /// Whose all files become.
-    owner: Option<(u32, u32)>,
+    owners: Owners,
     links: Links,
     sockets: Vec<PathBuf>,
     /// The output has failed.
@@ -152,7 +183,7 @@ impl Visitor for Writer<'_, '_> {
         {
             return Ok(false);
         }
-        let mut attributes = self.attributes(stat);
+        let mut attributes = self.attributes(stat, Some(fd));
         attributes.xattrs = self.kept(path, xattrs(fd).map_err(failed("read the attributes of", path))?)?;
         self.entry(Record {
             path,
@@ -164,8 +195,13 @@ impl Visitor for Writer<'_, '_> {
             device: (0, 0),
         })?;
         match self.what {
-            What::Layer if overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? => {
-                self.whiteout(path, b".wh..opq", attributes.mtime)?;
+            What::Layer => {
+                if overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
+                    self.whiteout(path, b".wh..opq", attributes.mtime)?;
+                }
+                for name in whiteouts(fd).map_err(failed("list", path))? {
+                    self.whiteout(path, &name, Time::default())?;
+                }
             }
             What::Changes(changes) => {
                 for name in changes.removed_in(path) {
@@ -222,7 +258,7 @@ impl Writer<'_, '_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(changed(path));
         }
-        let mut attributes = self.attributes(&stat);
+        let mut attributes = self.attributes(&stat, Some(fd.as_fd()));
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());
         }
@@ -259,11 +295,10 @@ impl Writer<'_, '_> {
             FileType::Fifo => (b'6', 0),
             _ => return Err(changed(path)),
         };
-        let mut attributes = self.attributes(&stat);
+        let mut attributes = self.attributes(&stat, None);
         if self.is_layer() && overlay::is_whiteout_file(&stat) {
-            let slash = path.iter().rposition(|b| *b == b'/');
-            // When it was unpacked says nothing about the layer.
-            return self.whiteout(&path[..slash.unwrap_or(0)], name, Time::default());
+            // It stands right behind its directory.
+            return Ok(());
         }
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());
@@ -294,6 +329,7 @@ impl Writer<'_, '_> {
     }
 
     /// The entry that hides what is called `name` in `dir` in the layers below, or with `.wh..opq` all that is in there.
+    /// When a whiteout was made says nothing about the layer.
     fn whiteout(&mut self, dir: &[u8], name: &[u8], mtime: Time) -> Result<()> {
         let slash: &[u8] = if dir.is_empty() { b"" } else { b"/" };
         let name = [dir, slash, WHITEOUT, name].concat();
@@ -331,14 +367,19 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn attributes(&self, stat: &Stat) -> Attributes {
+    /// `open` is a descriptor of a regular file or directory.
+    fn attributes(&self, stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
         let mut mtime = Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 };
         if let Some(epoch) = self.epoch {
             mtime = mtime.min(Time { seconds: epoch, nanoseconds: 0 });
         }
         let mode = stat.st_mode & 0o7777;
-        let (uid, gid) = self.owner.unwrap_or((stat.st_uid, stat.st_gid));
-        Attributes { mode, uid, gid, mtime, atime: None, xattrs: Vec::new() }
+        let (uid, gid) = if self.owners == Owners::Root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
+        let mut attributes = Attributes { mode, uid, gid, mtime, atime: None, xattrs: Vec::new() };
+        if self.owners == Owners::Adopted {
+            owner::adopt(&mut attributes, open);
+        }
+        attributes
     }
 
     /// Writes a header, with an extended one before it for what does not fit.
@@ -381,6 +422,21 @@ impl Writer<'_, '_> {
             Error::io("write the archive")(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
         })
     }
+}
+
+/// The names that are hidden in a directory in overlay form, in the order of their bytes.
+fn whiteouts(directory: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        if matches!(entry.file_type(), FileType::CharacterDevice | FileType::Unknown)
+            && overlay::is_whiteout_file(&rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)?)
+        {
+            names.push(entry.file_name().to_bytes().to_vec());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn same(before: &Stat, after: &Stat) -> bool {

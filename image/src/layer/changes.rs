@@ -91,6 +91,16 @@ impl Changes {
         Ok(())
     }
 
+    /// Takes out what is gone, and returns it: paths below the root.
+    pub fn take_removed(&mut self) -> Vec<PathBuf> {
+        let removed = std::mem::take(&mut self.removed);
+        let join = |directory: &[u8], name: &Vec<u8>| {
+            let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
+            OsStr::from_bytes(&[directory, slash, name].concat()).into()
+        };
+        removed.iter().flat_map(|(directory, names)| names.iter().map(|name| join(directory, name))).collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.present.is_empty() && self.removed.is_empty()

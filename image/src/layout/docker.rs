@@ -37,6 +37,8 @@ pub struct DockerArchive {
     files: Files,
     place: String,
     top: Descriptor,
+    count: usize,
+    names: Vec<String>,
     /// The manifest, when it is not in the archive.
     manifest: Option<Vec<u8>>,
     /// Where the blobs are that are not where a layout has them.
@@ -59,7 +61,9 @@ impl DockerArchive {
             };
             refuse(format!("there is no {MANIFEST} in it, {hint}"))
         })?;
-        let image = choose(&parse(&images).map_err(refuse)?, name).map_err(refuse)?;
+        let images = parse(&images).map_err(refuse)?;
+        let (image, count) = (choose(&images, name).map_err(refuse)?, images.len());
+        let names = image.repo_tags.clone().unwrap_or_default();
         let image = Image { files: &files, place: &place, saved: &image };
         let (config, config_bytes) = image.config()?;
         let (top, manifest, paths) = match image.in_layout(&config)? {
@@ -73,7 +77,17 @@ impl DockerArchive {
         if let Some(name) = name {
             place = format!("{place}:{}", printable(name.as_bytes()));
         }
-        Ok(DockerArchive { files, place, top, manifest, paths })
+        Ok(DockerArchive { files, place, top, count, names, manifest, paths })
+    }
+
+    /// How many images are in the archive.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What the image is called, each `repository:tag`.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 }
 

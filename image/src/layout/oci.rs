@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::files::Files;
 use super::referrers::{Referrer, referrers, tagged};
-use super::{INDEX_FILE, LAYOUT_FILE, blob_path, index};
+use super::{INDEX_FILE, LAYOUT_FILE, REF_NAME, blob_path, index};
 use crate::error::printable;
 use crate::oci::{DOCUMENT_MAX, Descriptor, Digest, Index, Source, media_type};
 use crate::{Error, Result};
@@ -39,6 +39,38 @@ impl OciLayout {
     /// Opens the layout in the archive `file`, compressed or not, for the image `name`, or for the only one.
     pub fn open_archive(file: &Path, name: Option<&str>) -> Result<OciLayout> {
         OciLayout::of(Files::archive(file)?, format!("oci-archive:{}", file.display()), name)
+    }
+
+    /// Opens the layout in the directory `dir` for all images in it: what is read is the index.
+    pub fn whole(dir: &Path) -> Result<OciLayout> {
+        OciLayout::all(Files::directory(dir)?, format!("oci:{}", dir.display()))
+    }
+
+    /// Opens the layout in the archive `file` for all images in it.
+    pub fn whole_archive(file: &Path) -> Result<OciLayout> {
+        OciLayout::all(Files::archive(file)?, format!("oci-archive:{}", file.display()))
+    }
+
+    fn all(files: Files, place: String) -> Result<OciLayout> {
+        let index_bytes = read_index(&files, &place)?;
+        let index = parse_index(&index_bytes).map_err(|rule| Error::Oci { what: place.clone(), rule })?;
+        let (top, referrers) = (Descriptor::of(media_type::INDEX, &index_bytes), referrers(&files, &index));
+        Ok(OciLayout { files, place, top, index_bytes, index, referrers })
+    }
+
+    /// What the image is called in the index.
+    pub fn name(&self) -> Option<&str> {
+        OciLayout::name_of(&self.top)
+    }
+
+    /// What the image of a descriptor in an index is called there.
+    pub fn name_of(descriptor: &Descriptor) -> Option<&str> {
+        descriptor.annotations.get(REF_NAME).map(String::as_str)
+    }
+
+    /// How many images the index names, the same one under another name too, and what is about others.
+    pub fn count(&self) -> usize {
+        self.index.manifests.len()
     }
 
     pub(super) fn of(files: Files, mut place: String, name: Option<&str>) -> Result<OciLayout> {

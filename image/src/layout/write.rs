@@ -1,10 +1,10 @@
 //! Writing OCI layouts.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ use super::files::Files;
 use super::oci::{parse_index, read_index};
 use super::referrers::referrers;
 use super::staging::{Staging, TEMPORARY};
-use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, blob_path, index};
+use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, REF_NAME, blob_path, index};
 use crate::archive::tar_out::TarOut;
 use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
 use crate::pour::pour;
@@ -27,6 +27,8 @@ use crate::{Error, Result};
 pub struct LayoutDir {
     dir: PathBuf,
     name: Option<String>,
+    /// The image that goes when this one is there.
+    replaced: Option<Descriptor>,
     staging: Staging,
     referrers: Mutex<Vec<Descriptor>>,
 }
@@ -40,7 +42,13 @@ impl LayoutDir {
             read_index(&Files::directory(dir)?, &place)?;
         }
         let staging = Staging::begin(dir)?;
-        Ok(LayoutDir { dir: dir.to_owned(), name: name.map(str::to_owned), staging, referrers: Mutex::default() })
+        let name = name.map(str::to_owned);
+        Ok(LayoutDir { dir: dir.to_owned(), name, replaced: None, staging, referrers: Mutex::default() })
+    }
+
+    /// Takes an image out of the index, under the name that its descriptor has, when the new one is put into it.
+    pub fn in_place_of(self, image: &Descriptor) -> LayoutDir {
+        LayoutDir { replaced: Some(image.clone()), ..self }
     }
 
     /// Writes a small file as a whole.
@@ -112,6 +120,10 @@ impl Sink for LayoutDir {
             true => parse_index(&read_index(&files, &place)?).map_err(|rule| Error::Oci { what: place, rule })?,
             false => Index::new(Vec::new()),
         };
+        if let Some(old) = &self.replaced {
+            let name = |image: &Descriptor| image.annotations.get(REF_NAME).cloned();
+            index.manifests.retain(|image| image.digest != old.digest || name(image) != name(old));
+        }
         let mut about_others = locked(&self.referrers).clone();
         about_others.extend(referrers(&files, &index).into_iter().map(|one| one.descriptor));
         index::insert(&mut index, top.clone(), self.name.as_deref(), &about_others);
@@ -164,6 +176,20 @@ impl LayoutArchive {
         tar.add(LAYOUT_FILE, LAYOUT_VERSION)?;
         let out = Mutex::new(Out { tar, temporary: Some(temporary), blobs: BTreeSet::new(), referrers: Vec::new() });
         Ok(LayoutArchive { file: file.to_owned(), name: name.map(str::to_owned), docker, out })
+    }
+
+    /// Gives the archive the owner, as far as this user may, and the mode of the file that it will replace.
+    ///
+    /// # Errors
+    /// When the mode cannot be set.
+    pub fn like(self, replaced: &Metadata) -> Result<LayoutArchive> {
+        if let Some(temporary) = &self.out().temporary {
+            // Who may not give files away keeps it, as with any editor.
+            let _ = chown(temporary, Some(replaced.uid()), Some(replaced.gid()));
+            let set = std::fs::set_permissions(temporary, replaced.permissions());
+            set.map_err(Error::io(format!("set the mode of {}", self.file.display())))?;
+        }
+        Ok(self)
     }
 
     fn out(&self) -> MutexGuard<'_, Out> {

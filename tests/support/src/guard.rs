@@ -22,6 +22,16 @@ impl Mounted {
         Self { target: target.to_owned() }
     }
 
+    /// Mounts a file system of the kernel's own on a folder that is there.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn new(kind: &str, target: &Path) -> Self {
+        rustix::mount::mount(kind, target, kind, MountFlags::empty(), c"")
+            .unwrap_or_else(|error| panic!("mount a {kind} on {}: {error}", target.display()));
+        Self { target: target.to_owned() }
+    }
+
     /// Binds a folder onto itself, so that it can be made read-only alone.
     ///
     /// # Panics

@@ -1,0 +1,49 @@
+//! Programs that this machine does not execute by itself.
+
+use std::borrow::Cow;
+
+use crate::error::Error;
+
+/// Adds to why a command was not executed what to do about it, in an image for the architecture `image` on one of `host`.
+pub(super) fn explain(error: Error, image: Option<&str>, host: &str) -> Error {
+    let Error::Container(appc_container::Error::Exec(text)) = &error else { return error };
+    let foreign = image.filter(|image| *image != host);
+    // The kernel says the latter of an emulator that it looks for in the image (binfmt_misc without the flag F).
+    let no_program = text.ends_with("exec format error");
+    let no_emulator = foreign.is_some() && text.starts_with("exec /") && text.ends_with("no such file or directory");
+    let advice: Cow<'_, str> = match foreign {
+        _ if !no_program && !no_emulator => return error,
+        Some(image) => format!(
+            "the image is for {image} and this machine is {host}: have an emulator registered with the kernel, as Debian's \
+             packages qemu-user-static and binfmt-support do (binfmt_misc, with the flag F)"
+        )
+        .into(),
+        None => "it is for another kind of machine, or a script whose first line names no program: run that with it".into(),
+    };
+    Error::Refused(format!("{error}: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let said = |text: &str, image| {
+            let error = appc_container::Error::Exec(text.to_owned());
+            explain(error.into(), image, "amd64").to_string()
+        };
+        for text in ["exec /bin/x: exec format error", "exec /bin/x: no such file or directory"] {
+            let said = said(text, Some("aarch64"));
+            assert!(said.contains(text) && said.contains("for aarch64") && said.contains("qemu-user-static"), "{said}");
+        }
+        assert!(said("exec /x: exec format error", Some("amd64")).contains("a script whose first line"));
+        for (text, image) in [
+            ("exec /x: no such file or directory", "amd64"),
+            ("exec: \"x\": executable file not found in $PATH", "aarch64"),
+            ("exec /x: permission denied", "aarch64"),
+        ] {
+            assert!(said(text, Some(image)).ends_with(text), "{text}");
+        }
+    }
+}
