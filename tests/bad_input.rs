@@ -292,6 +292,9 @@ fn a_full_disk() {
     let builds = scratch.path().join("builds");
     let _disk = Mounted::tmpfs(&builds, "1m");
     let root = scratch.path().join("busybox");
+    fs::write(builds.join("filled"), vec![0; 2 << 20]).expect_err("it is smaller");
+    scratch.rkt_oci(["spec"]).cwd(&builds).refused(1, &["config.json", "o space left"]);
+    fs::remove_file(builds.join("filled")).expect("there");
     let begin = scratch.acbuild(["begin"]).arg(root).cwd(&builds);
     begin.refused(1, &["begin: ", "o space left", "make room"]);
     assert_eq!(fs::read_dir(&builds).expect("there").count(), 0, "no half of a build is left");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use support::guard::Mounted;
-use support::{HostState, Outcome, Scratch, Terminal, busybox_image, needs};
+use support::{Cmd, HostState, Outcome, Scratch, Terminal, busybox_image, needs};
 
 /// An image whose app is a shell script; `\t` stands for a space inside of a word of the further commands.
 fn script_image(scratch: &Scratch, file: &str, script: &str, commands: &[&str]) {
@@ -383,6 +383,22 @@ fn a_signal_stops_the_pod() {
 }
 
 #[test]
+fn signals_of_the_users_reach_the_apps() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    let host = HostState::new();
+    script_image(&scratch, "app", "trap 'echo bye; exit 0' USR1; echo up; while :; do sleep 0.05; done", &[]);
+    let mut running = scratch.rkt(["run", "app.aci"]).spawn();
+    running.expect("up");
+    running.signal(rustix::process::Signal::USR1);
+    let ended = running.wait();
+    ended.require(ended.code() == 0, "exit code 0");
+    ended.prints(&["bye"]);
+    nothing_runs(&scratch);
+    host.check();
+}
+
+#[test]
 fn a_killed_rkt_takes_its_pod_along() {
     needs!(root, "busybox");
     let scratch = Scratch::new();
@@ -428,6 +444,9 @@ fn a_signature_beside_the_image_is_looked_at() {
     let scratch = Scratch::new();
     script_image(&scratch, "signed", "echo ran", &[]);
     scratch.file("signed.aci.asc", "no signature");
+    scratch.rkt(["run", "signed.aci"]).refused(254, &["run: signed.aci: not a signature"]);
+    std::fs::remove_file(scratch.work().join("signed.aci.asc")).unwrap();
+    Cmd::new("mkfifo").args(["signed.aci.asc"]).cwd(scratch.work()).ok();
     scratch.rkt(["run", "signed.aci"]).refused(254, &["run: signed.aci: not a signature"]);
     scratch.rkt(["--insecure-options=image", "run", "signed.aci"]).ok().prints(&["ran"]);
     scratch.rkt(["run", "--insecure-options=image", "signed.aci"]).ok().prints(&["ran"]);

@@ -4,6 +4,7 @@
 mod common;
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::Path;
 
 use common::{Scratch, is_root, skip};
@@ -17,6 +18,11 @@ fn image(scratch: &Scratch, name: &str, files: &[(&str, &str)]) {
         maker.file("f", content);
         maker.ok(["copy", "f", path]);
     }
+    import(scratch, &maker);
+}
+
+/// Puts what `maker` builds into the store of `scratch`.
+fn import(scratch: &Scratch, maker: &Scratch) {
     maker.ok(["write", "i.aci"]);
     let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
     let file = fs::File::open(maker.path("i.aci")).unwrap();
@@ -69,6 +75,26 @@ fn a_squashed_image_is_the_same_without_dependencies() {
     assert_eq!(scratch.ok(["diff", "./layered.aci", "./squashed.aci"]), "~ /doc/a (content)");
     scratch.ok(["squash"]);
     assert_eq!(read(&scratch, "doc/a").unwrap(), "changed");
+}
+
+#[test]
+fn directories_have_the_owner_that_the_topmost_gives_them() {
+    if !root("directories_have_the_owner_that_the_topmost_gives_them") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let maker = Scratch::begun();
+    maker.ok(["set-name", "example.com/low"]);
+    fs::create_dir(maker.rootfs("srv")).unwrap();
+    chown(maker.rootfs("srv"), Some(2), Some(2)).unwrap();
+    import(&scratch, &maker);
+    scratch.ok(["begin"]);
+    scratch.ok(["set-name", "example.com/top"]);
+    scratch.ok(["dependency", "add", "example.com/low"]);
+    fs::create_dir(scratch.rootfs("srv")).unwrap();
+    scratch.ok(["squash"]);
+    let srv = fs::metadata(scratch.rootfs("srv")).unwrap();
+    assert_eq!((srv.uid(), srv.gid()), (0, 0));
 }
 
 #[test]

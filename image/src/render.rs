@@ -234,6 +234,9 @@ pub(crate) fn dependency(store: &Store, image: &ImageManifest, wanted: &Dependen
         }
         found => found?,
     };
+    if !found.has_name(&name) {
+        return Err(wrong(format!("has the image ID {} of {}", found.id.short(), found.manifest.name)));
+    }
     if !found.has_labels(&name) {
         return Err(wrong(format!("has the image ID {}, but not these labels", found.id.short())));
     }

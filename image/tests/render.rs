@@ -124,6 +124,13 @@ fn a_dependency_must_be_what_the_manifest_says() {
     assert!(refusal(&f, &id).contains("is not in the store with the image ID sha512-000000000000:"));
     let both = on_b("o", format!(r#""imageID":"{}","labels":[{{"name":"version","value":"2"}}]"#, b.id));
     assert!(refusal(&f, &both).contains("not these labels"));
+    let another = format!(r#""dependencies":[{{"imageName":"example.com/c","imageID":"{}"}}]"#, b.id);
+    let name = f.import("e", &another, &[]);
+    assert!(
+        refusal(&f, &name).starts_with("dependency example.com/c of e has the image ID "),
+        "{}",
+        refusal(&f, &name)
+    );
     let size = on_b("s", format!(r#""size":{}"#, b.size + 1));
     assert!(refusal(&f, &size).contains(&format!("must have {} bytes, the stored image has {}", b.size + 1, b.size)));
     let right =

@@ -38,6 +38,11 @@ pub struct StoredImage {
 }
 
 impl StoredImage {
+    /// Whether this is one of its names, whatever the labels.
+    pub fn has_name(&self, wanted: &ImageName) -> bool {
+        self.manifest.name == wanted.name || self.also.iter().any(|also| also.name.name == wanted.name)
+    }
+
     /// Whether one of its names has all these labels.
     pub fn has_labels(&self, wanted: &ImageName) -> bool {
         let others = self.also.iter().filter(|also| also.name.name == wanted.name);

@@ -39,7 +39,8 @@ impl Applier {
     /// setting attributes, and everything but the last changes times.
     pub(super) fn apply(&self, fd: BorrowedFd<'_>, attributes: &Attributes, is: Mode) -> Result<Vec<String>, Failure> {
         let mut lost = Vec::new();
-        if self.must_chown(attributes) {
+        // A directory, whose mode is not known, may have been there, with another owner.
+        if self.must_chown(attributes) || is.is_empty() && self.ownership != Ownership::Mine {
             let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
             rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(|errno| self.explain_owner(errno, attributes))?;
         }

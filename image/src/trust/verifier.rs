@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -142,7 +143,9 @@ pub fn beside(file: &Path) -> PathBuf {
 pub fn read_signature(path: &Path) -> Result<Vec<u8>> {
     let mut signature = Vec::new();
     let what = || format!("error opening signature file {}", path.display());
-    let file = File::open(path).map_err(Error::io(what()))?;
+    // Opening a pipe must not wait for a writer.
+    let flags = (rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY).bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(Error::io(what()))?;
     file.take(LONGEST).read_to_end(&mut signature).map_err(Error::io(what()))?;
     Ok(signature)
 }

@@ -3,7 +3,8 @@
 //! One thread, one `poll(2)`: signals to `rkt`, the processes of the apps, the pod's PID 1, and the terminal.
 //!
 //! The pod ends when all apps have. It is stopped (SIGTERM, ten seconds, SIGKILL) when an app fails or when `rkt` is
-//! told to by SIGINT, SIGTERM or SIGHUP; a second such signal kills it.
+//! told to by SIGINT, SIGTERM, SIGHUP or SIGQUIT; a second such signal kills it. Signals whose meaning is the apps' go to
+//! them.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -21,12 +22,16 @@ use crate::failure::{Context, Failure};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The signals that stop a pod.
-const STOPPING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+const STOPPING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
+/// Those that are passed on. Untaken they would end this program and leave the pod's cgroups.
+const PASSED: [Signal; 3] = [Signal::USR1, Signal::USR2, Signal::ALARM];
 
 /// Takes over the signals that the supervisor handles. To be called before anything of the pod exists: until then they
 /// end the program, from then on the pod in order.
 pub fn take_signals() -> io::Result<SignalFd> {
-    SignalFd::new(&[STOPPING[0], STOPPING[1], STOPPING[2], Signal::WINCH].map(Signal::as_raw))
+    let all = STOPPING.iter().chain(&PASSED).chain([&Signal::WINCH]);
+    SignalFd::new(&all.map(|signal| signal.as_raw()).collect::<Vec<_>>())
 }
 
 /// A pod that runs.
@@ -153,6 +158,9 @@ impl Watch<'_, '_> {
                 let _gone = relay.resize();
             }
             return;
+        }
+        if PASSED.iter().any(|passed| passed.as_raw() == signal) {
+            return self.pod.apps.iter().for_each(|app| app.kill(signal));
         }
         match self.stop {
             Stop::No => self.stop(),

@@ -39,12 +39,16 @@ impl Spec {
             std::io::ErrorKind::AlreadyExists => wrong("config.json exists: remove it first"),
             _ => wrong(format!("write {}: {e}", path.display())),
         };
-        let mut file = File::options().write(true).create_new(true).open(&path).map_err(failed)?;
         let text = match self.rootless {
             true => rootless(geteuid().as_raw(), getegid().as_raw()).map_err(|e| failed(e.into()))?,
             false => TEMPLATE.to_owned(),
         };
-        file.write_all(text.as_bytes()).map_err(failed)?;
+        let mut file = File::options().write(true).create_new(true).open(&path).map_err(failed)?;
+        file.write_all(text.as_bytes()).map_err(|e| {
+            // Half of it would be in the way of the next.
+            let _not_removed = std::fs::remove_file(&path);
+            failed(e)
+        })?;
         Ok(ExitCode::SUCCESS)
     }
 }
