@@ -40,10 +40,6 @@ pub struct SandboxOptions {
     pub hostname: Option<String>,
     /// The pod's network.
     pub network: Network,
-    /// The caller has entered a user namespace and executed nothing since: to the kernel its memory is still that of the
-    /// namespace before, where root of the new one has no rights, so that the first process must let itself be opened by
-    /// its like. Those in the pod that have fewer capabilities cannot open it still: ptrace(2).
-    pub entered: bool,
 }
 
 /// A living first process of a pod. Dropping it kills the pod.
@@ -136,8 +132,7 @@ fn first_process(options: &SandboxOptions, ready: &OwnedFd) -> i32 {
 
 fn set_up(options: &SandboxOptions, ready: &OwnedFd) -> Result<SignalFd> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "ask to die with the parent")?;
-    let dumpable = if options.entered { DumpableBehavior::Dumpable } else { DumpableBehavior::NotDumpable };
-    rustix::process::set_dumpable_behavior(dumpable).context(|| "forbid tracing")?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
     rustix::process::setsid().context(|| "start a session")?;
     rustix::process::umask(Mode::from(0o022));
     if let Some(name) = &options.hostname {

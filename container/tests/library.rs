@@ -105,7 +105,7 @@ fn run(sandbox: &Sandbox, script: &str) -> (i32, String) {
 }
 
 fn a_container_in_a_sandbox_on_an_overlay() {
-    let options = SandboxOptions { hostname: Some("pod".into()), network: Network::NewLoopback, entered: false };
+    let options = SandboxOptions { hostname: Some("pod".into()), network: Network::NewLoopback };
     let sandbox = Sandbox::new(options).unwrap();
     let kinds: Vec<_> = sandbox.namespace_paths().into_iter().map(|(kind, _)| kind).collect();
     assert!(kinds.contains(&LinuxNamespaceType::Network));

@@ -7,7 +7,6 @@ use appc_container::cgroup::Layout;
 use appc_container::console::Relay;
 use appc_container::sys::signal::{Received, SignalFd, is_ignored};
 use appc_container::{Network, Plan, Process, RootSource, Sandbox, SandboxOptions, Setup, Stdio, exit_code};
-use appc_image::caller;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, getpgrp, test_kill_process};
@@ -38,8 +37,7 @@ pub(crate) fn execute(inputs: Inputs<'_>, root: OwnedFd, network: Network) -> Re
     let taken = stopping.chain([Signal::WINCH.as_raw()]).collect::<Vec<_>>();
     let signals = SignalFd::new(&taken).map_err(Error::io("take over", "signals"))?;
     // Its end, also by the end of this program, is the end of everything in it.
-    let sandbox =
-        Sandbox::new(SandboxOptions { hostname: Some(HOST_NAME.into()), network, entered: caller::is_mapped() })?;
+    let sandbox = Sandbox::new(SandboxOptions { hostname: Some(HOST_NAME.into()), network })?;
     let id = format!("{GROUP}{}", std::process::id());
     let group = format!("/{id}");
     // Only root of the host limits what devices can do; elsewhere they cannot be used anyway.

@@ -116,7 +116,7 @@ impl<'p> Running<'p> {
             Network::Loopback => SandboxNetwork::NewLoopback,
             Network::Host => SandboxNetwork::Host,
         };
-        let sandbox = Sandbox::new(SandboxOptions { hostname: Some(hostname.to_string()), network, entered: false })?;
+        let sandbox = Sandbox::new(SandboxOptions { hostname: Some(hostname.to_string()), network })?;
         pod.set_pid(sandbox.pid()).context(format!("writing in {}", pod.path().display()))?;
         let layout = Layout::detect(Path::new("/sys/fs/cgroup"))?;
         let shared = Shared { pod, layout: &layout, alone: roots.len() == 1 };
