@@ -285,6 +285,10 @@ fn a_full_disk() {
         unchanged.check();
         assert_eq!(fs::read_dir(scratch.data().join("tmp")).map_or(0, Iterator::count), 0, "the room is given back");
     }
+    let filled = scratch.data().join("filled");
+    std::io::copy(&mut std::io::repeat(0), &mut fs::File::create(&filled).expect("made")).expect_err("it is full");
+    scratch.rkt(["run", "example.com/small", "--exec=/bin/true"]).refused(254, &["run: ", "o space left", "make room"]);
+    fs::remove_file(filled).expect("there");
     scratch.rkt(["image", "export", "example.com/small", "out.aci"]).ok();
     let same = |name: &str| tree::sha512(&fs::read(scratch.work().join(name)).expect("there"));
     assert_eq!(same("out.aci"), same("small.aci"));
@@ -311,7 +315,7 @@ fn a_read_only_store() {
     mount.read_only();
     let unchanged = Unchanged::new(&scratch);
     scratch.rkt(["fetch", "new.aci"]).refused(254, &["fetch: ", "ead-only", "make it writable"]);
-    scratch.rkt(["run", "example.com/old"]).refused(254, &["run: ", "ead-only"]);
+    scratch.rkt(["run", "example.com/old"]).refused(254, &["run: ", "ead-only", "make it writable"]);
     scratch.rkt(["image", "rm", "example.com/old"]).exits(254).says(&["ead-only"]);
     unchanged.check();
     // Reading goes on.

@@ -78,6 +78,10 @@ fn existing_files_are_not_overwritten() {
     assert_eq!(fs::read(scratch.work().join("there.aci")).expect("kept"), b"mine");
     scratch.rkt(["image", "extract", "--overwrite", &id, "there"]).ok();
     assert!(!scratch.work().join("there/file").exists() && scratch.work().join("there/manifest").is_file());
+    for here in [".", ".."] {
+        scratch.rkt(["image", "extract", "--overwrite", &id, here]).refused(254, &["current directory", here]);
+    }
+    assert_eq!(fs::read(scratch.work().join("there.aci")).expect("kept"), b"mine");
 }
 
 #[test]

@@ -133,7 +133,9 @@ impl Command {
     }
 }
 
+// The hidden names are beginnings that the original's commands alone make unambiguous.
 commands! {
+    #[command(alias = "b")]
     Begin(begin::Begin),
     End(end::End),
     Write(write::Write),
@@ -145,6 +147,7 @@ commands! {
     SetExec(set_exec::SetExec),
     SetUser(set_user::SetUser),
     SetGroup(set_group::SetGroup),
+    #[command(alias = "set-s")]
     SetSuppGroups(set_supp_groups::SetSuppGroups),
     #[command(visible_alias = "set-wd")]
     SetWorkingDirectory(set_working_directory::SetWorkingDirectory),
@@ -155,13 +158,16 @@ commands! {
     Annotation(annotation::Annotation),
     Label(label::Label),
     Environment(environment::Environment),
+    #[command(alias = "p")]
     Port(port::Port),
     #[command(visible_alias = "volume")]
     Mount(mount::Mount),
     Isolator(isolator::Isolator),
+    #[command(alias = "d")]
     Dependency(dependency::Dependency),
     Layer(layer::Layer),
     Squash(squash::Squash),
+    #[command(alias = "ca")]
     CatManifest(cat_manifest::CatManifest),
     ReplaceManifest(replace_manifest::ReplaceManifest),
     File(file::File),
@@ -177,6 +183,7 @@ commands! {
     Verify(verify::Verify),
     Script(script::Script),
     VerifyReproducible(verify_reproducible::VerifyReproducible),
+    #[command(aliases = ["v", "ve", "ver"])]
     Version(version::Version),
 }
 
@@ -191,6 +198,26 @@ mod tests {
         cli.build();
         cli.clone().debug_assert();
         check(&cli);
+    }
+
+    #[test]
+    fn what_was_an_unambiguous_beginning_in_the_original_still_is() {
+        const NAMES: &str = "annotation begin cat-manifest copy copy-to-dir dependency end environment isolator label layer \
+            mount port replace-manifest run script set-event-handler set-exec set-group set-name set-supp-groups set-tag \
+            set-user set-working-directory version write";
+        let names = || NAMES.split_whitespace();
+        for name in names() {
+            for beginning in (1..=name.len()).map(|len| &name[..len]) {
+                if beginning != name && names().filter(|other| other.starts_with(beginning)).count() > 1 {
+                    continue;
+                }
+                // Arguments that no command takes: the command is known before they are looked at.
+                let mut cli = Cli::command().ignore_errors(true);
+                cli.build();
+                let matches = cli.try_get_matches_from(["acbuild", beginning]).unwrap();
+                assert_eq!(matches.subcommand_name(), Some(name), "{beginning}");
+            }
+        }
     }
 
     fn check(command: &clap::Command) {

@@ -29,6 +29,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use appc_image::archive::MANIFEST_MAX;
 use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
 use rustix::fs::{CWD, FlockOperation, RenameFlags};
@@ -349,6 +350,10 @@ impl Build {
     pub(crate) fn prepare(&self, manifest: &dyn Document) -> Result<NewManifest<'_>> {
         self.expect(manifest.mode())?;
         let bytes = manifest.to_bytes()?;
+        if bytes.len() as u64 > MANIFEST_MAX {
+            let why = format!("the image's manifest would be longer than {MANIFEST_MAX} bytes: say less in it");
+            return Err(Error::Refused(why));
+        }
         let new = NewManifest { build: self, committed: false };
         // Not synced: a build in progress need not outlive the machine, what `write` makes must.
         files::write(&self.locked.dir, NEW_MANIFEST, &bytes)?;

@@ -69,7 +69,16 @@ impl<'b> Staged<'b> {
 
     /// Copies the host's `source`, and plans how it gets to `destination` in the image.
     pub(crate) fn add(&mut self, source: &Path, destination: &Path) -> Result<()> {
-        copy_from_host(source, &self.staging, &self.next(), self.build.dir())?;
+        let name = self.next();
+        copy_from_host(source, &self.staging, &name, self.build.dir())?;
+        match self.staging.lstat(&name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let source = source.display();
+                let why = format!("{source} is a socket or the build itself, which no image has: copy something else");
+                return Err(Error::Refused(why));
+            }
+            _ => {}
+        }
         self.place(destination.to_owned())
     }
 

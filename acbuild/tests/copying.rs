@@ -137,6 +137,9 @@ fn what_does_not_fit_is_refused_before_anything_is_moved() {
     for (args, words) in cases {
         scratch.refused(*args, 1, words);
     }
+    let _socket = UnixListener::bind(scratch.path("socket")).unwrap();
+    let ran = scratch.run(["copy", "socket", "/socket"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("copy: socket is a socket or the build itself"), "{ran:#?}");
 }
 
 #[test]
@@ -171,6 +174,8 @@ fn links_in_the_image_do_not_lead_to_the_host() {
     assert_eq!(fs::read_to_string(scratch.rootfs("file")).unwrap(), "new");
     assert!(fs::symlink_metadata(scratch.rootfs("file")).unwrap().is_file());
     assert_eq!(fs::read_to_string(scratch.rootfs("host/passwd")).unwrap(), "new", "`..` stops at the root");
+    scratch.ok(["copy", "new", "/made/../../../beyond"]);
+    assert_eq!(fs::read_to_string(scratch.rootfs("beyond")).unwrap(), "new", "after what is made on the way, too");
     let names: Vec<_> = fs::read_dir(scratch.path(".acbuild")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "{names:?}");
 }
@@ -185,6 +190,7 @@ fn the_build_itself_is_never_copied() {
     scratch.ok(["copy", ".", "/app"]);
     assert!(scratch.rootfs("app/sub/f").exists());
     assert!(!scratch.rootfs("app/.acbuild").exists());
+    scratch.refused(["copy", ".acbuild", "/x"], 1, "copy: .acbuild is a socket or the build itself");
 }
 
 #[test]

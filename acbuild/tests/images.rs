@@ -122,6 +122,12 @@ fn writing_wants_a_name_and_a_place() {
     assert_eq!(fs::metadata(scratch.path("there.aci")).unwrap().mode() & 0o7777, 0o644);
     let left: Vec<_> = fs::read_dir(scratch.path("")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(left.len(), 4, "{left:?}");
+    // Only its ID is lost when that cannot be printed, which is what is said.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let said = scratch.command(["write", "new.aci"]).stdout(full).output().unwrap();
+    let text = String::from_utf8(said.stderr).unwrap();
+    assert!(said.status.code() == Some(1) && text.contains("write: new.aci is written, but not its ID: "), "{text}");
+    assert_eq!(fs::read(scratch.path("new.aci")).unwrap(), fs::read(scratch.path("there.aci")).unwrap());
 }
 
 #[test]
@@ -170,7 +176,8 @@ fn what_an_image_cannot_begin_with_is_refused_and_leaves_nothing() {
     scratch.file("empty.aci", "");
     sh(
         &scratch.path(""),
-        "mkdir -p m/rootfs; echo '{}' > m/manifest; tar -C m -cf bad-manifest.aci manifest rootfs; rm -r m",
+        "mkdir -p m/rootfs; echo '{}' > m/manifest; tar -C m -cf bad-manifest.aci manifest rootfs; \
+         tar -C m -cf no-rootfs.aci manifest; rm -r m",
     );
     sh(&scratch.path(""), "mkfifo fifo");
     let cases: &[(&[&str], &str)] = &[
@@ -179,7 +186,8 @@ fn what_an_image_cannot_begin_with_is_refused_and_leaves_nothing() {
         (&["begin", "./garbled.aci"], "begin: "),
         (&["begin", "./text.aci"], "begin: "),
         (&["begin", "./empty.aci"], "begin: "),
-        (&["begin", "./bad-manifest.aci"], "begin: "),
+        (&["begin", "./bad-manifest.aci"], "begin: ./bad-manifest.aci: bad image manifest: "),
+        (&["begin", "./no-rootfs.aci"], "begin: ./no-rootfs.aci: at byte"),
         (&["begin", "./fifo"], "is neither a file nor a directory"),
         (&["begin", "example.com/absent"], "local path must begin with / or ."),
         (&["begin", "text.aci"], "local path must begin with / or ."),

@@ -185,6 +185,11 @@ fn a_manifest_is_replaced_as_a_whole() {
     scratch.refused(["replace-manifest", "bad.json"], 1, "replace-manifest: ");
     scratch.refused(["replace-manifest", "none.json"], 1, "replace-manifest: no such file or directory: none.json");
     scratch.refused(["replace-manifest", "."], 1, "is a directory");
+    // No more than readers take.
+    let long = json!({"acKind": "ImageManifest", "acVersion": "0.8.1", "name": "example.com/new",
+        "annotations": [{"name": "long", "value": "x".repeat(4 << 20)}]});
+    scratch.file("long.json", &long.to_string());
+    scratch.refused(["replace-manifest", "long.json"], 1, "would be longer than 4194304 bytes: say less in it");
 
     // It is also the way out of a manifest that cannot be read.
     scratch.file(".acbuild/currentaci/manifest", "gone");

@@ -216,17 +216,14 @@ impl Error {
 
     /// What the user can do about it, where the text does not say so already.
     pub fn advice(&self) -> Option<&'static str> {
-        use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
         match self {
             Error::Archive { .. } | Error::Compressed { .. } | Error::NotAnArchive(_) | Error::Manifest(_) => {
                 Some("get or build the image anew")
             }
-            Error::Io { cause, .. } => match cause.kind() {
-                StorageFull | QuotaExceeded => Some("make room, or use another file system"),
-                ReadOnlyFilesystem => Some("make it writable, or use another place"),
-                PermissionDenied => Some("run this as a user who may, such as root, or use another place"),
-                _ => None,
-            },
+            Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run this as a user who may, such as root, or use another place")
+            }
+            Error::Io { cause, .. } => advice_on_disks(cause.kind()),
             _ => None,
         }
     }
@@ -237,6 +234,16 @@ impl Error {
             Error::Io { cause, .. } => Some(cause.kind()),
             _ => None,
         }
+    }
+}
+
+/// What the user can do about a file system that does not take what is written to it.
+pub fn advice_on_disks(kind: io::ErrorKind) -> Option<&'static str> {
+    match kind {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or use another file system"),
+        io::ErrorKind::ReadOnlyFilesystem => Some("make it writable, or use another place"),
+        io::ErrorKind::FileTooLarge => Some("use a file system that has such files, if it is meant to be so large"),
+        _ => None,
     }
 }
 

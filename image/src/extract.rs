@@ -14,8 +14,8 @@ use crate::tree::{Conflict, Failure, Tree};
 use crate::tree::{device, overlay};
 use crate::{Error, Result};
 
-/// An image manifest longer than this is an attack.
-pub(crate) const MANIFEST_MAX: u64 = 4 << 20;
+/// An image manifest of more bytes than this is an attack.
+pub const MANIFEST_MAX: u64 = 4 << 20;
 
 /// Where an entry belongs.
 pub(crate) enum Place<'e> {

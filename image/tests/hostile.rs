@@ -307,7 +307,12 @@ fn headers() {
         (
             "size beyond numbers by PAX",
             Tar::image().pax(&[("size", "99999999999999999999")]).dir("rootfs/x").end(),
-            Refused("not a number"),
+            Refused("out of range"),
+        ),
+        (
+            "numbers out of range, with the name of what has them",
+            Tar::image().pax(&[("path", "rootfs/named"), ("size", "99999999999999999999")]).dir("rootfs/x").end(),
+            Refused("\"rootfs/named\" at byte"),
         ),
         ("negative mode", with(100, b"\xff\xff\xff\xff\xff\xff\xff\xff"), Refused("negative")),
         ("owner -1", Tar::image().pax(&[("uid", "4294967295")]).dir("rootfs/x").end(), Refused("too large")),
@@ -319,7 +324,7 @@ fn headers() {
         (
             "time beyond numbers",
             Tar::image().pax(&[("mtime", "99999999999999999999")]).dir("rootfs/x").end(),
-            Refused("not a number"),
+            Refused("out of range"),
         ),
         (
             "time beyond the file system",

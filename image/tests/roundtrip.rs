@@ -372,6 +372,8 @@ fn a_plain_tar_is_a_root_file_system() {
     assert!(unpack(File::open(&archive).unwrap(), &root, &UnpackOptions::default(), &Quiet).is_err());
     let half = Tar::default().dir("rootfs").dir("bin").end();
     assert!(!looks_like_aci(half.as_slice()).unwrap());
+    let half = Tar::default().file("manifest", b"{}").end();
+    assert!(looks_like_aci(half.as_slice()).unwrap(), "an image that lacks a rootfs is no root file system");
 }
 
 #[test]

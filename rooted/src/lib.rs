@@ -77,6 +77,11 @@ impl Root {
             Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {}
             done => return done,
         }
+        if path.components().next_back() == Some(Component::ParentDir) {
+            // What a directory is in is there when the directory is.
+            self.mkdir_all(path.parent().unwrap_or(Path::new("")), mode)?;
+            return self.open2(path, directory, Mode::empty());
+        }
         let (above, name) = split(path)?;
         let parent = self.mkdir_all(above, mode)?;
         match rustix::fs::mkdirat(&parent, name, mode) {

@@ -41,7 +41,7 @@ impl Failure {
         let mut advice = None;
         while let Some(error) = below {
             let text = error.to_string();
-            advice = advice.or_else(|| error.downcast_ref::<appc_image::Error>()?.advice());
+            advice = advice.or_else(|| advice_on(error));
             if line.is_empty() {
                 line = text;
             } else if !line.ends_with(&text) {
@@ -52,6 +52,12 @@ impl Failure {
         let advice = advice.map(|advice| format!(" - {advice}")).unwrap_or_default();
         without_numbers(&line.replace('\n', " ")) + &advice
     }
+}
+
+/// What the user can do about one level of the chain.
+fn advice_on(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let of_disk = || appc_image::advice_on_disks(error.downcast_ref::<std::io::Error>()?.kind());
+    error.downcast_ref::<appc_image::Error>().map_or_else(of_disk, appc_image::Error::advice)
 }
 
 /// `No such file or directory (os error 2)` says no more than its words do.
@@ -89,6 +95,13 @@ mod tests {
         let expected = "./x.aci: write x: No space left on device - make room, or use another file system";
         assert_eq!(Err::<(), _>(full()).context("./x.aci").unwrap_err().line(), expected);
         assert_eq!(Failure::from(full()).within("./x.aci").line(), expected);
+    }
+
+    #[test]
+    fn a_full_disk_below_is_no_riddle() {
+        let full = Err::<(), _>(std::io::Error::from_raw_os_error(28)).context("writing in pods/prepare");
+        let line = full.unwrap_err().line();
+        assert_eq!(line, "writing in pods/prepare: No space left on device - make room, or use another file system");
     }
 
     #[test]

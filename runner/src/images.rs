@@ -113,7 +113,9 @@ pub fn chosen(store: &Store, words: &[OsString]) -> Result<Vec<Summary>, Failure
         let reference = Reference::from_word(word)?;
         let found = all_stored(store, &reference)?;
         if found.is_empty() {
-            return Err(Failure::new(format!("cannot find image {:?} in the store", shown(&reference, word))));
+            let image = shown(&reference, word);
+            let why = format!("cannot find image {image:?} in the store: `rkt image list` shows what is there");
+            return Err(Failure::new(why));
         }
         chosen.extend(found);
     }

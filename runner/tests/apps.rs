@@ -213,6 +213,13 @@ fn handlers_go_around_the_app() {
     let failing = json!([{"name": "pre-start", "exec": ["/bin/sh", "-c", "exit 9"]}]);
     fixture.image("sh", json!({"exec": ["/bin/sh"], "user": "0", "group": "0", "eventHandlers": failing}));
     fixture.script(&[], &[], "echo main").exits(9).prints("").says("pre-start");
+    let missing = json!([{"name": "post-stop", "exec": ["/no/such"]}]);
+    fixture.image("sh", json!({"exec": ["/bin/sh"], "user": "0", "group": "0", "eventHandlers": missing}));
+    let ended = fixture.script(&[], &[], "echo main; exit 3").exits(3).prints("main\n");
+    ended.says("run: app \"sh\": post-stop handler \"/no/such\": ");
+    let missing = json!([{"name": "pre-start", "exec": ["/no/such"]}]);
+    fixture.image("sh", json!({"exec": ["/bin/sh"], "user": "0", "group": "0", "eventHandlers": missing}));
+    fixture.script(&[], &[], "echo main").refused("app \"sh\": pre-start handler \"/no/such\": ");
 }
 
 #[test]

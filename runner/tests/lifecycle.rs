@@ -105,8 +105,8 @@ fn listing_waiting_removing() {
     waiting.0.stdout.take().unwrap().read_to_string(&mut shown).unwrap();
     assert!(shown.contains("state=exited\n") && shown.contains("app-sleeper=0\n"), "{shown}");
 
-    fixture.run(&["rm", "zz"]).exits(254).says("no matches found for \"zz\"");
-    fixture.run(&["rm", ""]).exits(254).says("UUID cannot be empty");
+    fixture.run(&["rm", "zz"]).refused("no matches found for \"zz\"");
+    fixture.run(&["rm", ""]).refused("UUID cannot be empty");
     fixture.run(&["rm"]).exits(254);
     fixture.run(&["rm", uuid]).ok().prints(&format!("\"{uuid}\"\n"));
     assert!(fixture.pods().is_empty());

@@ -192,7 +192,12 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
     fill(session, draft, &|key| of_archive(key, start, kind), || {
         unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)
     })?;
-    if is_image { archive::manifest(open()?).map_err(unreadable) } else { empty_manifest() }
+    if !is_image {
+        return empty_manifest();
+    }
+    let manifest = archive::manifest(open()?).map_err(unreadable)?;
+    ImageManifest::parse(&manifest).map_err(|e| unreadable(appc_image::Error::Manifest(e)))?;
+    Ok(manifest)
 }
 
 /// Adds an archive that is unpacked to a key.

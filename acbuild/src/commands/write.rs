@@ -90,7 +90,7 @@ impl Write {
         let known = StoredImage::find(session, &build, &|key| add_to(key, session, &build, options))?;
         if let Some(id) = known.give(&out)? {
             out.publish()?;
-            return output::result(id);
+            return self.tell(&id);
         }
         drop((known, build));
         let build = session.whole(Access::Read)?;
@@ -102,7 +102,15 @@ impl Write {
         }
         out.publish()?;
         output::sockets(&written.sockets);
-        output::result(id)
+        self.tell(&id)
+    }
+
+    /// Prints the image ID. Who cannot be told it can still have the image.
+    fn tell(&self, id: &str) -> Result<()> {
+        output::result(id).map_err(|e| match e {
+            Error::Io { .. } => Error::Refused(format!("{} is written, but not its ID: {e}", self.path.display())),
+            other => other,
+        })
     }
 
     fn oci(&self, session: &Session, options: &WriteOptions) -> Result<()> {

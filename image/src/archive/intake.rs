@@ -116,7 +116,7 @@ pub(super) fn read_error(compression: Compression, offset: u64, error: io::Error
         Ok(Carried(error)) => error,
         Err(error) => {
             let rule = match error.kind() {
-                io::ErrorKind::UnexpectedEof => "the archive is cut short".to_owned(),
+                io::ErrorKind::UnexpectedEof => "the archive is cut short, or has garbage behind it".to_owned(),
                 _ => error.to_string(),
             };
             Error::Compressed { compression, offset, rule }

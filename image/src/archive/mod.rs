@@ -32,6 +32,7 @@ mod validate;
 pub(crate) mod writer;
 
 pub use crate::copy::{Copied, CopyOptions, copy_tree};
+pub use crate::extract::MANIFEST_MAX;
 pub use compression::Compression;
 pub use edit::{Rest, compression_of, replace_manifest};
 pub use limit::Limit;

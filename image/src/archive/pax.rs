@@ -55,7 +55,7 @@ impl Pax {
     }
 
     fn set(&mut self, key: &[u8], value: &[u8]) -> Result<(), String> {
-        let bad = || format!("its PAX {} is not a number", String::from_utf8_lossy(key));
+        let bad = || format!("its PAX {} is no number, or out of range", String::from_utf8_lossy(key));
         // An empty value takes back what a global header said.
         let decimal = || if value.is_empty() { Ok(None) } else { decimal(value).map(Some).ok_or_else(bad) };
         let required = || self::decimal(value).ok_or_else(bad);

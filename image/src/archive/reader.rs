@@ -253,7 +253,10 @@ impl<S: Source> Reader<S> {
                 false
             }
             b'x' => {
-                extended.pax.read(&data).map_err(|rule| self.refuse(rule))?;
+                extended.pax.read(&data).map_err(|rule| {
+                    self.current.0 = extended.pax.path.clone().unwrap_or_else(|| header_name(header));
+                    self.refuse(rule)
+                })?;
                 std::mem::replace(&mut extended.has_pax, true)
             }
             b'L' => extended.name.replace(header::until_nul(&data).to_vec()).is_some(),

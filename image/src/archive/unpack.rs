@@ -71,9 +71,9 @@ pub fn manifest(source: impl Read) -> Result<Vec<u8>> {
     Err(Error::Archive { entry: String::new(), offset: reader.offset(), rule })
 }
 
-/// Whether the archive `source` has both a `manifest` and a `rootfs`, as against being a plain tar of a file system.
+/// Whether the archive `source` is meant as an image, as against being a plain tar of a file system: it has a `manifest`.
 ///
-/// The first entry decides when it is neither of the two; otherwise this reads on until it has seen both.
+/// The first entry decides when it is neither that nor the `rootfs`; otherwise this reads on until it has seen both.
 pub fn looks_like_aci(source: impl Read) -> Result<bool> {
     let mut reader = Reader::new(Direct::new(source, Limit::Usual)?);
     let (mut manifest, mut rootfs) = (false, false);
@@ -89,5 +89,5 @@ pub fn looks_like_aci(source: impl Read) -> Result<bool> {
             return Ok(true);
         }
     }
-    Ok(false)
+    Ok(manifest)
 }

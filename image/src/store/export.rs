@@ -51,7 +51,8 @@ impl Store {
     /// of it is there, and what it replaces goes after that.
     ///
     /// # Errors
-    /// [`Error::Exists`] without `overwrite`; [`Error::Option`] for a directory that nobody means to replace, such as `/`.
+    /// [`Error::Exists`] without `overwrite`; [`Error::Option`] for a directory that nobody means to replace, such as `/` or
+    /// the current one.
     pub fn extract(&self, id: &ImageId, dir: &Path, options: ExtractOptions, progress: &dyn Progress) -> Result<()> {
         let target = self.extraction_target(dir, options.overwrite)?;
         if let Some(oci) = self.oci(id)? {
@@ -117,6 +118,12 @@ impl Store {
         let target = fs::canonicalize(dir).on("use", dir)?;
         if target == Path::new("/") {
             return Err(Error::Option("this would delete your root filesystem. Refusing.".into()));
+        }
+        if std::env::current_dir().is_ok_and(|here| here.starts_with(&target)) {
+            return Err(Error::Option(format!(
+                "this would delete the current directory, {}. Refusing.",
+                dir.display()
+            )));
         }
         let store = fs::canonicalize(&self.dir).on("use", &self.dir)?;
         if store.starts_with(&target) || target.starts_with(&store) {

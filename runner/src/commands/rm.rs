@@ -27,6 +27,10 @@ pub fn run(global: &Global, args: Args) -> Outcome {
         true => vec![one_uuid(None, args.uuid_file.as_deref())?],
         false => args.uuids,
     };
+    if let [uuid] = uuids.as_slice() {
+        output::print(&format!("{:?}\n", remove(global, uuid)?)).context("writing to standard output")?;
+        return Ok(0);
+    }
     let mut failed = false;
     for uuid in uuids {
         match remove(global, &uuid) {

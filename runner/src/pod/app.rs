@@ -25,6 +25,17 @@ enum Step {
     PostStop(Vec<String>),
 }
 
+impl Step {
+    /// What a handler is called in messages.
+    fn handler(&self) -> Option<String> {
+        match self {
+            Step::PreStart(exec) => Some(format!("pre-start handler {:?}", exec[0])),
+            Step::Main => None,
+            Step::PostStop(exec) => Some(format!("post-stop handler {:?}", exec[0])),
+        }
+    }
+}
+
 /// One app and where it is in its life.
 #[derive(Debug)]
 pub struct AppRun {
@@ -123,12 +134,18 @@ impl AppRun {
 
     /// Starts what was planned.
     pub fn start(&mut self) -> Result<(), Failure> {
-        if let Some((step, plan)) = self.next.take() {
-            self.current = Some((step, plan.spawn()?));
-            self.started = true;
-            if self.status.started_at == 0 {
-                self.status.started_at = human::now();
-            }
+        self.next.take().map_or(Ok(()), |(step, plan)| self.spawn(step, plan))
+    }
+
+    fn spawn(&mut self, step: Step, plan: Plan) -> Result<(), Failure> {
+        let process = plan.spawn().map_err(|e| match step.handler() {
+            Some(handler) => Failure::from(e).within(handler),
+            None => e.into(),
+        })?;
+        self.current = Some((step, process));
+        self.started = true;
+        if self.status.started_at == 0 {
+            self.status.started_at = human::now();
         }
         Ok(())
     }
@@ -188,21 +205,17 @@ impl AppRun {
         let (out_of_memory, limit) = (process.oom_kills() > 0, process.memory_limit());
         // Everything that the program left running ends with it.
         process.destroy()?;
+        if let Some(handler) = step.handler().filter(|_| code != 0) {
+            let then = if matches!(step, Step::PreStart(_)) { ": the app is not started" } else { "" };
+            warn(format!("app {:?}: {handler} failed with {code}{then}", self.name));
+        }
         match step {
-            Step::PreStart(exec) if code != 0 => {
-                warn(format!(
-                    "app {:?}: pre-start handler {:?} failed with {code}: the app is not started",
-                    self.name, exec[0]
-                ));
+            Step::PreStart(_) if code != 0 => {
                 self.record(code, out_of_memory);
                 self.steps.retain(|step| matches!(step, Step::PostStop(_)));
             }
-            Step::PreStart(_) => {}
             Step::Main => self.record(code, out_of_memory),
-            Step::PostStop(exec) if code != 0 => {
-                warn(format!("app {:?}: post-stop handler {:?} failed with {code}", self.name, exec[0]));
-            }
-            Step::PostStop(_) => {}
+            Step::PreStart(_) | Step::PostStop(_) => {}
         }
         if out_of_memory {
             let limit = limit.map_or_else(|| "of its control group".into(), |bytes| format!("of {bytes} bytes"));
@@ -213,19 +226,23 @@ impl AppRun {
             self.record(128 + Signal::TERM.as_raw(), false);
             self.steps.retain(|step| matches!(step, Step::PostStop(_)));
         }
-        match self.steps.pop_front() {
-            Some(step) => {
-                let root = self.rootfs.open()?;
-                let plan = self.plan(&step, root, shared)?;
-                self.next = Some((step, plan));
-                self.start()?;
-                Ok(Some(Progress::GoesOn))
-            }
-            None => {
-                self.write_status(shared)?;
-                Ok(Some(Progress::Ended(exit_code(self.status.exit_code))))
+        while let Some(step) = self.steps.pop_front() {
+            let afterwards = matches!(step, Step::PostStop(_));
+            match self.go_on(step, shared) {
+                Ok(()) => return Ok(Some(Progress::GoesOn)),
+                // What the app ended with stays what it was.
+                Err(failure) if afterwards => warn(format!("app {:?}: {}", self.name, failure.line())),
+                Err(failure) => return Err(failure),
             }
         }
+        self.write_status(shared)?;
+        Ok(Some(Progress::Ended(exit_code(self.status.exit_code))))
+    }
+
+    fn go_on(&mut self, step: Step, shared: &Shared<'_>) -> Result<(), Failure> {
+        let root = self.rootfs.open()?;
+        let plan = self.plan(&step, root, shared)?;
+        self.spawn(step, plan)
     }
 
     /// Ends what runs now at once, with everything that it started.

@@ -79,6 +79,8 @@ fn remove(store: &Store, image: &OsStr) -> Result<ImageId, Failure> {
             found.names()[1..].join(", ")
         ))),
         Some(found) => store.remove(&found.id).map(|()| found.id).map_err(Failure::from),
-        None => Err(Failure::new(format!("cannot find image {image:?} in the store"))),
+        None => {
+            Err(Failure::new(format!("cannot find image {image:?} in the store: `rkt image list` shows what is there")))
+        }
     }
 }
