@@ -221,6 +221,20 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn check(command: &mut clap::Command) {
+            let name = command.get_name().to_owned();
+            let commands: Vec<_> = command.get_subcommands_mut().filter(|c| c.get_name() != "help").collect();
+            if commands.is_empty() {
+                assert!(command.render_long_help().to_string().contains("Example"), "{name}");
+            } else {
+                commands.into_iter().for_each(check);
+            }
+        }
+        Cli::command().get_subcommands_mut().for_each(check);
+    }
+
+    #[test]
     fn the_usage_names_the_command() {
         assert_eq!(command_path("x\n\nUsage: rkt image rm [OPTIONS] <IMAGE>"), "rkt image rm");
         assert_eq!(command_path("x\n\nUsage: rkt --dir <DIR> <COMMAND>"), "rkt");

@@ -16,6 +16,9 @@ const SHORT_ID: usize = 32;
 
 /// Which images to fetch.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  rkt fetch ./hello.aci
+  rkt fetch docker://registry.example.com/debian:12")]
 pub struct Args {
     /// Names: NAME[:VERSION][,LABEL=VALUE...], files, https://..., docker://..., oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG], bundle:DIR
     #[arg(required = true, value_name = "IMAGE")]

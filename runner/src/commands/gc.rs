@@ -16,6 +16,8 @@ const PARTIAL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What `gc` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt gc --grace-period=0s")]
 pub struct Args {
     /// How long a pod is kept after it was first found to have ended
     #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration::parse)]

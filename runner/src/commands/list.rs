@@ -10,6 +10,8 @@ use crate::pod::view::PodView;
 
 /// What `list` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt list --full")]
 pub struct Args {
     /// Leaves out the headings
     #[arg(long)]

@@ -11,6 +11,8 @@ use crate::pod::gc;
 
 /// What `rm` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt rm 4f1b8a2e")]
 pub struct Args {
     /// UUIDs of pods, or beginnings of them
     #[arg(value_name = "UUID")]

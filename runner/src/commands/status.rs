@@ -14,6 +14,8 @@ use crate::{duration, human};
 
 /// What `status` takes.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt status --format=json 4f1b8a2e")]
 pub struct Args {
     /// The pod's UUID, or the beginning of it
     uuid: Option<String>,

@@ -12,6 +12,8 @@ use crate::{output, review};
 
 /// Which keys to trust, and for what.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt trust --prefix=example.com/app ./key.asc")]
 pub struct Args {
     /// Files or https addresses of public keys; those that the host of the prefix names when there are none
     #[arg(value_name = "PUBKEY")]

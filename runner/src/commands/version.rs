@@ -6,6 +6,8 @@ use crate::output;
 
 /// `version` takes nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt version")]
 pub struct Args {}
 
 /// Prints one line per version.

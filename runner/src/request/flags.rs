@@ -240,7 +240,10 @@ pub fn help() -> String {
          Usage: rkt run [POD OPTIONS] IMAGE [APP OPTIONS] [-- ARGS... [---]] [IMAGE2 ...]\n\n\
          IMAGE is an image ID (sha512-…, may be shortened), a name: NAME[:VERSION][,LABEL=VALUE...], a file, or one of\n\
          https://…, docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG],\n\
-         bundle:DIR\n",
+         bundle:DIR\n\n\
+         An app that is alone in its pod has the caller's standard input; of several, none has.\n\n\
+         Examples:\n  rkt run hello.aci\n  \
+         rkt run --volume=data,kind=host,source=/srv/data example.com/db:1.0 --mount=volume=data,target=/data -- --verbose\n",
     );
     section(&mut text, "Pod options", |apply| matches!(apply, Apply::Pod(_) | Apply::Mount(_)));
     section(&mut text, "App options, after the image they are for", |apply| !matches!(apply, Apply::Pod(_)));

@@ -8,6 +8,8 @@ use crate::{images, output};
 
 /// Whose manifest to print.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt image cat-manifest --pretty-print example.com/hello")]
 pub(super) struct Args {
     /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
     image: OsString,

@@ -13,6 +13,8 @@ use crate::progress::Bar;
 
 /// Which image goes where.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt image extract --rootfs-only example.com/hello ./rootfs")]
 pub(super) struct Args {
     /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
     image: OsString,

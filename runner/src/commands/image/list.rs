@@ -13,6 +13,8 @@ use crate::{human, output};
 
 /// How to list images.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt image list --fields=id,name,size --sort=size")]
 pub(super) struct Args {
     /// Columns, in the order given
     #[arg(long, value_delimiter = ',', value_name = "FIELD", default_value = "id,name,size,importtime,lastused")]

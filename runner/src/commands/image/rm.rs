@@ -12,6 +12,8 @@ use crate::{images, output};
 
 /// Which images to remove.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  rkt image rm example.com/hello:0.0.1")]
 pub(super) struct Args {
     /// Images by their IDs (or the beginnings of these) or names, or by where they came from
     #[arg(required = true, value_name = "IMAGE")]
