@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use appc_image::archive::{self, Compression, WriteOptions};
+use appc_image::archive::{self, Compression, Owners, WriteOptions};
 use appc_rooted::Root;
 use clap::Args;
 
@@ -52,9 +52,9 @@ impl Build {
 
         let out = OutFile::create(&self.output_file, self.overwrite)?;
         let compression = if self.no_compression { Compression::None } else { Compression::Gzip };
-        let options = WriteOptions { compression, source_date_epoch, ..WriteOptions::default() };
-        let write = if self.owner_root { archive::write_as_root } else { archive::write_from_host };
-        let written = write(&manifest, &rootfs, out.file()?, &options, &Bar::new())?;
+        let owners = if self.owner_root { Owners::Root } else { Owners::of_host() };
+        let options = WriteOptions { compression, source_date_epoch, owners, ..WriteOptions::default() };
+        let written = archive::write(&manifest, &rootfs, out.file()?, &options, &Bar::new())?;
         out.publish()?;
         output::sockets(&written.sockets);
         Ok(())

@@ -84,8 +84,12 @@ impl Convert {
         let target = target.unwrap_or_else(|| Reference::File(self.target.clone()));
         let mut options = Options::new(work_dir(&target));
         let source_date_epoch = source_date_epoch()?;
-        options.write =
-            WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
+        options.write = WriteOptions {
+            compression: self.compression,
+            level: self.level,
+            source_date_epoch,
+            ..WriteOptions::default()
+        };
         options.originals = !self.no_originals;
         options.limit = session.limit();
         if let Some(platform) = &self.platform {

@@ -66,7 +66,12 @@ impl Write {
         }
         session.debug(format_args!("Writing ACI to {}", self.path.display()));
         let source_date_epoch = source_date_epoch()?;
-        let options = WriteOptions { compression: self.compression, level: self.level, source_date_epoch, threads: 0 };
+        let options = WriteOptions {
+            compression: self.compression,
+            level: self.level,
+            source_date_epoch,
+            ..WriteOptions::default()
+        };
         let build = session.build(Access::Read)?;
         match build.mode() {
             Mode::Appc => self.appc(session, build, &options),

@@ -17,8 +17,34 @@ pub struct WriteOptions {
     pub level: Option<u32>,
     /// Times later than this many seconds since 1970 are written as this, and the manifest's time is this (else 0).
     pub source_date_epoch: Option<i64>,
+    /// Whose the files in the archive are.
+    pub owners: Owners,
     /// Threads that compress, 0 for one per core. The bytes are the same whatever it is.
     pub threads: usize,
+}
+
+/// Whose files become in an archive that is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Owners {
+    /// Of whom they are.
+    #[default]
+    AsFound,
+    /// The same, as a namespace shows it: those of others of the host become root's.
+    Adopted,
+    /// All of them root's.
+    Root,
+}
+
+impl Owners {
+    /// Those of files of the host: when an ordinary user writes them, the user's own and those of others of the host become
+    /// root's, and the user's subordinate ids the image's users, where the process has entered a namespace of them.
+    pub fn of_host() -> Owners {
+        match (caller::is_root(), caller::is_mapped()) {
+            (true, _) => Owners::AsFound,
+            (_, true) => Owners::Adopted,
+            _ => Owners::Root,
+        }
+    }
 }
 
 /// An archive that was written.

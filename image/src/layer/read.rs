@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use appc_rooted::{OFlags, Root};
 
 use crate::archive::decode::{How, Stream};
+use crate::archive::entries::WHITEOUT;
 use crate::archive::entry::{Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source, relative};
-use crate::archive::writer::WHITEOUT;
 use crate::archive::{Limit, Omission, Ownership};
 use crate::extract::{explain, note_acting, take_unsafe, write_content};
 use crate::oci::{Algorithm, Digest};
