@@ -59,7 +59,10 @@ impl Registry {
     }
 
     fn acbuild(&self, args: &[&str]) -> Cmd {
-        let command = self.scratch.acbuild(["convert"].iter().chain(args));
+        self.knows_it(self.scratch.acbuild(["convert"].iter().chain(args)))
+    }
+
+    fn knows_it(&self, command: Cmd) -> Cmd {
         let command = command.env("SSL_CERT_FILE", self.file("ca.crt")).env("DOCKER_CONFIG", self.file("logins"));
         command.env("NO_PROXY", "127.0.0.1")
     }
@@ -156,6 +159,27 @@ fn signatures_go_to_a_registry_without_lists_of_them_and_come_back() {
     assert_eq!(index(scratch, "bare")["manifests"].as_array().map(Vec::len), Some(1));
     let made = registry.acbuild(&[&copied, "app-again.aci"]).ok();
     made.says(&["left out: 1 manifest(s) about the image"]);
+
+    // By way of the store, with what only a tag stands for.
+    busybox_image(scratch, "signed", "example.com/signed", &["label add version 1.0"]);
+    let tag = format!("{}.sig", image.replace(':', "-"));
+    let by_tag = registry.convert(&["signed.aci", &format!("{}:{tag}", registry.image("team/app"))]);
+    let rkt = |args: &[&str]| registry.knows_it(scratch.rkt(args)).ok();
+    let id = rkt(&["fetch", "--full", &there]).text().to_owned();
+    rkt(&["image", "verify", &id]);
+    rkt(&["image", "export", &id, "exported.tar"]);
+    registry.convert(&["oci-archive:exported.tar", "oci:exported:1.0"]);
+    let about = |place: &str| {
+        let index = index(scratch, place);
+        let all = index["manifests"].as_array().expect("a list").iter();
+        let all = all.map(|one| one["digest"].as_str().expect("text").to_owned());
+        all.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(about("exported"), [image, signature, by_tag].into());
+    rkt(&["image", "export", "--aci", &id, "exported.aci"]).says(&["left out: 2 manifest(s) about the image"]);
+    rkt(&["image", "rm", &id]);
+    let blobs = fs::read_dir(scratch.data().join("store/blobs/sha256")).expect("the store is ours");
+    assert_eq!(blobs.count(), 0);
 }
 
 #[test]

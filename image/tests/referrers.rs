@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests are tests.
 
 mod lying;
+mod support;
+mod tarball;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +19,10 @@ use appc_image::registry::{Access, Credentials, Registry};
 use lying::registry::{Faults, start};
 use lying::{Server, answer};
 use serde_json::{Value, json};
+use support::Fixture;
+use tarball::Tar;
+
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 fn registry(server: &Server, image: &str) -> Registry {
     let client = Client::new(Options { insecure_http: true, ..Options::default() }).unwrap();
@@ -32,7 +38,7 @@ fn put(sink: &dyn Sink, media_type: &str, content: &[u8]) -> Descriptor {
 
 /// Puts an image with one layer for `architecture`.
 fn image(sink: &dyn Sink, architecture: &str) -> Descriptor {
-    let layer = put(sink, media_type::LAYER_TAR, architecture.as_bytes());
+    let layer = put(sink, media_type::LAYER_TAR, &Tar::default().file(architecture, b"").end());
     let platform = json!({"os": "linux", "architecture": architecture});
     let mut config = platform.clone();
     config["rootfs"] = json!({"type": "layers", "diff_ids": [layer.digest]});
@@ -168,4 +174,156 @@ fn lists_that_lie_are_refused_and_leave_nothing() {
     });
     let error = registry(&endless, "x:1.0").referrers(&ours.digest).unwrap_err().to_string();
     assert!(error.contains("more than 64 pages"), "{error}");
+}
+
+/// Puts what cosign makes: it says nowhere what it is about but in its tag.
+fn tagged(sink: &Registry, subject: &Descriptor, content: &str) -> (String, Descriptor) {
+    let layer = put(sink, "text/plain", content.as_bytes());
+    let manifest = Manifest::new(put(sink, media_type::CONFIG, b"{}"), vec![layer]);
+    let signature = put(sink, media_type::MANIFEST, &serde_json::to_vec(&manifest).unwrap());
+    let tag = format!("{}.sig", subject.digest.to_string().replace(':', "-"));
+    let named = Descriptor { annotations: [(REF_NAME.to_owned(), tag.clone())].into(), ..signature.clone() };
+    sink.refer(&subject.digest, &named).unwrap();
+    (tag, signature)
+}
+
+fn tag_of(place: &dyn Source, tag: &str) -> Option<Digest> {
+    place.tagged(tag).unwrap().map(|found| found.digest)
+}
+
+#[test]
+fn what_only_a_tag_stands_for_goes_along() {
+    let host = Platform::host();
+    let (from, _) = start(Faults::default());
+    let source = registry(&from, "x:1.0");
+    let ours = image(&source, &host.architecture);
+    source.finish(&ours).unwrap();
+    let (tag, _) = tagged(&source, &ours, "old");
+    let dir = tempfile::tempdir().unwrap();
+    let layout = dir.path().join("layout");
+    let take = || {
+        let sink = LayoutDir::create(&layout, Some("1.0")).unwrap();
+        copy(&registry(&from, "x:1.0"), &sink, None, Referrers::Kept, &Quiet).unwrap();
+    };
+    take();
+    // Signed again: the tag is of the new signature everywhere.
+    let (_, signature) = tagged(&source, &ours, "new");
+    take();
+    assert_eq!(count_referrers(&source, &host).unwrap(), 1);
+    assert_eq!(index_of(&layout).len(), 2, "{:?}", index_of(&layout));
+    let source = OciLayout::open(&layout, None).expect("a signature is no second image");
+    assert_eq!(tag_of(&source, &tag), Some(signature.digest.clone()));
+    let (to, held) = start(Faults::default());
+    copy(&source, &registry(&to, "x:copy"), None, Referrers::Kept, &Quiet).unwrap();
+    {
+        let held = held.lock().unwrap();
+        assert_eq!(held.manifests[&tag], held.manifests[&signature.digest.to_string()]);
+    }
+    assert_eq!(registry(&to, "x:copy").top().unwrap().digest, ours.digest);
+}
+
+#[test]
+fn the_store_keeps_them_with_the_image() {
+    let host = Platform::host();
+    for no_referrers in [false, true] {
+        let f = Fixture::new();
+        let (server, held) = start(Faults { no_referrers, ..Faults::default() });
+        let source = registry(&server, "x:1.0");
+        let ours = image(&source, &host.architecture);
+        source.finish(&ours).unwrap();
+        let fetch = || {
+            let source = registry(&server, "x:1.0");
+            let stored = f.store.import_oci(&source, &host, "docker://localhost/x:1.0", &Quiet).unwrap();
+            f.store.import_about(&stored.id, &source, &Quiet).unwrap();
+            f.store.get(&stored.id).unwrap()
+        };
+        let bare = fetch();
+        let parts = about(&source, &ours, "parts");
+        let signed_parts = about(&source, &parts, "signature");
+        fetch();
+        let (tag, signature) = tagged(&source, &ours, "signed");
+        let stored = fetch();
+        let usage = f.store.usage().unwrap();
+        assert!(stored.size > bare.size + parts.size + signed_parts.size + signature.size, "{stored:?}");
+        assert_eq!((f.store.list().unwrap()[0].size, usage.total), (stored.size, usage.images[0].freed));
+        let check = |place: &dyn Source| {
+            assert_eq!(listed(place, &ours), digests([&parts]));
+            assert_eq!(listed(place, &parts), digests([&signed_parts]));
+            assert_eq!(tag_of(place, &tag), Some(signature.digest.clone()));
+        };
+        let oci = f.store.oci(&stored.id).unwrap().unwrap();
+        check(&oci);
+        assert_eq!(f.store.gc(&[]).unwrap(), appc_image::store::Report::default());
+        // Given out again, into an archive and from there into another store.
+        let archive = f.dir.path().join("archive");
+        let sink = LayoutArchive::create(&archive, Some("1.0")).unwrap();
+        copy(&oci, &sink, None, Referrers::Kept, &Quiet).unwrap();
+        let archive = OciLayout::open_archive(&archive, None).unwrap();
+        check(&archive);
+        let other = Fixture::new();
+        let again = other.store.import_oci(&archive, &host, "oci-archive:x:1.0", &Quiet).unwrap();
+        other.store.import_about(&again.id, &archive, &Quiet).unwrap();
+        check(&other.store.oci(&again.id).unwrap().unwrap());
+
+        // What a place lacks is not forgotten, and what is damaged is named, and mended by fetching.
+        held.lock().unwrap().referrers.clear();
+        held.lock().unwrap().manifests.retain(|name, _| !name.starts_with("sha256-"));
+        fetch();
+        check(&f.store.oci(&stored.id).unwrap().unwrap());
+        fs::write(f.store.oci_blob(&parts.digest), "spoilt").unwrap();
+        let faults = f.store.verify(&stored.id, &Quiet).unwrap();
+        assert!(faults.len() == 1 && faults[0].part == format!("blob {}", parts.digest), "{faults:?}");
+        f.store.import_about(&stored.id, &archive, &Quiet).unwrap();
+        assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap(), []);
+        drop(oci);
+        f.store.remove(&stored.id).unwrap();
+        assert_eq!(f.names(), Vec::<String>::new());
+        assert_eq!(fs::read_dir(f.data().join("store/blobs/sha256")).unwrap().count(), 0);
+    }
+}
+
+#[test]
+fn the_store_takes_nothing_of_what_lies() {
+    let host = Platform::host();
+    let f = Fixture::new();
+    let (server, held) = start(Faults::default());
+    let source = registry(&server, "x:1.0");
+    let ours = image(&source, &host.architecture);
+    source.finish(&ours).unwrap();
+    let stored = f.store.import_oci(&source, &host, "docker://localhost/x:1.0", &Quiet).unwrap();
+    let good = about(&source, &ours, "signature");
+    let elsewhere = about(&source, &image(&source, "mips"), "signature");
+    let refused = |entry: Descriptor, rule: &str| {
+        let entries = vec![serde_json::to_value(&good).unwrap(), serde_json::to_value(entry).unwrap()];
+        held.lock().unwrap().referrers.insert(ours.digest.to_string(), entries);
+        let error = f.store.import_about(&stored.id, &registry(&server, "x:1.0"), &Quiet).unwrap_err().to_string();
+        assert!(error.contains(rule), "{error} does not say {rule}");
+        assert_eq!(f.store.get(&stored.id).unwrap().size, stored.size);
+        assert_eq!(fs::read_dir(f.data().join("store/blobs/sha256")).unwrap().count(), 3, "{rule}");
+        assert_eq!(fs::read_dir(f.data().join("tmp")).unwrap().count(), 0, "{rule}");
+    };
+    refused(elsewhere, "does not say so itself");
+    // Larger than signatures are: of what it names nothing is asked.
+    let mut endless = Manifest::new(put(&source, media_type::EMPTY, b"{}"), Vec::new());
+    endless.layers = vec![Descriptor::new("text/plain", Digest::of(b"endless"), 300 << 20)];
+    endless.subject = Some(ours.bare());
+    let endless = put(&source, media_type::MANIFEST, &serde_json::to_vec(&endless).unwrap());
+    refused(endless, "268435456 bytes");
+}
+
+#[test]
+fn a_list_that_somebody_else_wrote_over_is_mended() {
+    let host = Platform::host();
+    let (server, held) = start(Faults { no_referrers: true, ..Faults::default() });
+    let (one, two) = (registry(&server, "x:1.0"), registry(&server, "x:2.0"));
+    let ours = image(&one, &host.architecture);
+    let tag = ours.digest.to_string().replace(':', "-");
+    let first = about(&one, &ours, "signature");
+    // The other had read the list before that, and writes what it knows.
+    held.lock().unwrap().manifests.remove(&tag);
+    let second = about(&two, &ours, "parts");
+    assert_eq!(listed(&two, &ours), digests([&second]));
+    one.finish(&ours).unwrap();
+    two.finish(&ours).unwrap();
+    assert_eq!(listed(&registry(&server, "x:1.0"), &ours), digests([&first, &second]));
 }

@@ -66,7 +66,7 @@ pub(crate) struct Convert {
     /// Do not put the original layers behind an image archive: it is smaller, but no longer converts back to the same
     #[arg(long)]
     no_originals: bool,
-    /// Leave out what says of itself that it is about the image, such as signatures and lists of its parts
+    /// Leave out what is about the image, such as signatures and lists of its parts
     #[arg(long)]
     no_referrers: bool,
     /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Map, Value};
 
 use crate::error::printable;
+use crate::layout::{CONTAINERD_NAME, REF_NAME};
 use crate::oci::{
     Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, find_manifest, media_type, read_image,
     small, subject,
@@ -28,7 +29,27 @@ pub enum Referrers {
 /// What the source refuses.
 pub fn count_referrers(source: &dyn Source, platform: &Platform) -> Result<usize> {
     let manifest = find_manifest(source, platform)?;
-    Ok(source.referrers(&manifest.digest)?.len())
+    Ok(source.referrers(&manifest.digest)?.len() + attached(source, &manifest.digest)?.len())
+}
+
+/// What lies beside the manifest `about` by tags that stand for it, each with its tag as its name.
+fn attached(source: &dyn Source, about: &Digest) -> Result<Vec<Descriptor>> {
+    let named = |tag: String| {
+        let found = source.tagged(&tag)?;
+        Ok(found.map(|found| Descriptor { annotations: [(REF_NAME.to_owned(), tag)].into(), ..found.bare() }))
+    };
+    about.attached_tags().map(named).filter_map(Result::transpose).collect()
+}
+
+/// Copies what is about the manifest `about`, which is there already, from `source` to `sink`.
+pub(crate) fn copy_referrers(
+    source: &dyn Source,
+    sink: &dyn Sink,
+    about: &Descriptor,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let done = HashSet::from([about.digest.clone()]);
+    Copy { source, sink, done, referrers_left: Some(REFERRERS_MAX), progress }.referrers(about, 0)
 }
 
 /// Copies the image for `platform`, or all that there are, from `source` to `sink`. Blobs that are there are not read.
@@ -127,11 +148,16 @@ impl Copy<'_> {
     /// The manifests that are about `about`, which has been copied, and what is about them.
     fn referrers(&mut self, about: &Descriptor, depth: usize) -> Result<()> {
         let Some(left) = self.referrers_left else { return Ok(()) };
-        let listed = self.source.referrers(&about.digest)?;
-        self.referrers_left = Some(left.checked_sub(listed.len()).ok_or_else(|| Error::Oci {
+        let (listed, attached) = (self.source.referrers(&about.digest)?, attached(self.source, &about.digest)?);
+        self.referrers_left = Some(left.checked_sub(listed.len() + attached.len()).ok_or_else(|| Error::Oci {
             what: format!("manifest {} of {}", about.digest, self.source.describe()),
-            rule: format!("more than {REFERRERS_MAX} others are about it: --no-referrers leaves them out"),
+            rule: format!("more than {REFERRERS_MAX} others are about it"),
         })?);
+        for found in attached {
+            // Its tag says what it is about, it itself does not.
+            self.tree(&found, depth + 1)?;
+            self.sink.refer(&about.digest, &found)?;
+        }
         for found in listed {
             let refuse = |rule: String| Error::Oci {
                 what: format!("{} of {}, listed as about {}", found.digest, self.source.describe(), about.digest),
@@ -146,7 +172,10 @@ impl Copy<'_> {
                 return Err(refuse("it does not say so itself".into()));
             }
             self.tree(&found, depth + 1)?;
-            self.sink.refer(&Descriptor::of_referrer(&found.media_type, &bytes))?;
+            let mut listed = Descriptor::of_referrer(&found.media_type, &bytes);
+            // It must not take the name of an image.
+            listed.annotations.retain(|name, _| name != REF_NAME && name != CONTAINERD_NAME);
+            self.sink.refer(&about.digest, &listed)?;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ use crate::archive::{Compression, Limit, WriteOptions};
 use crate::oci::{Platform, media_type};
 
 pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
+pub(crate) use copy::copy_referrers;
 pub use copy::{Referrers, copy, count_referrers};
 pub(crate) use tail::is_tail;
 pub use to_aci::to_aci;

@@ -25,6 +25,7 @@ use ureq::{Agent, SendBody};
 
 pub use body::{Body, error as read_error};
 pub use response::Response;
+pub(crate) use retry::wait;
 pub use retry::{ATTEMPTS, retry};
 pub use ureq::http as types;
 

@@ -105,6 +105,7 @@ impl Fetcher<'_> {
         let image = match unchanged {
             Some(FromThere { image, .. }) => {
                 self.store.pin([&image.id])?.mark_used();
+                self.take_about(&image, &registry, &origin);
                 image
             }
             None => self.import_oci(&registry, &origin)?,
@@ -159,7 +160,16 @@ impl Fetcher<'_> {
         let bar = self.reporter.bar();
         let image = self.store.import_oci(source, &Platform::host(), origin, &*bar)?;
         self.tell_omitted(&image, origin);
+        self.take_about(&image, source, origin);
         Ok(image)
+    }
+
+    /// Takes what is about the image, such as signatures. The image is good without it.
+    fn take_about(&self, image: &StoredImage, source: &dyn Source, origin: &str) {
+        let bar = self.reporter.bar();
+        if let Err(error) = self.store.import_about(&image.id, source, &*bar) {
+            self.reporter.note(&format!("what is about the image {origin}, such as signatures, is not kept: {error}"));
+        }
     }
 }
 

@@ -52,8 +52,8 @@ fn listed(images: &[&Descriptor]) -> String {
     listed.join(", ")
 }
 
-/// Puts `top` into the index as the image called `name`, or as the one that has no name; `referrers` have none either, and
-/// are listed behind what is there.
+/// Puts `top` into the index as the image called `name`, or as the one that has no name; `referrers` have none either, or a
+/// tag that stands for what they are about, and are listed behind what is there.
 pub(super) fn insert(index: &mut Index, mut top: Descriptor, name: Option<&str>, referrers: &[Descriptor]) {
     top.annotations.remove(REF_NAME);
     top.annotations.remove(CONTAINERD_NAME);
@@ -78,8 +78,16 @@ pub(super) fn insert(index: &mut Index, mut top: Descriptor, name: Option<&str>,
         }
         None => index.manifests.push(top),
     }
-    let listed: HashSet<Digest> = index.manifests.iter().map(|one| one.digest.clone()).collect();
-    index.manifests.extend(referrers.iter().filter(|one| !listed.contains(&one.digest)).cloned());
+    let mut listed: HashSet<Digest> = index.manifests.iter().map(|one| one.digest.clone()).collect();
+    for one in referrers {
+        match one.annotations.get(REF_NAME) {
+            Some(tag) => index.manifests.retain(|other| other.annotations.get(REF_NAME) != Some(tag)),
+            None if listed.contains(&one.digest) => continue,
+            None => {}
+        }
+        listed.insert(one.digest.clone());
+        index.manifests.push(one.clone());
+    }
 }
 
 /// Checks a name against the grammar of `org.opencontainers.image.ref.name`.

@@ -82,6 +82,10 @@ impl OciLayout {
         let about_others: HashSet<&Digest> = referrers.iter().map(|one| &one.descriptor.digest).collect();
         let mut images = index.clone();
         images.manifests.retain(|one| !about_others.contains(&one.digest));
+        if name.is_none() {
+            // Nobody means these without saying so.
+            images.manifests.retain(|one| !OciLayout::name_of(one).is_some_and(Digest::is_tag_of_one));
+        }
         // Where there is nothing else, what is about something elsewhere is what is meant.
         let images = if images.manifests.is_empty() { &index } else { &images };
         let top = index::choose(images, whole, name).map_err(refuse)?;
@@ -153,5 +157,9 @@ impl Source for OciLayout {
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         let listed = self.referrers.iter().filter(|one| one.subject == *subject).map(|one| &one.descriptor);
         Ok(listed.cloned().chain(tagged(&self.files, &self.index, subject)).collect())
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Descriptor>> {
+        Ok(self.index.manifests.iter().find(|one| OciLayout::name_of(one) == Some(tag)).cloned())
     }
 }

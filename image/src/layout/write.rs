@@ -99,7 +99,7 @@ impl Sink for LayoutDir {
         self.staging.keep(&descriptor.digest, temporary)
     }
 
-    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+    fn refer(&self, _: &Digest, referrer: &Descriptor) -> Result<()> {
         locked(&self.referrers).push(referrer.clone());
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Sink for LayoutArchive {
         Ok(())
     }
 
-    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+    fn refer(&self, _: &Digest, referrer: &Descriptor) -> Result<()> {
         self.out().referrers.push(referrer.clone());
         Ok(())
     }

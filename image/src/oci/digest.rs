@@ -72,6 +72,22 @@ impl Digest {
         format!("{}-{}", self.algorithm, &self.hex[..self.hex.len().min(64)])
     }
 
+    /// The tags that cosign gives to what it makes for this manifest. It has none for SHA-512, which would be longer than a tag may be.
+    pub(crate) fn attached_tags(&self) -> impl Iterator<Item = String> + '_ {
+        let kinds: &[&str] = if self.algorithm == Algorithm::Sha256 { &["sig", "att", "sbom"] } else { &[] };
+        kinds.iter().map(|kind| format!("{}.{kind}", self.referrers_tag()))
+    }
+
+    /// Whether a tag is that of something about a manifest: of a list of it ([`Digest::referrers_tag`]), or one of
+    /// [`Digest::attached_tags`].
+    pub(crate) fn is_tag_of_one(tag: &str) -> bool {
+        let digits = tag.strip_prefix("sha256-").or_else(|| tag.strip_prefix("sha512-")).unwrap_or_default();
+        let (digits, rest) = digits.split_at_checked(64).unwrap_or_default();
+        !digits.is_empty()
+            && digits.bytes().all(|b| b.is_ascii_hexdigit())
+            && matches!(rest, "" | ".sig" | ".att" | ".sbom")
+    }
+
     /// The algorithm and the first twelve digits, for people.
     pub fn short(&self) -> String {
         format!("{}:{}", self.algorithm, &self.hex[..12])

@@ -52,6 +52,12 @@ pub trait Source: Sync {
         let _ = subject;
         Ok(Vec::new())
     }
+
+    /// The manifest or index that has this tag beside the image, as cosign's signatures do.
+    fn tagged(&self, tag: &str) -> Result<Option<Descriptor>> {
+        let _ = tag;
+        Ok(None)
+    }
 }
 
 /// A place that OCI images are written to.
@@ -62,10 +68,11 @@ pub trait Sink: Sync {
     /// Stores a blob. What does not match `descriptor` is refused and leaves nothing.
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()>;
 
-    /// Lists a manifest that has been put among those that are about another one.
-    fn refer(&self, referrer: &Descriptor) -> Result<()> {
+    /// Lists a manifest that has been put among those that are about `subject`. One with a name
+    /// (`org.opencontainers.image.ref.name`) is found by that tag beside the image.
+    fn refer(&self, subject: &Digest, referrer: &Descriptor) -> Result<()> {
         // A place that finds it by what it says of itself.
-        let _ = referrer;
+        let _ = (subject, referrer);
         Ok(())
     }
 

@@ -54,6 +54,8 @@ pub struct Registry {
     documents: Mutex<BTreeMap<Digest, Document>>,
     /// Uploads that have been begun for nothing, when another repository turned out not to have the blob.
     uploads: Mutex<BTreeMap<Digest, String>>,
+    /// What was added to lists that the registry does not keep itself, by what it is about.
+    added: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     /// Repositories of the same registry that blobs may be taken from.
     mount_from: Vec<String>,
 }
@@ -68,8 +70,8 @@ impl Registry {
     /// The image `name`, reached by `http`. Nothing is asked yet.
     pub fn new(http: Arc<http::Client>, name: DockerName, access: Access, credentials: Arc<Credentials>) -> Registry {
         let connection = Connection::new(http, &name, access, credentials);
-        let (top, documents, uploads) = Default::default();
-        Registry { name, connection, top, documents, uploads, mount_from: Vec::new() }
+        let (top, documents, uploads, added) = Default::default();
+        Registry { name, connection, top, documents, uploads, added, mount_from: Vec::new() }
     }
 
     /// Blobs that another `repository` of the same registry has are not sent but taken from there.

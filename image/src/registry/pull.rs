@@ -52,6 +52,10 @@ impl Source for Registry {
     fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
         self.listed_referrers(subject)
     }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Descriptor>> {
+        self.try_fetch(tag)
+    }
 }
 
 impl Registry {

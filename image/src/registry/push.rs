@@ -7,7 +7,8 @@ use super::upload::{self, Session};
 use super::{Document, Registry, locked};
 use crate::fetch::http;
 use crate::fetch::http::types::Method;
-use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Sink, media_type, subject, verified};
+use crate::layout::REF_NAME;
+use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Sink, media_type, subject, verified};
 use crate::{Error, Result};
 
 impl Sink for Registry {
@@ -48,13 +49,24 @@ impl Sink for Registry {
         BLOBS_AT_ONCE
     }
 
+    fn refer(&self, _: &Digest, referrer: &Descriptor) -> Result<()> {
+        referrer.annotations.get(REF_NAME).map_or(Ok(()), |tag| self.put_tag(tag, referrer))
+    }
+
     fn finish(&self, top: &Descriptor) -> Result<()> {
         if let Some(digest) = self.name.digest.as_deref().filter(|digest| *digest != top.digest.to_string()) {
             let rule = format!("the image is {}, and cannot be had by the digest {digest}", top.digest);
             return Err(Error::Oci { what: format!("docker://{}", self.name), rule });
         }
         // By its digest it is there already.
-        let Some(tag) = &self.name.tag else { return Ok(()) };
+        self.name.tag.as_ref().map_or(Ok(()), |tag| self.put_tag(tag, top))?;
+        self.mend_lists()
+    }
+}
+
+impl Registry {
+    /// Gives a manifest that has been put a tag.
+    fn put_tag(&self, tag: &str, top: &Descriptor) -> Result<()> {
         let kept = || locked(&self.documents).get(&top.digest).cloned();
         let Document { media_type, bytes } = match kept() {
             Some(document) => document,
@@ -65,9 +77,7 @@ impl Sink for Registry {
         };
         self.put_document(tag, &media_type, &bytes)
     }
-}
 
-impl Registry {
     /// Stores a manifest or index by a tag or its digest.
     pub(super) fn put_document(&self, reference: &str, media_type: &str, bytes: &[u8]) -> Result<()> {
         let url = self.connection.url(&format!("manifests/{reference}"))?;

@@ -1,7 +1,9 @@
 //! What refers to an image: signatures, lists of its parts, and the like.
 
-use super::Registry;
+use std::collections::HashSet;
+
 use super::refusal::refusal;
+use super::{Registry, locked};
 use crate::fetch::http;
 use crate::fetch::http::types::Method;
 use crate::oci::{DOCUMENT_MAX, Descriptor, Digest, Index, media_type};
@@ -9,6 +11,9 @@ use crate::{Error, Result};
 
 /// A list that goes on for longer has no end.
 const PAGES: usize = 64;
+
+/// As often a list is looked at again after it was written.
+const MENDED: u32 = 4;
 
 impl Registry {
     /// The manifests that say of themselves that they are about `subject`.
@@ -45,13 +50,44 @@ impl Registry {
     /// Adds a manifest to those that are about `subject`, where the registry does not do so itself.
     pub(super) fn add_referrer(&self, subject: &Digest, media_type: &str, manifest: &[u8]) -> Result<()> {
         let descriptor = Descriptor::of_referrer(media_type, manifest);
-        let mut index = self.tagged_referrers(subject)?;
-        if index.manifests.iter().any(|other| other.digest == descriptor.digest) {
-            return Ok(());
+        self.list(subject, std::slice::from_ref(&descriptor))?;
+        locked(&self.added).entry(subject.clone()).or_default().push(descriptor);
+        Ok(())
+    }
+
+    /// Puts back what was added and others wrote over, who had read the list before. Registries do nothing against that.
+    pub(super) fn mend_lists(&self) -> Result<()> {
+        let mut added = std::mem::take(&mut *locked(&self.added));
+        for round in 1..=MENDED {
+            if added.is_empty() {
+                return Ok(());
+            }
+            // Who had read one has written it by then.
+            std::thread::sleep(http::wait(round));
+            for (subject, mine) in std::mem::take(&mut added) {
+                if self.list(&subject, &mine)? {
+                    added.insert(subject, mine);
+                }
+            }
         }
-        index.manifests.push(descriptor);
+        match added.keys().next() {
+            None => Ok(()),
+            Some(subject) => Err(self.bad_list(subject, "others write to it all the time: push again later")),
+        }
+    }
+
+    /// Puts what is not there into the list for `subject`, and tells whether there was any.
+    fn list(&self, subject: &Digest, referrers: &[Descriptor]) -> Result<bool> {
+        let mut index = self.tagged_referrers(subject)?;
+        let there: HashSet<Digest> = index.manifests.iter().map(|one| one.digest.clone()).collect();
+        let missing: Vec<_> = referrers.iter().filter(|one| !there.contains(&one.digest)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(false);
+        }
+        index.manifests.extend(missing);
         let bytes = serde_json::to_vec(&index).map_err(|e| self.bad_list(subject, &e.to_string()))?;
-        self.put_document(&subject.referrers_tag(), media_type::INDEX, &bytes)
+        self.put_document(&subject.referrers_tag(), media_type::INDEX, &bytes)?;
+        Ok(true)
     }
 
     /// The index under the tag that stands for a list of referrers.

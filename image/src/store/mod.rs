@@ -55,7 +55,7 @@ pub use gc::Report;
 pub(crate) use import::{place, sync_file_system};
 pub use lookup::{Query, StoredImage};
 pub use metadata::{OtherName, Summary};
-pub use oci::{OciParts, StoredLayer, StoredOci};
+pub use oci::{About, OciParts, Referrer, StoredLayer, StoredOci};
 pub(crate) use oci::{layer_key, oci_image_id};
 pub use outline::Outline;
 pub use pin::Pin;

@@ -10,17 +10,20 @@
 //! <dir>/store/images/<image ID>/metadata      has `oci`: which blobs and layers are the image's (`OciParts`)
 //! ```
 //!
-//! The image ID is the SHA-512 of the manifest's bytes. A blob or a tree belongs to the images whose metadata name it, and
+//! What is about an image, such as signatures, are blobs, too, and the image's own (`about.rs`). The image ID is the SHA-512 of the manifest's bytes. A blob or a tree belongs to the images whose metadata name it, and
 //! goes with the last of them.
 
+mod about;
 pub(super) mod fix;
 mod import;
 pub(super) mod jobs;
 mod references;
 
+pub use about::{About, Referrer};
 pub(crate) use import::oci_image_id;
 pub(super) use references::is_shared_tree;
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
@@ -46,6 +49,9 @@ pub struct OciParts {
     pub layers: Vec<StoredLayer>,
     /// Names in `store/trees` of what makes the root file system, the lowest first.
     pub(crate) trees: Vec<String>,
+    /// What is about the image.
+    #[serde(default, skip_serializing_if = "About::is_empty")]
+    pub about: About,
 }
 
 /// A layer of an OCI image in the store.
@@ -63,7 +69,14 @@ pub struct StoredLayer {
 impl OciParts {
     /// All blobs, each as often as it occurs.
     pub fn blobs(&self) -> impl Iterator<Item = &Descriptor> {
-        [&self.manifest, &self.config].into_iter().chain(self.layers.iter().map(|layer| &layer.blob))
+        let image = [&self.manifest, &self.config].into_iter().chain(self.layers.iter().map(|layer| &layer.blob));
+        image.chain(&self.about.blobs)
+    }
+
+    /// The bytes of all blobs.
+    fn size(&self) -> u64 {
+        let mut seen = HashSet::new();
+        self.blobs().filter(|blob| seen.insert(&blob.digest)).map(|blob| blob.size).sum()
     }
 }
 
@@ -167,5 +180,13 @@ impl Source for StoredOci<'_> {
 
     fn describe(&self) -> String {
         self.id.short()
+    }
+
+    fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        Ok(self.parts.about.of(subject).cloned().collect())
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Option<Descriptor>> {
+        Ok(self.parts.about.tagged(tag).cloned())
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use appc_rooted::Root;
@@ -122,6 +123,13 @@ impl Check<'_> {
         }
         for document in [&oci.parts().manifest, &oci.parts().config] {
             blob_fault(&document.digest, small(oci, document).map(drop), faults)?;
+        }
+        for blob in oci.parts().about.blobs() {
+            let read = oci.open(blob).and_then(|content| {
+                let read = io::copy(&mut verified(content, blob), &mut io::sink());
+                read.map(drop).map_err(Error::io(format!("read {}", blob.digest)))
+            });
+            blob_fault(&blob.digest, read, faults)?;
         }
         let mut seen = HashSet::new();
         for layer in &oci.parts().layers {

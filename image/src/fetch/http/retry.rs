@@ -35,7 +35,7 @@ pub fn retry<T>(mut act: impl FnMut(&mut u32) -> Result<T>) -> Result<T> {
 }
 
 /// Doubled each time, and not the same for all who failed at once.
-fn wait(failures: u32) -> Duration {
+pub(crate) fn wait(failures: u32) -> Duration {
     let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |now| now.subsec_nanos());
     let wait = FIRST_WAIT * 2_u32.pow(failures.saturating_sub(1));
     wait + wait.mul_f64(f64::from(nanos % 1000) / 4000.0)

@@ -9,9 +9,9 @@ use appc_spec::{ImageId, ImageManifest};
 use ring::digest::{SHA512, digest};
 
 use super::jobs::Gathered;
-use super::{BLOB_FOLDERS, OciParts, StoredLayer, layer_key};
+use super::{About, BLOB_FOLDERS, OciParts, StoredLayer, layer_key};
 use crate::error::{Error, Result};
-use crate::oci::{Digest, OciImage, Platform, Source, read_image};
+use crate::oci::{Descriptor, Digest, OciImage, Platform, Source, read_image};
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::import::{place_all, write_image};
@@ -74,6 +74,7 @@ impl Store {
         let keep = stored.is_some() && self.has_manifest(id);
         if let Some((stored, _)) = stored.filter(|_| keep) {
             metadata.join(&stored);
+            self.keep_about(&mut metadata, &stored);
             metadata.write(&image.join("metadata"))?;
             sync_file(&image.join("metadata"))?;
         }
@@ -98,16 +99,23 @@ impl Store {
         for folder in BLOB_FOLDERS {
             make_dir(&self.dir.join(folder), 0o755)?;
         }
-        let mut moves: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for blob in parts.blobs().filter(|blob| !self.has_blob(blob)) {
-            moves.push((gathered.blob(&blob.digest), self.oci_blob(&blob.digest)));
-        }
+        let mut moves: Vec<(PathBuf, PathBuf)> = self.missing(gathered, parts.blobs()).collect();
         for key in parts.trees.iter().filter(|key| !self.has_tree(key)) {
             moves.push((gathered.tree(key), self.tree_dir(key)));
         }
         moves.sort();
         moves.dedup();
         Ok(moves.iter().all(|(from, _)| from.exists()).then_some(moves))
+    }
+
+    /// From where to where the blobs go that the store has not.
+    pub(super) fn missing<'m>(
+        &'m self,
+        gathered: &'m Gathered,
+        blobs: impl Iterator<Item = &'m Descriptor> + 'm,
+    ) -> impl Iterator<Item = (PathBuf, PathBuf)> + 'm {
+        let new = blobs.filter(|blob| !self.has_blob(blob));
+        new.map(|blob| (gathered.blob(&blob.digest), self.oci_blob(&blob.digest)))
     }
 }
 
@@ -126,9 +134,9 @@ impl Gathered<'_> {
             layers.push(StoredLayer { blob, diff_id, tree_size: info.tree_size });
         }
         let Some((trees, made)) = self.trees(image)? else { return Ok(None) };
-        let parts = OciParts { manifest: image.manifest.clone(), config: image.config.clone(), layers, trees };
-        let mut seen = HashSet::new();
-        metadata.size = parts.blobs().filter(|blob| seen.insert(&blob.digest)).map(|blob| blob.size).sum();
+        let (manifest, config) = (image.manifest.clone(), image.config.clone());
+        let parts = OciParts { manifest, config, layers, trees, about: About::default() };
+        metadata.size = parts.size();
         metadata.oci = Some(Box::new(parts));
         Ok(Some((metadata, made)))
     }
@@ -147,7 +155,7 @@ fn manifest_of(image: &OciImage, origin: &str) -> Result<ImageManifest, appc_spe
     Ok(manifest)
 }
 
-fn sync_file(path: &Path) -> Result<()> {
+pub(super) fn sync_file(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).on("sync", path)
 }
 

@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, digest_layer, unpack_layer};
 use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
 use crate::parallel::for_each;
+use crate::pour::pour;
 use crate::progress::Progress;
 use crate::store::share::{list, share};
 use crate::store::{IoContext, Store};
@@ -170,6 +171,15 @@ impl Gathered<'_> {
         let path = self.blob(digest);
         drop(self.new_file(&path)?);
         write(&path).on("write", &path)
+    }
+
+    /// Takes a blob that is not there, and refuses one that is another.
+    pub(super) fn take_blob(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
+        let path = self.blob(&descriptor.digest);
+        let partial = path.with_extension("partial");
+        let mut file = self.new_file(&partial)?;
+        pour(&mut verified(content, descriptor), &mut file).on("write to", &path)?;
+        fs::rename(&partial, &path).on("write to", &path)
     }
 
     fn new_file(&self, path: &Path) -> Result<File> {

@@ -21,7 +21,9 @@ use crate::progress::Bar;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   rkt image export example.com/app:1.0 app.aci
-  rkt image export --aci sha512-0123456789ab app.aci")]
+  rkt image export --aci sha512-0123456789ab app.aci
+
+What is about an OCI image, such as signatures, is in the file with it.")]
 pub(super) struct Args {
     /// An image in the store by its ID (or the beginning of it) or name, or one elsewhere
     image: OsString,
@@ -43,13 +45,21 @@ enum Export<'s> {
     Converted(StoredOci<'s>),
 }
 
-/// Writes the image as it was fetched. The file is there whole or not at all.
+/// Writes the image as it was fetched, an OCI image with what is about it. The file is there whole or not at all.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = global.store()?;
     let image = images::stored(global, &store, &args.image)?;
     let export = match store.oci(&image.id)? {
         None => Export::Archive(&store, image.id),
-        Some(oci) if args.aci => Export::Converted(oci),
+        Some(oci) if args.aci => {
+            let count = oci.parts().about.manifests.len();
+            if count > 0 {
+                global.warn(format!(
+                    "left out: {count} manifest(s) about the image, such as signatures: export it without --aci"
+                ));
+            }
+            Export::Converted(oci)
+        }
         // The tag. What is none in an OCI layout is left out.
         Some(oci) => Export::Oci(oci, image.manifest.labels.get("version").map(str::to_owned)),
     };
@@ -85,7 +95,7 @@ impl Export<'_> {
             Export::Oci(oci, tag) => {
                 let tagged = tag.as_deref().map(|tag| LayoutArchive::create(path, Some(tag)));
                 let archive = tagged.and_then(Result::ok).map_or_else(|| LayoutArchive::create(path, None), Ok)?;
-                convert::copy(oci, &archive, None, Referrers::LeftOut, &bar)?;
+                convert::copy(oci, &archive, None, Referrers::Kept, &bar)?;
                 File::open(path).and_then(|file| file.sync_all()).context(path.display())?;
             }
         }
