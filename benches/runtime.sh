@@ -126,7 +126,8 @@ export CARGO_BUILD_TARGET RUSTFLAGS
 if [ "${1:-}" = --vm ]; then
     cargo build --release -q -p acbuild -p rkt -p appc-container
     APPC_BIN_DIR=${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/release
-    APPC_VM_PROGRAMS="hyperfine runc crun bwrap"
+    # That of busybox shows four times the memory.
+    APPC_VM_PROGRAMS="hyperfine runc crun bwrap time"
     export APPC_BIN_DIR APPC_VM_PROGRAMS
     # The script and the profile go along as text; no line of theirs is the word that ends them.
     end=end-of-text

@@ -29,13 +29,21 @@ impl Plan {
     /// # Errors
     /// What the kernel refused, or what init or a hook said.
     pub fn create(self) -> Result<Created> {
+        self.begin()?.finish()
+    }
+
+    /// The first part of [`Plan::create`]: there is a process, which sets itself up from here on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin(self) -> Result<Begun> {
         let cgroup = self.cgroup.as_ref().map(|plan| self.cgroup_need.make(plan)).transpose()?.flatten();
         match self.start_init(cgroup.as_ref()) {
             Ok((channel, init)) => {
                 let process = Process::new(&self, init, cgroup);
-                let mut created = Created { process, channel, plan: self };
-                match created.converse() {
-                    Ok(()) => Ok(created),
+                let mut created = Created { process, channel, plan: self, told: false };
+                match created.give_its_part() {
+                    Ok(()) => Ok(Begun(created)),
                     Err(e) => Err(created.give_up(e)),
                 }
             }
@@ -47,18 +55,18 @@ impl Plan {
         }
     }
 
-    /// [`Plan::create`] and [`Created::start`].
+    /// [`Plan::create`] and [`Created::start`], without a stop between them.
     ///
     /// # Errors
     /// As those two.
     pub fn spawn(self) -> Result<Process> {
-        self.create()?.start()
+        self.begin()?.start_when_ready()?.finish()?.start()
     }
 
     fn start_init(&self, cgroup: Option<&Cgroup>) -> Result<(Channel, Cloned)> {
         let entry = cgroup.map(Cgroup::entry).transpose()?;
         let (ours, theirs) = Channel::pair().context(|| "make the channel to init")?;
-        let init = Init { plan: self, channel: theirs, cgroup, entry: entry.as_ref() };
+        let init = Init { plan: self, channel: theirs, cgroup, entry: entry.as_ref(), started: Cell::new(false) };
         let into = entry.as_ref().and_then(|e| e.clone_into());
         // Init must not hold our end, or it would never see that we are gone.
         let ours = Cell::new(Some(ours));
@@ -109,12 +117,56 @@ impl Plan {
     }
 }
 
+/// A container whose first process sets itself up.
+#[derive(Debug)]
+pub struct Begun(Created);
+
+impl Begun {
+    /// Notes the process in the record of [`Plan::record`], which still says that the container is being made.
+    pub fn note(&self, record: &mut Record) {
+        record.set_process(self.0.process.pid);
+    }
+
+    /// Tells it to execute its program as soon as it is ready, without waiting to be told then: that would be the time
+    /// of two changes from one process to the other. [`Created::start`] is still to come.
+    ///
+    /// # Errors
+    /// Why it has ended; then nothing is left.
+    pub fn start_when_ready(mut self) -> Result<Begun> {
+        match self.0.tell(&Message::Start) {
+            Ok(()) => {
+                self.0.told = true;
+                Ok(self)
+            }
+            Err(e) => Err(self.give_up(e)),
+        }
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Plan::create`].
+    pub fn finish(mut self) -> Result<Created> {
+        match self.0.converse() {
+            Ok(()) => Ok(self.0),
+            Err(e) => Err(self.give_up(e)),
+        }
+    }
+
+    /// Undoes everything, so that only `why` is left.
+    pub fn give_up(self, why: Error) -> Error {
+        self.0.give_up(why)
+    }
+}
+
 /// A container whose first process is ready to execute its program.
 #[derive(Debug)]
 pub struct Created {
     process: Process,
     channel: Channel,
     plan: Plan,
+    /// Whether it was told to start ahead of time.
+    told: bool,
 }
 
 impl Created {
@@ -161,8 +213,8 @@ impl Created {
         self.process
     }
 
-    /// The parent's part of [`crate::protocol`] up to `Ready`.
-    fn converse(&mut self) -> Result<()> {
+    /// What init cannot do itself, or waits for.
+    fn give_its_part(&mut self) -> Result<()> {
         let pid = self.process.pid;
         if let Some(plan) = &self.plan.resctrl {
             plan.apply(pid)?;
@@ -182,6 +234,12 @@ impl Created {
             fault::point("mappings written");
             self.tell(&Message::Mapped)?;
         }
+        Ok(())
+    }
+
+    /// The parent's part of [`crate::protocol`] up to `Ready`.
+    fn converse(&mut self) -> Result<()> {
+        let pid = self.process.pid;
         loop {
             match self.listen()? {
                 Message::Sources(from) => self.hand_over(from)?,
@@ -233,7 +291,9 @@ impl Created {
     }
 
     fn go(&mut self) -> Result<()> {
-        self.channel.send(&Message::Start).context(|| "talk to init")?;
+        if !self.told {
+            self.channel.send(&Message::Start).context(|| "talk to init")?;
+        }
         match self.channel.receive().context(|| "listen to init")? {
             // The channel closes with the execve; that init died instead shows when it is waited for.
             None => {}

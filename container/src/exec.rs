@@ -71,6 +71,9 @@ impl ExecPlan {
         process: &oci_spec::runtime::Process,
         setup: ExecSetup,
     ) -> Result<ExecPlan> {
+        if status == Status::Creating {
+            return Err(Error::State("cannot exec in a container that is still being created".to_owned()));
+        }
         if status == Status::Paused && !setup.ignore_paused {
             let why = "cannot exec in a paused container (use --ignore-paused to override)";
             return Err(Error::State(why.to_owned()));

@@ -41,7 +41,7 @@ pub mod state;
 pub mod supervise;
 pub mod sys;
 
-pub use container::Created;
+pub use container::{Begun, Created};
 pub use error::{Error, Result};
 pub use exec::{ExecPlan, ExecSetup};
 pub use interrupt::Interrupt;

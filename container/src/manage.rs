@@ -9,7 +9,7 @@ use crate::error::{Context, Error, Result};
 use crate::fault;
 use crate::hooks::{HookState, Stage};
 use crate::plan::Remains;
-use crate::state::{Creator, Directory, Record, Status};
+use crate::state::{Directory, Record, Status};
 use crate::sys::signal;
 
 /// How long a process that was killed may take to end, in seconds. As for runc.
@@ -25,8 +25,7 @@ const STUCK: &str = "container init still running: it was killed and has not end
 /// When the kernel cannot tell.
 pub fn status(directory: &Directory, record: &Record) -> Result<Status> {
     if record.process()?.is_none() {
-        let creator = record.creator.as_ref().map(Creator::process).transpose()?.flatten();
-        return Ok(if creator.is_some() { Status::Creating } else { Status::Stopped });
+        return Ok(if record.maker()?.is_some() { Status::Creating } else { Status::Stopped });
     }
     let frozen = cgroup(record)?.is_some_and(|cgroup| cgroup.is_frozen().unwrap_or(false));
     Ok(match frozen {
@@ -130,7 +129,7 @@ fn not_stopped(id: &str, status: &str) -> Error {
 
 /// Has whoever makes the container undo what there is of it.
 fn stop_creator(record: &Record) -> Result<()> {
-    let Some(creator) = record.creator.as_ref().map(Creator::process).transpose()?.flatten() else { return Ok(()) };
+    let Some(creator) = record.maker()? else { return Ok(()) };
     for signal in [libc::SIGTERM, libc::SIGKILL] {
         match signal::send(creator.as_fd(), signal) {
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Ok(()),

@@ -18,7 +18,7 @@
 //!    │ ◀───────── SeccompListener + descriptor │ only with a filter that notifies; then init is under it from here on
 //!    │ ◀──────────────────────────────── Ready │
 //!    │   « created »                           │ waits here, or at exec.fifo when nobody will send Start
-//!    │ Start ────────────────────────────────▶ │
+//!    │ Start ────────────────────────────────▶ │ or any time before, when there is nothing to do in « created »: `run`
 //!    │                                         │ startContainer hooks, execve
 //!    │ ◀─────────────────────── end of channel │ the socket closes on exec
 //! ```

@@ -299,12 +299,18 @@ impl Record {
         self.start_time = alive_since(pid).unwrap_or(0);
     }
 
-    /// The first process, if it is still that process.
+    /// The first process, if it is still that process. None as long as somebody makes the container: it may not be in
+    /// there yet.
     ///
     /// # Errors
     /// When the kernel cannot tell.
     pub fn process(&self) -> Result<Option<OwnedFd>> {
-        still(self.pid, self.start_time)
+        if self.maker()?.is_some() { Ok(None) } else { still(self.pid, self.start_time) }
+    }
+
+    /// Who makes the container.
+    pub(crate) fn maker(&self) -> Result<Option<OwnedFd>> {
+        Ok(self.creator.as_ref().map(Creator::process).transpose()?.flatten())
     }
 }
 

@@ -27,25 +27,54 @@ fn hanging(command: &str) -> (Bundle, Running) {
 }
 
 fn hook_lives(bundle: &Bundle) -> bool {
-    let pid = fs::read_to_string(bundle.scratch.path().join("hook")).unwrap();
-    fs::read_to_string(format!("/proc/{}/stat", pid.trim())).is_ok_and(|stat| !stat.contains(") Z "))
+    lives(hook(bundle))
+}
+
+fn hook(bundle: &Bundle) -> i32 {
+    fs::read_to_string(bundle.scratch.path().join("hook")).unwrap().trim().parse().unwrap()
+}
+
+fn lives(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
 #[test]
 fn while_a_hook_runs_it_is_being_created() {
     needs!(root, "busybox");
     let host = HostState::new();
-    let (bundle, making) = hanging("create");
-    let state = bundle.command(["state", "one"]).ok().json();
-    assert_eq!((&state["status"], &state["pid"]), (&json!("creating"), &json!(0)));
-    assert_eq!(bundle.command(["list", "--format", "json"]).ok().json()[0]["status"], "creating");
-    bundle.command(["delete", "one"]).refused(1, &["not stopped: creating"]);
-    bundle.command(["start", "one"]).refused(1, &["still being created"]);
-    bundle.command(["kill", "one", "KILL"]).refused(1, &["container not running"]);
-    assert!(hook_lives(&bundle));
+    for command in ["create", "run"] {
+        let (bundle, making) = hanging(command);
+        let state = bundle.command(["state", "one"]).ok().json();
+        assert_eq!((&state["status"], &state["pid"]), (&json!("creating"), &json!(0)));
+        assert_eq!(bundle.command(["list", "--format", "json"]).ok().json()[0]["status"], "creating");
+        bundle.command(["delete", "one"]).refused(1, &["not stopped: creating"]);
+        bundle.command(["start", "one"]).refused(1, &["still being created"]);
+        bundle.command(["kill", "one", "KILL"]).refused(1, &["container not running"]);
+        bundle.command(["exec", "one", "true"]).refused(255, &["still being created"]);
+        assert!(hook_lives(&bundle));
+        bundle.command(["delete", "--force", "one"]).ok();
+        making.wait().says(&["stopped by SIGTERM"]);
+        assert!(!hook_lives(&bundle));
+        bundle.nothing_left();
+    }
+    host.check();
+}
+
+/// As the program of `run` starts without being waited for, its number is written down before it may.
+#[test]
+fn run_writes_its_process_down_before_that_starts() {
+    needs!(root, "busybox");
+    let host = HostState::new();
+    let (bundle, making) = hanging("run");
+    let record = fs::read_to_string(bundle.state().join("one/state.json")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&record).unwrap();
+    let pid = record["pid"].as_i64().unwrap() as i32;
+    assert!(fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "rkt-oci:init"), "{pid}");
+    making.signal(Signal::KILL);
+    making.wait();
     bundle.command(["delete", "--force", "one"]).ok();
-    making.wait().says(&["stopped by SIGTERM"]);
-    assert!(!hook_lives(&bundle));
+    assert!(!lives(pid));
+    rustix::process::kill_process(rustix::process::Pid::from_raw(hook(&bundle)).unwrap(), Signal::KILL).unwrap();
     bundle.nothing_left();
     host.check();
 }

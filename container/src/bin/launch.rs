@@ -6,10 +6,11 @@ use appc_container::cgroup::Layout;
 use appc_container::checkpoint::Options;
 use appc_container::config::read_spec;
 use appc_container::files::read_regular;
+use appc_container::notify::Proxy;
 use appc_container::plan::Remains;
 use appc_container::seccomp::Cache;
 use appc_container::state::{CONFIG_MAX, Directory, Record, check_id, replace_file};
-use appc_container::{Created, Error, Interrupt, Plan, Process, Setup, Stdio, notify};
+use appc_container::{Begun, Created, Error, Interrupt, Plan, Process, Setup, Stdio, notify};
 use clap::Args;
 use oci_spec::runtime::Spec;
 
@@ -54,10 +55,12 @@ pub(crate) struct Launch {
     preserve_fds: u32,
 }
 
-/// A container that waits, with its directory.
+/// A container that is made, with its directory.
 pub(crate) struct Launched {
     pub(crate) created: Created,
     pub(crate) directory: Directory,
+    /// Who listens to it, if it is to say when it is ready and does not wait to be started.
+    pub(crate) proxy: Option<Proxy>,
 }
 
 /// A container that can be made, with its directory, and the configuration read and as it was written.
@@ -69,7 +72,8 @@ struct Planned {
 }
 
 impl Launch {
-    /// Makes the container. With `detach` it waits at its fifo if `fifo`, else for [`Created::start`].
+    /// Makes the container. If `fifo`, it waits there to be started; else it does not wait, and [`Created::start`] tells
+    /// how that went.
     pub(crate) fn launch(&self, globals: &Globals, log: &Log, detach: bool, fifo: bool) -> Result<Launched, Error> {
         let inherited = |setup: &mut Setup| {
             setup.preserve_fds = self.preserve_fds;
@@ -78,18 +82,17 @@ impl Launch {
         };
         let Planned { mut plan, text, directory, .. } = self.base.plan(globals, log, detach, inherited)?;
         match make(&mut plan, &directory, &text, fifo) {
-            Ok(mut record) => self.create(plan, directory, &mut record),
+            Ok(mut record) => self.create(plan, directory, &mut record, fifo),
             Err(e) => Err(undo(directory, e)),
         }
     }
 
-    fn create(&self, mut plan: Plan, directory: Directory, record: &mut Record) -> Result<Launched, Error> {
-        // From here on there is something to undo.
-        let interrupt = Interrupt::new().map_err(|e| wrong(format!("take over signals: {e}")));
-        let created = match interrupt.and_then(|interrupt| {
-            plan.stop_at(interrupt);
-            plan.create()
-        }) {
+    fn create(&self, plan: Plan, directory: Directory, record: &mut Record, fifo: bool) -> Result<Launched, Error> {
+        let begun = begin(plan).and_then(|begun| match fifo {
+            true => Ok((begun, None)),
+            false => go_ahead(begun, &directory, record),
+        });
+        let (created, proxy) = match begun.and_then(|(begun, proxy)| Ok((begun.finish()?, proxy))) {
             Ok(created) => created,
             Err(e) => return Err(undo(directory, e)),
         };
@@ -97,7 +100,7 @@ impl Launch {
         let saved = self.base.save(&directory, record);
         let saved = saved.and_then(|()| self.pidfd_socket.as_ref().map_or(Ok(()), |path| created.send_pidfd(path)));
         match saved {
-            Ok(()) => Ok(Launched { created, directory }),
+            Ok(()) => Ok(Launched { created, directory, proxy }),
             Err(e) => {
                 // The first error is the one to tell.
                 let _not_undone = created.detach().destroy();
@@ -203,6 +206,23 @@ fn make(plan: &mut Plan, directory: &Directory, config: &[u8], fifo: bool) -> Re
     let record = plan.record();
     directory.save(&record)?;
     Ok(record)
+}
+
+fn begin(mut plan: Plan) -> Result<Begun, Error> {
+    // From here on there is something to undo.
+    plan.stop_at(Interrupt::new().map_err(|e| wrong(format!("take over signals: {e}")))?);
+    plan.begin()
+}
+
+/// Has the first process start when it is ready, after what must be there before it starts. Then there is no time to
+/// write anything down: should this process be killed, the record already says who that is.
+fn go_ahead(begun: Begun, directory: &Directory, record: &mut Record) -> Result<(Begun, Option<Proxy>), Error> {
+    begun.note(record);
+    let bind = || notify::host_socket().map(|host| Proxy::bind(directory.path(), host)).transpose();
+    match directory.save(record).and_then(|()| bind()) {
+        Ok(proxy) => Ok((begun.start_when_ready()?, proxy.flatten())),
+        Err(e) => Err(begun.give_up(e)),
+    }
 }
 
 /// How many sockets our caller has opened for this process to listen on: sd_listen_fds(3).

@@ -11,6 +11,7 @@ mod labels;
 mod program;
 mod user;
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -39,6 +40,8 @@ pub(crate) struct Init<'a> {
     pub(crate) channel: Channel,
     pub(crate) cgroup: Option<&'a Cgroup>,
     pub(crate) entry: Option<&'a Entry>,
+    /// Whether the parent has said so already.
+    pub(crate) started: Cell<bool>,
 }
 
 impl Init<'_> {
@@ -188,10 +191,9 @@ impl Init<'_> {
         if first {
             self.tell(&Message::Sources(at))?;
         }
-        match self.channel.receive().context(|| "take over a mount")? {
-            Some(Message::Copy(tree)) => Ok(tree),
-            Some(other) => Err(Error::Other(format!("the parent says {other:?} out of turn"))),
-            None => Err(Error::Other("the parent is gone".to_owned())),
+        match self.hear()? {
+            Message::Copy(tree) => Ok(tree),
+            other => Err(out_of_turn(&other)),
         }
     }
 
@@ -249,7 +251,10 @@ impl Init<'_> {
     fn wait_for_start(&self, fifo: Option<&OwnedFd>) -> Result<Option<Starter>> {
         let Some(directory) = fifo else {
             self.tell(&Message::Ready)?;
-            return self.expect(|m| matches!(m, Message::Start)).map(|()| None);
+            while !self.started.get() {
+                self.listen()?.map_or(Ok(()), |other| Err(out_of_turn(&other)))?;
+            }
+            return Ok(None);
         };
         sys::signal::end_at(&ENDING).context(|| "take over signals")?;
         self.tell(&Message::Ready)?;
@@ -261,9 +266,29 @@ impl Init<'_> {
     }
 
     fn expect(&self, expected: impl Fn(&Message) -> bool) -> Result<()> {
+        match self.hear()? {
+            message if expected(&message) => Ok(()),
+            other => Err(out_of_turn(&other)),
+        }
+    }
+
+    /// What the parent says next. That init may start when it is ready comes at any time.
+    fn hear(&self) -> Result<Message> {
+        loop {
+            if let Some(message) = self.listen()? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// What the parent says, none when it is that init may start.
+    fn listen(&self) -> Result<Option<Message>> {
         match self.channel.receive().context(|| "listen to the parent")? {
-            Some(message) if expected(&message) => Ok(()),
-            Some(other) => Err(Error::Other(format!("the parent says {other:?} out of turn"))),
+            Some(Message::Start) => {
+                self.started.set(true);
+                Ok(None)
+            }
+            Some(message) => Ok(Some(message)),
             None => Err(Error::Other("the parent is gone".to_owned())),
         }
     }
@@ -273,6 +298,10 @@ impl Init<'_> {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         self.plan.state(status, Some(pid))
     }
+}
+
+fn out_of_turn(message: &Message) -> Error {
+    Error::Other(format!("the parent says {message:?} out of turn"))
 }
 
 /// Says why to whoever still listens; the exit code.

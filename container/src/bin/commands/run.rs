@@ -1,6 +1,6 @@
 //! `rkt-oci run`
 
-use appc_container::notify::{self, Proxy};
+use appc_container::notify::Proxy;
 use appc_container::state::Directory;
 use appc_container::{Error, Process};
 use clap::Args;
@@ -43,21 +43,13 @@ impl Run {
     }
 }
 
-/// Starts the program; when that fails nothing is left.
+/// Sees the program start; when that fails nothing is left.
 fn start(launched: Launched) -> Result<(Process, Directory, Option<Proxy>), Error> {
-    let Launched { created, directory } = launched;
-    let bound = notify::host_socket().map(|host| Proxy::bind(directory.path(), host)).transpose();
-    let started = match bound {
-        Ok(proxy) => created.start().map(|process| (process, proxy.flatten())),
+    let Launched { created, directory, proxy } = launched;
+    match created.start() {
+        Ok(process) => Ok((process, directory, proxy)),
         Err(e) => {
-            // The first error is the one to tell, here and below.
-            let _not_undone = created.detach().destroy();
-            Err(e)
-        }
-    };
-    match started {
-        Ok((process, proxy)) => Ok((process, directory, proxy)),
-        Err(e) => {
+            // The first error is the one to tell.
             let _not_removed = directory.remove();
             Err(e)
         }
