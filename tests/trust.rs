@@ -73,9 +73,10 @@ fn what_is_refused() {
     scratch.file("key.gpg", gpg.export("signer"));
     scratch.file("secret.gpg", gpg.run(&["--armor", "--export-secret-keys", "signer"]));
     scratch.file("garbage", "no key");
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 9] = [
         (&["key.gpg"], &["aborting due to implicit unbounded trust (root domain)", "--prefix", "--root"]),
         (&[], &["aborting due to implicit unbounded trust", "--prefix"]),
+        (&["--remove", "0123456789abcdef"], &["say where the key is trusted", "--prefix", "--root"]),
         (&["--root", "--prefix=example.com", "key.gpg"], &["--root and --prefix usage mutually exclusive"]),
         (&["--prefix=https://example.com", "key.gpg"], &["--prefix must not contain a URL scheme, omit https://"]),
         (&["--prefix=example.com", "missing.gpg"], &["missing.gpg", "No such file"]),

@@ -142,7 +142,11 @@ impl Reference {
     /// # Errors
     /// When the current directory, which a relative path begins at, is gone.
     pub fn origin(&self) -> Result<String> {
-        let absolute = |path: &Path| std::path::absolute(path).map_err(Error::io(format!("find {}", path.display())));
+        let absolute = |path: &Path| {
+            let path = std::path::absolute(path).map_err(Error::io(format!("find {}", path.display())))?;
+            // The same with and without a slash at its end.
+            Ok::<PathBuf, Error>(path.components().collect())
+        };
         Ok(match self {
             Reference::File(path) => format!("file://{}", absolute(path)?.display()),
             Reference::OciLayout { dir, name: of } => {

@@ -1,10 +1,12 @@
 //! The way to other hosts: what is followed, what is kept secret, and what is not waited for.
 #![allow(clippy::unwrap_used)]
 
-use std::io::Read;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use appc_image::Error;
@@ -209,4 +211,39 @@ fn bodies_are_sent() {
     let put = client.request("PUT".parse().unwrap(), "https://example.com/up");
     assert_eq!(put.send_body(&mut &b"content"[..], Some(7)).unwrap().status, 201);
     assert_eq!(server.seen()[0].body, b"content");
+}
+
+/// The address of a SOCKS proxy that connects once.
+fn socks() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let (mut greeting, mut request) = ([0; 3], [0; 10]);
+        client.read_exact(&mut greeting).unwrap();
+        client.write_all(&[5, 0]).unwrap();
+        client.read_exact(&mut request).unwrap();
+        assert_eq!(request[..4], [5, 1, 0, 1], "connect to an address of four bytes");
+        client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+        let ip: [u8; 4] = request[4..8].try_into().unwrap();
+        let mut server =
+            TcpStream::connect(SocketAddr::from((ip, u16::from_be_bytes([request[8], request[9]])))).unwrap();
+        let (mut from, mut to) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || io::copy(&mut from, &mut to));
+        let _ = io::copy(&mut server, &mut client);
+    });
+    address
+}
+
+#[test]
+fn proxies_may_be_socks_and_are_named_when_they_fail() {
+    let server = Server::https(|_| Reply::ok("hello"));
+    let (by_socks, _dir) = client(&server, |options| options.proxy = Some(format!("socks5://{}", socks())));
+    assert_eq!(by_socks.get(&server.url("/")).send().unwrap().bytes(5).unwrap(), b"hello");
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for scheme in ["socks5", "http"] {
+        let (nobody, _dir) = client(&server, |options| options.proxy = Some(format!("{scheme}://me:secret@{gone}")));
+        let why = why(nobody.get("https://127.0.0.1:1/").send().unwrap_err());
+        assert!(why.ends_with(&format!("(by way of the proxy {gone})")) && !why.contains("secret"), "{why}");
+    }
 }

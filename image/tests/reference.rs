@@ -128,3 +128,11 @@ fn what_is_refused_says_why() {
         assert!(error.starts_with(&format!("{word}: ")) && error.contains(why), "{word:?}: {error}");
     }
 }
+
+#[test]
+fn a_place_is_the_same_with_and_without_a_slash() {
+    let origin = |word: &str| Reference::parse(OsStr::new(word), found).unwrap().origin().unwrap();
+    for (word, slash) in [("bundle:/b", "bundle:/b/"), ("oci:/d", "oci:/d/"), ("oci:/d:1.0", "oci:/d/.:1.0")] {
+        assert_eq!(origin(word), origin(slash), "{word}");
+    }
+}

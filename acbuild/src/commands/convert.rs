@@ -111,6 +111,7 @@ impl Convert {
             (Input::Archive(archive), Reference::Bundle(dir)) => {
                 self.bundle_of_archive(&archive, dir, &options, session)
             }
+            (Input::Archive(archive), Reference::File(path)) => self.archive_again(&archive, path, &options),
             (Input::Archive(archive), _) => self.convert_archive(&archive, &target, &options, session),
             (Input::Oci(from, origin), Reference::Bundle(dir)) => {
                 self.bundle_of_oci(&*from, &origin, dir, &options)?;
@@ -168,6 +169,18 @@ impl Convert {
         tell(&convert::to_bundle_dir(source, origin, dir, options, &Bar::new())?)
     }
 
+    fn archive_again(&self, archive: &File, path: &Path, options: &Options) -> Result<()> {
+        let out = OutFile::create(path, self.overwrite)?;
+        let made = convert::archive_again(archive, &out.file()?, options, &Bar::new())?;
+        out.publish()?;
+        if made.without_originals && !self.no_originals {
+            output::warning(
+                "left out: the layers that the image was made of, which do not follow it into another compression",
+            );
+        }
+        output::result(made.image_id)
+    }
+
     fn convert_archive(&self, archive: &File, target: &Reference, options: &Options, session: &Session) -> Result<()> {
         let manifest = manifest(archive, &self.source)?;
         let lower = below(&manifest, options, session)?;
@@ -214,12 +227,7 @@ impl Convert {
 
     /// Where an image goes, under this `tag` or `name` unless it was given one.
     fn sink(&self, reference: &Reference, tag: &str, name: &str) -> Result<Box<dyn Sink>> {
-        match reference {
-            Reference::File(_) => {
-                Err(Error::refused("an image archive stays one: use \"acbuild begin\" and \"acbuild write\""))
-            }
-            place => Target { overwrite: self.overwrite, insecure: self.insecure(), tag, name: Some(name) }.open(place),
-        }
+        Target { overwrite: self.overwrite, insecure: self.insecure(), tag, name: Some(name) }.open(reference)
     }
 }
 

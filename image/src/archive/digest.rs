@@ -12,8 +12,9 @@ use crate::oci::{self, Algorithm, Hasher};
 use crate::{Error, Result};
 
 /// Blocks that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
-/// steady: with fewer, one waits for the other in turn.
-const WAITING: usize = 24;
+/// steady: with fewer, one waits for the other in turn. A conversion has two such queues and two of `pipeline.rs`, all
+/// full in the worst case, and is to stay below 100 MB.
+const WAITING: usize = 16;
 
 /// The ID of the image whose plain archive has this digest.
 pub(crate) fn image_id(digest: &oci::Digest) -> Result<ImageId> {

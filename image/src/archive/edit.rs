@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::thread;
 
+use super::Finished;
 use super::decode::{Direct, plain, single};
 use super::gzip;
 use super::header::{self, BLOCK, Header};
@@ -246,7 +247,7 @@ fn recompress(archive: &File, entry: &[u8], old: Range<u64>, tar: &mut TarWriter
     pass(&mut source, tar)
 }
 
-fn pass(source: &mut impl Read, tar: &mut TarWriter) -> Result<()> {
+pub(super) fn pass(source: &mut impl Read, tar: &mut TarWriter) -> Result<()> {
     let mut buffer = vec![0; 256 << 10];
     loop {
         match source.read(&mut buffer) {
@@ -259,17 +260,17 @@ fn pass(source: &mut impl Read, tar: &mut TarWriter) -> Result<()> {
 }
 
 /// Compresses what `fill` writes.
-fn write(
+pub(super) fn write(
     out: &File,
     options: &WriteOptions,
     progress: &dyn Progress,
     fill: impl FnOnce(&mut TarWriter) -> Result<()>,
-) -> Result<()> {
+) -> Result<Finished> {
     let out = out.try_clone().map_err(Error::io("write the archive"))?;
     thread::scope(|scope| {
         let mut tar = TarWriter::start(scope, out, options, (Algorithm::Sha512, false), progress)?;
         let filled = fill(&mut tar);
-        tar.finish(filled).map(drop)
+        tar.finish(filled)
     })
 }
 
@@ -301,7 +302,7 @@ fn copy(archive: &File, part: Range<u64>, mut out: &File) -> Result<()> {
     }
 }
 
-fn from_start(archive: &File) -> Result<File> {
+pub(super) fn from_start(archive: &File) -> Result<File> {
     let mut file = archive.try_clone().map_err(Error::io("read the archive"))?;
     file.rewind().map_err(Error::io("read the archive"))?;
     Ok(file)

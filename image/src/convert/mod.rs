@@ -14,6 +14,7 @@
 //! Source ──── copy ────────────────► Sink
 //! ```
 
+mod archive_again;
 mod bundle;
 mod copy;
 mod index;
@@ -30,6 +31,7 @@ use std::path::PathBuf;
 use crate::archive::{Compression, Limit, WriteOptions};
 use crate::oci::{Platform, media_type};
 
+pub use archive_again::{WrittenAgain, archive_again};
 pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
 pub(crate) use copy::copy_referrers;
 pub use copy::{Referrers, copy, count_referrers};

@@ -185,7 +185,7 @@ impl Layers<'_> {
 }
 
 /// The archive from its beginning.
-fn again(archive: &File) -> Result<File> {
+pub(super) fn again(archive: &File) -> Result<File> {
     let mut file = archive.try_clone().map_err(Error::io("read the archive"))?;
     file.seek(SeekFrom::Start(0)).map_err(Error::io("read the archive"))?;
     Ok(file)
@@ -237,7 +237,7 @@ fn resolve_user(parts: &mut OciParts, app: Option<&App>, archive: &File) -> Resu
 }
 
 /// The OCI image that an archive was made of, if all of it is still there and nothing was edited.
-struct Original {
+pub(super) struct Original {
     tail: Tail,
     manifest: Descriptor,
     manifest_bytes: String,
@@ -246,7 +246,7 @@ struct Original {
 }
 
 impl Original {
-    fn of(aci: &File) -> Result<Option<Original>> {
+    pub(super) fn of(aci: &File) -> Result<Option<Original>> {
         let Some(tail) = Tail::of(aci) else { return Ok(None) };
         // Who has a tail has been written here, with the manifest first: this is quick.
         let manifest = ImageManifest::parse(&archive::manifest(again(aci)?)?).map_err(Error::Manifest)?;

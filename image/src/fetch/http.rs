@@ -235,7 +235,7 @@ impl Request<'_> {
         }
         let request = request.body(body).map_err(|e| fault(address, e.to_string()))?;
         let agent: &Agent = self.client.agents.get(address, redirected);
-        let (head, body) = agent.run(request).map_err(|e| unreachable_host(address, &e))?.into_parts();
+        let (head, body) = agent.run(request).map_err(|e| unreachable_host(address, agent, &e))?.into_parts();
         let body = Body::new(body, address.to_string(), &self.client.options.patience);
         Ok(Response::new(head.status.as_u16(), head.headers, address.clone(), body))
     }
@@ -250,7 +250,11 @@ fn fault(address: &Address, why: String) -> Error {
     Error::Fetch { url: address.to_string(), why, again: None }
 }
 
-fn unreachable_host(address: &Address, error: &ureq::Error) -> Error {
-    let (why, again) = agent::explain(error);
+fn unreachable_host(address: &Address, agent: &Agent, error: &ureq::Error) -> Error {
+    let (mut why, again) = agent::explain(error);
+    // Else the mistake is looked for at the wrong host.
+    if let Some(proxy) = agent.config().proxy().filter(|proxy| !proxy.is_no_proxy(address.uri())) {
+        why += &format!(" (by way of the proxy {}:{})", proxy.host(), proxy.port());
+    }
     Error::Fetch { url: address.to_string(), why, again: again.then_some(Duration::ZERO) }
 }

@@ -33,7 +33,7 @@ pub struct Args {
     /// Lists what is trusted
     #[arg(long, conflicts_with_all = ["keys", "remove"])]
     list: bool,
-    /// Trusts the key of this fingerprint no longer
+    /// Trusts the key of this fingerprint no longer, for --prefix or --root
     #[arg(long, value_name = "FINGERPRINT", conflicts_with = "keys")]
     remove: Option<String>,
 }
@@ -100,6 +100,9 @@ fn scope(args: &Args) -> Result<Scope, Failure> {
             Err(Failure::new("keys for every image cannot be searched: give the file or the https address of one"))
         }
         (None, true) => Ok(Scope::Root),
+        (None, false) if args.remove.is_some() => Err(Failure::new(
+            "--remove: say where the key is trusted, with --prefix=example.com/name or --root: `rkt trust --list` shows it",
+        )),
         (None, false) => Err(Failure::new(
             "aborting due to implicit unbounded trust (root domain): trust the key for one publisher with --prefix=example.com/name, \
              or for every image with --root",
