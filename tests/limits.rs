@@ -98,6 +98,8 @@ fn memory_of_a_child_and_of_a_tmpfs_counts_too() {
     let child = Bundle::new("tail /dev/zero; echo it ended with $?; exit 9", json!({"memory": {"limit": MEMORY}}));
     let outcome = child.command().exits(9);
     outcome.prints(&["it ended with 137"]);
+    // It was not the container that was killed.
+    outcome.says(&["ran out of memory (limit 104857600 bytes): processes of it were killed"]);
     says_why(&outcome);
     // /tmp of the template's root is a plain folder; /dev/shm is limited to 64 MB, /dev to 64 MB.
     let fill =

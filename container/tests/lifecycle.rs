@@ -370,3 +370,27 @@ fn messages_that_cannot_be_written_fail_nothing() {
     bundle.nothing_left();
     host.check();
 }
+
+#[test]
+fn debug_says_each_step() {
+    needs!(root, "busybox");
+    let bundle = Bundle::new("exit 3");
+    let steps = ["begun", "config.json is read", "is set up", "executes the program", "has ended", "is removed"];
+    let outcome = bundle.command([]).args(["--debug", "run", "one"]).exits(3);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert!(lines.iter().all(|line| line.starts_with("time=\"") && line.contains(" level=debug msg=\"")), "{lines:?}");
+    outcome.says(&steps);
+    // In the log alone, where there is one.
+    let log = bundle.scratch.work().join("log");
+    let logged = ["--debug", "--log", "log", "--log-format", "json", "run", "two"];
+    assert_eq!(bundle.command([]).args(logged).exits(3).stderr, "");
+    let text = fs::read_to_string(&log).unwrap();
+    let said: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(said.iter().all(|line| line["level"] == "debug"), "{text}");
+    for step in steps {
+        assert!(said.iter().any(|line| line["msg"].as_str().unwrap().contains(step)), "{step}: {text}");
+    }
+    // Nobody who has not asked is told.
+    assert_eq!(bundle.command(["run", "three"]).exits(3).stderr, "");
+    bundle.nothing_left();
+}

@@ -1,6 +1,7 @@
 //! What `run` and `restore` do once their container runs: wait for it, and clean up.
 
-use std::process::ExitCode;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitCode, ExitStatus};
 
 use appc_container::notify::Proxy;
 use appc_container::state::Directory;
@@ -38,24 +39,30 @@ impl Foreground {
         };
         let relayed = attend(&mut process, &signals, proxy, log);
         let status = process.wait()?;
+        log.detail(|| format!("process {} has ended: {status}", process.pid));
         if process.oom_kills() > 0 {
-            log.say(&out_of_memory(&process, id));
+            log.say(&out_of_memory(&process, status, id));
         }
         if !keep {
             for failure in process.destroy()? {
                 log.say(&failure.to_string());
             }
             directory.remove()?;
+            log.detail(|| format!("container {id:?} is removed"));
         }
         relayed?;
         Ok(ExitCode::from(exit_code(status) as u8))
     }
 }
 
-fn out_of_memory(process: &Process, id: &str) -> String {
+/// The kernel may have killed others than the first process, whose end alone is the container's.
+fn out_of_memory(process: &Process, status: ExitStatus, id: &str) -> String {
     let limit = match process.memory_limit() {
         Some(limit) => format!(" (limit {limit} bytes)"),
         None => String::new(),
     };
-    format!("container {id:?} was killed: out of memory{limit}")
+    match status.signal() {
+        Some(libc::SIGKILL) => format!("container {id:?} was killed: out of memory{limit}"),
+        _ => format!("container {id:?} ran out of memory{limit}: processes of it were killed"),
+    }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Globals {
     /// How messages are written to it
     #[arg(long, value_name = "text|json", default_value = "text", value_parser = log_format)]
     pub(crate) log_format: LogFormat,
-    /// Log warnings, too
+    /// Log each step, too; on standard error where there is no log
     #[arg(long)]
     pub(crate) debug: bool,
     /// Have systemd make cgroups; linux.cgroupsPath then is slice:prefix:name

@@ -82,7 +82,12 @@ impl Launch {
         };
         let Planned { mut plan, text, directory, .. } = self.base.plan(globals, log, detach, inherited)?;
         match make(&mut plan, &directory, &text, fifo) {
-            Ok(mut record) => self.create(plan, directory, &mut record, fifo),
+            Ok(mut record) => {
+                log.detail(|| format!("state of container {:?} is in {}", record.id, directory.path().display()));
+                let launched = self.create(plan, directory, &mut record, fifo)?;
+                log.detail(|| made(&launched.created));
+                Ok(launched)
+            }
             Err(e) => Err(undo(directory, e)),
         }
     }
@@ -271,7 +276,14 @@ fn load(path: &Path, log: &Log) -> Result<(Spec, Vec<u8>), Error> {
     let mut warnings = Vec::new();
     let spec = read_spec(&text, &mut warnings).map_err(|e| wrong(format!("{}: {e}", path.display())))?;
     warnings.iter().for_each(|warning| log.say(warning));
+    log.detail(|| format!("{} is read", path.display()));
     Ok((spec, text))
+}
+
+fn made(created: &Created) -> String {
+    let cgroup = created.process().cgroup().and_then(|cgroup| cgroup.directories().next());
+    let place = cgroup.map_or_else(|| "no cgroup of its own".to_owned(), |(_, path)| path.display().to_string());
+    format!("first process {} is set up, in {place}", created.pid())
 }
 
 fn undo(directory: Directory, why: Error) -> Error {

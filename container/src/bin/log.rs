@@ -45,28 +45,34 @@ impl Log {
         self.write("warning", message);
     }
 
-    /// What explains things only when somebody looks.
-    pub(crate) fn detail(&self, message: &str) {
-        if self.debug {
-            self.say(message);
+    /// What explains things only when somebody looks: each step that was done. As with runc these lines are in the form
+    /// of the log also where there is none.
+    pub(crate) fn detail(&self, message: impl FnOnce() -> String) {
+        if self.debug && self.file.is_some() {
+            self.write("debug", &message());
+        } else if self.debug {
+            say(self.line("debug", &message()));
         }
     }
 
     /// What is asked for in vain. That it makes no difference is a detail.
     pub(crate) fn warnings(&self, warnings: &Warnings) {
         warnings.lost.iter().for_each(|warning| self.say(warning));
-        warnings.idle.iter().for_each(|warning| self.detail(warning));
+        warnings.idle.iter().for_each(|warning| self.detail(|| warning.clone()));
     }
 
     fn write(&self, level: &str, message: &str) {
         let Some(mut file) = self.file.as_ref() else { return };
+        // One write, so that lines of several processes do not mix. A full disk must not fail a container.
+        let _unwritten = file.write_all(format!("{}\n", self.line(level, message)).as_bytes());
+    }
+
+    fn line(&self, level: &str, message: &str) -> String {
         let time = jiff::Timestamp::now();
-        let line = match self.format {
+        match self.format {
             LogFormat::Json => json!({"level": level, "msg": message, "time": time.to_string()}).to_string(),
             LogFormat::Text => format!("time=\"{time}\" level={level} msg={message:?}"),
-        };
-        // One write, so that lines of several processes do not mix. A full disk must not fail a container.
-        let _unwritten = file.write_all(format!("{line}\n").as_bytes());
+        }
     }
 }
 

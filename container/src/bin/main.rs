@@ -77,10 +77,15 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(why) => return log::failed("log", &why),
     };
+    let name = arguments.command.name();
+    log.detail(|| format!("rkt-oci {name}: begun by process {}", std::process::id()));
     match inherited.and_then(|()| arguments.command.run(&arguments.globals, &log)) {
-        Ok(code) => code,
+        Ok(code) => {
+            log.detail(|| format!("rkt-oci {name}: done"));
+            code
+        }
         Err(e) => {
-            log.error(&format!("rkt-oci {} failed: {e}", arguments.command.name()));
+            log.error(&format!("rkt-oci {name} failed: {e}"));
             arguments.command.failure()
         }
     }

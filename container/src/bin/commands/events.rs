@@ -63,7 +63,7 @@ impl Events {
                     match watch.stats() {
                         Ok(stats) => self.say("stats", Some(stats))?,
                         // It may just be ending.
-                        Err(e) => log.detail(&e.to_string()),
+                        Err(e) => log.detail(|| e.to_string()),
                     }
                     next = Instant::now() + self.interval;
                 }

@@ -89,6 +89,7 @@ impl Exec {
     pub(crate) fn run(&self, globals: &Globals, log: &Log) -> Outcome {
         let signals = if self.detach { None } else { Some(take_signals()?) };
         let mut process = self.plan(globals, log)?.start()?;
+        log.detail(|| format!("process {} has joined the container and executes the program", process.pid));
         let told = self.tell(&process);
         if let Err(e) = told {
             // The first error is the one to tell.

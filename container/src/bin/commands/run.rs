@@ -39,6 +39,7 @@ impl Run {
         let foreground = Foreground::new(self.detach)?;
         let launched = self.launch.launch(globals, log, self.detach, false)?;
         let (process, directory, proxy) = start(launched)?;
+        log.detail(|| format!("process {} executes the program", process.pid));
         foreground.attend(process, directory, proxy, (&self.launch.base.id, self.keep), log)
     }
 }

@@ -96,7 +96,7 @@ impl Update {
             None => self.flags(),
         };
         if resources.pointer("/memory/kernel").or(resources.pointer("/memory/kernelTCP")).is_some() {
-            log.detail("limits of kernel memory are ignored");
+            log.detail(|| "limits of kernel memory are ignored".to_owned());
         }
         let mut resources = config::read_resources(resources).map_err(|e| wrong(format!("resources: {e}")))?;
         // Ignored, as every kernel since 5.15 does itself.

@@ -108,6 +108,11 @@ fn the_usual_rules_become_the_usual_lines() {
         ["devices.deny a", "devices.allow c *:* m", "devices.allow b *:* m", "devices.allow c 1:3 rwm"]
     );
     assert_eq!(lines.len(), 1 + DEFAULT.len());
+    for nothing_said in [None, Some(String::new())] {
+        let mut same = deny.clone();
+        same.set_access(nothing_said);
+        assert_eq!(rules(&[same]).unwrap(), rules(&[deny.clone()]).unwrap());
+    }
     deny.set_allow(true);
     let writes = v1::writes(&rules(&[deny.clone()]).unwrap()).unwrap();
     assert_eq!(writes.iter().map(|w| format!("{} {}", w.file, w.value)).collect::<Vec<_>>(), ["devices.allow a"]);
