@@ -265,3 +265,15 @@ fn a_link_in_place_of_the_root_file_system_is_not_followed() {
     scratch.refused(["copy", "hello", "/hello"], 1, "currentaci/rootfs");
     assert_eq!(fs::read_dir(scratch.path("victim")).unwrap().count(), 0);
 }
+
+#[test]
+fn files_that_are_made_when_they_are_read_are_copied_with_their_content() {
+    let scratch = Scratch::begun();
+    for (path, name) in [("/proc/sys/kernel/ostype", "ostype"), ("/sys/kernel/uevent_seqnum", "seqnum")] {
+        let content = fs::read(path).unwrap();
+        assert!(!content.is_empty());
+        scratch.ok(["copy", path, name]);
+        let copy = fs::read(scratch.rootfs(name)).unwrap();
+        assert!(copy == content || name == "seqnum" && copy.len() == content.len(), "{path}: {copy:?}");
+    }
+}

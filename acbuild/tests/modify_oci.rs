@@ -227,3 +227,41 @@ fn what_would_lose_more_than_it_changes_is_refused() {
     );
     refused(&["--modify-oci=oci-archive:two.tar:2.0"], "several images, or names of one: copy the one");
 }
+
+/// The names of the blobs in a layout.
+fn blobs(layout: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(layout.join("blobs/sha256"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_only_the_old_image_had_leaves_a_layout() {
+    let scratch = Scratch::new();
+    image(&scratch, &["oci:i:1.0", "oci:i:2.0", "oci:alone:1.0"]);
+    // Of the image, of another one that shares its layers, and of nobody who can be found.
+    fs::write(scratch.path("alone/blobs/sha256").join("a".repeat(64)), "unknown").unwrap();
+    scratch.ok(["--modify-oci", "oci:i:1.0", "set-user", "www"]);
+    assert_eq!(blobs(&scratch.path("i")).len(), 6, "a manifest and a configuration more");
+    for user in ["a", "b", "c"] {
+        scratch.ok(["--modify-oci", "oci:alone", "set-user", user]);
+        assert_eq!(blobs(&scratch.path("alone")).len(), 5, "those of one image, and the unknown one");
+    }
+    scratch.ok(["--modify-oci", "oci:i:2.0", "set-user", "other"]);
+    let names = blobs(&scratch.path("i"));
+    let both = documents(&scratch.path("i"));
+    assert!(names.len() == 6 && both.len() == 2, "{names:?} {both:?}");
+    // What cannot be understood is not taken for garbage.
+    let index = scratch.path("alone/index.json");
+    let mut with_unknown: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    let mut unknown = with_unknown["manifests"][0].clone();
+    unknown["digest"] = json!(format!("sha256:{}", "b".repeat(64)));
+    unknown["annotations"]["org.opencontainers.image.ref.name"] = json!("missing");
+    with_unknown["manifests"].as_array_mut().unwrap().push(unknown);
+    fs::write(&index, with_unknown.to_string()).unwrap();
+    scratch.ok(["--modify-oci", "oci:alone:1.0", "set-user", "d"]);
+    assert_eq!(blobs(&scratch.path("alone")).len(), 7);
+}

@@ -212,11 +212,15 @@ impl Copier<'_> {
         if let Some(device) = device::take(&mut attributes.xattrs, size) {
             return self.tree.node(&self.to(path), device, &attributes).map_err(|failure| explain(path, failure));
         }
-        let content = |copy: &File| copy_content(&source, copy, size, &|| doing(path));
+        let mut bytes = 0;
+        let content = |copy: &File| {
+            bytes = copy_content(&source, copy, &stat, &|| doing(path))?;
+            Ok(())
+        };
         let made = self.tree.file(&self.to(path), &attributes, size, content);
         made.map_err(|failure| explain(path, failure))?;
-        self.copied.bytes += size;
-        self.progress.advance(size);
+        self.copied.bytes += bytes;
+        self.progress.advance(bytes);
         Ok(())
     }
 

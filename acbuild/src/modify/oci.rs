@@ -1,7 +1,7 @@
 //! An OCI image, in an archive, a layout or an archive for docker, that is changed where it lies.
 //!
 //! Layers are copied as they are, or stay where they are in a layout. There the new image takes the old one's place in the
-//! index, and the blobs of the old one stay: other images may have them.
+//! index, and what of the old one no other image has goes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

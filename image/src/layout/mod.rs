@@ -7,6 +7,7 @@
 mod archive;
 mod docker;
 mod files;
+mod garbage;
 mod index;
 mod oci;
 mod referrers;

@@ -42,7 +42,7 @@ pub(super) fn tagged(files: &Files, index: &Index, about: &Digest) -> Vec<Descri
 }
 
 /// A manifest or index. What is not there, or not what it should be, is about nothing.
-fn document(files: &Files, descriptor: &Descriptor) -> Option<Vec<u8>> {
+pub(super) fn document(files: &Files, descriptor: &Descriptor) -> Option<Vec<u8>> {
     let is_document = media_type::is_manifest(&descriptor.media_type) || media_type::is_index(&descriptor.media_type);
     let read = || -> Result<Vec<u8>> {
         let mut bytes = Vec::new();

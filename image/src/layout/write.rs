@@ -15,7 +15,7 @@ use super::files::Files;
 use super::oci::{parse_index, read_index};
 use super::referrers::referrers;
 use super::staging::{Staging, TEMPORARY};
-use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, REF_NAME, blob_path, index};
+use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, REF_NAME, blob_path, garbage, index};
 use crate::archive::tar_out::TarOut;
 use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
 use crate::pour::pour;
@@ -30,6 +30,8 @@ pub struct LayoutDir {
     /// The image that goes when this one is there.
     replaced: Option<Descriptor>,
     staging: Staging,
+    /// Blobs that were there, and so were not put.
+    found: Mutex<Vec<Descriptor>>,
     referrers: Mutex<Vec<Descriptor>>,
 }
 
@@ -43,12 +45,34 @@ impl LayoutDir {
         }
         let staging = Staging::begin(dir)?;
         let name = name.map(str::to_owned);
-        Ok(LayoutDir { dir: dir.to_owned(), name, replaced: None, staging, referrers: Mutex::default() })
+        let (found, referrers) = (Mutex::default(), Mutex::default());
+        Ok(LayoutDir { dir: dir.to_owned(), name, replaced: None, staging, found, referrers })
     }
 
-    /// Takes an image out of the index, under the name that its descriptor has, when the new one is put into it.
+    /// Takes an image out of the index, under the name that its descriptor has, when the new one is put into it, and what
+    /// only that image had out of the layout.
     pub fn in_place_of(self, image: &Descriptor) -> LayoutDir {
         LayoutDir { replaced: Some(image.clone()), ..self }
+    }
+
+    /// Whether the layout has the blob.
+    fn is_there(&self, descriptor: &Descriptor) -> Result<bool> {
+        match std::fs::symlink_metadata(self.dir.join(blob_path(&descriptor.digest))) {
+            Ok(meta) => Ok(meta.is_file() && meta.len() == descriptor.size),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(Error::io(format!("look for {}", descriptor.digest))(e)),
+        }
+    }
+
+    /// Refuses when a blob that was there has been removed meanwhile, with the image that it was of.
+    fn check_found(&self) -> Result<()> {
+        for descriptor in locked(&self.found).iter() {
+            if !self.is_there(descriptor)? {
+                let rule = format!("{} was removed meanwhile: try again", descriptor.digest);
+                return Err(Error::Oci { what: place(&self.dir), rule });
+            }
+        }
+        Ok(())
     }
 
     /// Writes a small file as a whole.
@@ -83,13 +107,11 @@ fn has_something(dir: &Path) -> Result<bool> {
 
 impl Sink for LayoutDir {
     fn has(&self, descriptor: &Descriptor) -> Result<bool> {
-        match std::fs::symlink_metadata(self.dir.join(blob_path(&descriptor.digest))) {
-            Ok(meta) if meta.is_file() && meta.len() == descriptor.size => Ok(true),
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io(format!("look for {}", descriptor.digest))(e))
-            }
-            _ => Ok(self.staging.has(&descriptor.digest)),
+        let there = self.is_there(descriptor)?;
+        if there {
+            locked(&self.found).push(descriptor.clone());
         }
+        Ok(there || self.staging.has(&descriptor.digest))
     }
 
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
@@ -127,9 +149,13 @@ impl Sink for LayoutDir {
         let mut about_others = locked(&self.referrers).clone();
         about_others.extend(referrers(&files, &index).into_iter().map(|one| one.descriptor));
         index::insert(&mut index, top.clone(), self.name.as_deref(), &about_others);
-        let index = json(&index)?;
+        let bytes = json(&index)?;
+        self.check_found()?;
         self.staging.place()?;
-        self.replace(INDEX_FILE, &index)?;
+        self.replace(INDEX_FILE, &bytes)?;
+        if let Some(old) = &self.replaced {
+            garbage::remove(&self.dir, &files, old, &index);
+        }
         if begun { Ok(()) } else { self.replace(LAYOUT_FILE, LAYOUT_VERSION) }
     }
 }

@@ -1,9 +1,10 @@
 //! Writing files so that stretches of zeros take no room.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::SeekFrom;
+use rustix::fs::{SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::{Error, Result};
@@ -13,6 +14,9 @@ const PIECE: u64 = 4096;
 
 /// Shorter stretches of zeros are written: many small holes would cost more than they save.
 const HOLE: u64 = 64 * 1024;
+
+/// The largest page of any machine.
+const PAGE_MAX: u64 = 64 * 1024;
 
 /// Writes a file from its start to its end, leaving holes.
 pub(crate) struct Writer<'f> {
@@ -100,10 +104,18 @@ impl<'f> Writer<'f> {
     }
 }
 
-/// Copies `size` bytes of content: by sharing blocks where the file system can, else stretch by stretch.
-pub(crate) fn copy_content(from: &File, to: &File, size: u64, what: &dyn Fn() -> String) -> Result<()> {
-    if size == 0 || rustix::fs::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
+/// Copies the content of a file that is as `stat` says: by sharing blocks where the file system can, else stretch by
+/// stretch. Returns how many bytes that are.
+pub(crate) fn copy_content(from: &File, to: &File, stat: &Stat, what: &dyn Fn() -> String) -> Result<u64> {
+    let size = stat.st_size as u64;
+    if is_made_when_read(stat) {
+        let mut content = Vec::new();
+        (&*from).read_to_end(&mut content).map_err(Error::io(what()))?;
+        to.write_all_at(&content, 0).map_err(Error::io(what()))?;
+        return Ok(content.len() as u64);
+    }
+    if rustix::fs::ioctl_ficlone(to, from).is_ok() {
+        return Ok(size);
     }
     let mut at = 0;
     while at < size {
@@ -116,7 +128,13 @@ pub(crate) fn copy_content(from: &File, to: &File, size: u64, what: &dyn Fn() ->
         copy_range(from, to, data, end, what)?;
         at = end;
     }
-    to.set_len(size).map_err(Error::io(what()))
+    to.set_len(size).map_err(Error::io(what()))?;
+    Ok(size)
+}
+
+/// Whether the size may say nothing of what is read, as in /proc, where it is 0, and in /sys, where it is that of a page.
+fn is_made_when_read(stat: &Stat) -> bool {
+    stat.st_blocks == 0 && stat.st_size as u64 <= PAGE_MAX
 }
 
 fn copy_range(from: &File, to: &File, mut at: u64, end: u64, what: &dyn Fn() -> String) -> Result<()> {
