@@ -25,10 +25,13 @@ pub(crate) use words::is_name;
 pub(crate) struct Place {
     file: PathBuf,
     line: usize,
+    /// The line that called the script it is in.
+    caller: Option<Box<Place>>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
+        write!(f, "{}:{}", self.file.display(), self.line)?;
+        self.caller.as_ref().map_or(Ok(()), |caller| write!(f, ", called at {caller}"))
     }
 }

@@ -6,6 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use common::{Ran, Scratch, finish, listing, on_busybox};
 use support::guard::Mounted;
@@ -252,4 +253,23 @@ fn what_an_ordinary_engine_cannot_run_is_explained() {
         1,
         "exec format error: it is for another kind of machine, or a script whose first line",
     );
+}
+
+#[test]
+fn systemd_nspawn_ends_with_a_run_that_is_killed() {
+    needs!(root, "busybox", "systemd-nspawn");
+    let scratch = on_busybox();
+    let script = "echo > /srv/begun; sleep 87654321";
+    let mut command = scratch.command(["run", "--engine=systemd-nspawn", "--", "/bin/sh", "-c", script]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let sleeps = || {
+        let lines = fs::read_dir("/proc").unwrap().flatten().flat_map(|p| fs::read(p.path().join("cmdline")));
+        lines.into_iter().any(|line| line.starts_with(b"sleep\087654321\0"))
+    };
+    common::until(sleeps);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    common::until(|| !sleeps());
+    // It clears away what the other has left.
+    scratch.ok(["run", "--engine=systemd-nspawn", "--", "/bin/true"]);
 }

@@ -99,7 +99,7 @@ fn the_first_command_that_fails_ends_the_script_with_its_exit_code() {
     scratch.file("inner", "# first\nlabel rm none");
     for (text, code, last) in [
         ("begin\n\nlabel rm none\nset-name example.com/x\nwrite late.aci", 2, "bad:3: label remove"),
-        ("begin\nscript inner\nset-name example.com/x\nwrite late.aci", 2, "inner:2: label remove"),
+        ("begin\nscript inner\nset-name example.com/x\nwrite late.aci", 2, "inner:2, called at bad:2: label remove"),
         ("begin\nset-name -\nset-name example.com/x\nwrite late.aci", 1, "bad:2: set-name"),
         ("set-name example.com/x\nbegin", 1, "bad:1: set-name"),
         ("begin\nbegin", 1, "bad:2: begin"),
@@ -304,4 +304,70 @@ fn what_a_killed_one_leaves_is_removed_by_the_next_when_nothing_of_it_runs() {
         assert_eq!(finish(&mut command(&scratch, &["next"])).code, Some(0));
         left() == 3
     });
+}
+
+#[test]
+fn a_script_can_come_from_a_pipe() {
+    use std::io::Write;
+    let scratch = Scratch::new();
+    let mut command = command(&scratch, &["/dev/stdin", "1.0"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"begin\nset-name example.com/p\nlabel add version $1\ncat-manifest")
+        .unwrap();
+    let out = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && said.contains(r#"{"name":"version","value":"1.0"}"#), "{out:?}");
+}
+
+#[test]
+fn what_is_wrong_in_a_script_that_was_called_names_the_caller_too() {
+    let scratch = Scratch::new();
+    scratch.file("inner", "set-name example.com/x\nlabel remove none");
+    scratch.file("middle", "\nscript inner");
+    scratch.file("outer", "begin\nscript middle");
+    let ran = script(&scratch, &["outer"]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(
+        ran.stderr.contains("script: inner:2, called at middle:2, called at outer:2: label remove failed"),
+        "{ran:#?}"
+    );
+    scratch.file("inner", "label add $2 x");
+    let ran = script(&scratch, &["outer"]);
+    assert!(ran.stderr.contains("script: inner:1, called at middle:2, called at outer:2: $2 is not set"), "{ran:#?}");
+}
+
+/// Whether a `replace-manifest` of the build in `dir` runs.
+fn replaces_in(dir: &Path) -> bool {
+    let lines = fs::read_dir("/proc").unwrap().flatten().flat_map(|process| fs::read(process.path().join("cmdline")));
+    let has = |line: &[u8], word: &str| line.split(|byte| *byte == 0).any(|one| one == word.as_bytes());
+    lines.into_iter().any(|line| has(&line, dir.to_str().unwrap()) && has(&line, "replace-manifest"))
+}
+
+#[test]
+fn the_command_that_runs_ends_with_a_script_that_is_killed() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.path("work")).unwrap();
+    let (work, temporary) = (scratch.path("work"), tempfile::tempdir().unwrap());
+    // The last command waits for its input, which nobody closes.
+    let made = Command::new("mkfifo").arg(work.join("input")).status().unwrap();
+    assert!(made.success());
+    let _held = fs::OpenOptions::new().read(true).write(true).open(work.join("input")).unwrap();
+    let dir = work.to_str().unwrap();
+    scratch.file("waits", &format!("begin\nreplace-manifest {dir}/input"));
+    let shell =
+        format!("#!/bin/sh\nacbuild --work-path {dir} begin\nacbuild --work-path {dir} replace-manifest {dir}/input");
+    scratch.file("waits.sh", &shell);
+    for words in [&["--work-path", dir, "script", "waits"][..], &["verify-reproducible", "waits.sh"]] {
+        let mut command = scratch.command(words);
+        let mut child = command.env("TMPDIR", temporary.path()).stderr(Stdio::null()).spawn().unwrap();
+        until(|| replaces_in(&work));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until(|| !replaces_in(&work));
+        scratch.ok(["--work-path", dir, "end"]);
+    }
 }

@@ -37,6 +37,7 @@ pub mod rootfs;
 pub mod rootless;
 pub mod sandbox;
 pub mod seccomp;
+pub mod signal_names;
 pub mod state;
 pub mod supervise;
 pub mod sys;

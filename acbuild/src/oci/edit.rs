@@ -1,6 +1,7 @@
 //! What can be said of OCI images: everything is in the configuration but for annotations, which are the manifest's, and
 //! the names of ports and mount points (`names.rs`), which are there as in appc builds.
 
+use appc_container::signal_names;
 use appc_spec::oci::platform;
 use appc_spec::{MountPoint, Port};
 use serde_json::json;
@@ -18,9 +19,11 @@ const LATEST: &str = "latest";
 impl Image {
     /// The signal that asks the process to end.
     pub(crate) fn set_stop_signal(&mut self, signal: &str) -> Result<()> {
-        let known = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '+' | '-');
-        if signal.is_empty() || !signal.chars().all(known) {
-            return Err(Error::Refused(format!("{signal:?} is no signal: give a name such as SIGTERM or a number")));
+        if signal_names::parse(signal).is_none_or(|number| number == 0) {
+            let names = signal_names::NAMES.map(|name| format!("SIG{name}")).join(", ");
+            return Err(Error::Refused(format!(
+                "{signal:?} is no signal: give a number from 1 to 64, or one of {names}, SIGRTMIN+N, SIGRTMAX-N"
+            )));
         }
         self.config.run.stop_signal = signal.to_owned();
         Ok(())

@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use appc_container::sys::signal::reset_for;
+use appc_container::sys::signal::{end_with_this, reset_for};
 use appc_container::{Interrupt, exit_code};
 use rustix::fs::Mode;
+use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::error::{Error, Result};
@@ -92,6 +93,9 @@ impl Surroundings {
         }
         command.env("PATH", path_with_this_program(&beside.join("bin"))?);
         reset_for(&mut command);
+        // A shell that is killed leaves what it has started to itself.
+        command.env(crate::TIED, "1");
+        end_with_this(&mut command, Signal::KILL);
         let (status, signal) = self
             .inside(|| {
                 let mut child = command.spawn()?;

@@ -6,10 +6,11 @@ use std::path::Path;
 use std::process::Command;
 
 use appc_container::cgroup::Layout;
-use appc_container::sys::signal::reset_for;
+use appc_container::sys::signal::{end_with_this, reset_for};
 use appc_container::{Interrupt, Network, exit_code, in_user_namespace};
 use rustix::fs::CWD;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount};
+use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
 
 use super::lower::{Inputs, environment};
@@ -41,6 +42,8 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
     let interrupt = Interrupt::new().map_err(Error::io("take signals for", "systemd-nspawn"))?;
     let mut command = command(inputs, target, network);
     reset_for(&mut command);
+    // Killed, it would leave the container running.
+    end_with_this(&mut command, Signal::TERM);
     let ended = command.spawn().and_then(|mut child| wait(&mut child, &interrupt));
     unmount(target, UnmountFlags::DETACH).map_err(|e| Error::io("unmount", target)(e.into()))?;
     // What it makes below the cgroup it is started in it leaves there.

@@ -79,7 +79,7 @@ impl Planner {
         self.open.push(real);
         let values = Values { arguments: call.arguments.clone(), names: call.names.clone() };
         for (line, text) in lines(&text) {
-            let at = Place { file: call.file.clone(), line };
+            let at = Place { file: call.file.clone(), line, caller: from.cloned().map(Box::new) };
             let words = words(&text, &values).map_err(|e| Error::line(&at, e.to_string(), 1))?;
             if !words.is_empty() {
                 self.line(at, words, &values, flags)?;
@@ -117,10 +117,10 @@ impl Planner {
     }
 }
 
-/// The content of a script, and where it really is.
+/// The content of a script, and where it really is. A pipe is nowhere.
 fn read(file: &Path) -> Result<(PathBuf, Vec<u8>)> {
-    let real = fs::canonicalize(file).map_err(Error::io("read the script", file))?;
-    let opened = fs::File::open(&real).map_err(Error::io("read the script", file))?;
+    let opened = fs::File::open(file).map_err(Error::io("read the script", file))?;
+    let real = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let mut text = Vec::new();
     opened.take(LONGEST_SCRIPT + 1).read_to_end(&mut text).map_err(Error::io("read the script", file))?;
     if text.len() as u64 > LONGEST_SCRIPT {

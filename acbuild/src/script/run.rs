@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
-use appc_container::sys::signal::reset_for;
+use appc_container::sys::signal::{end_with_this, reset_for};
 use appc_container::{Interrupt, exit_code};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -42,6 +42,7 @@ impl Step {
         command.arg0("acbuild").args(flags).args(&self.arguments);
         // What is blocked here must end it.
         reset_for(&mut command);
+        end_with_this(&mut command, Signal::KILL);
         let mut child = command.spawn().map_err(Error::io("start a command with", "/proc/self/exe"))?;
         let name = &self.name;
         match wait(&mut child, interrupt).map_err(Error::io("wait for", name))? {

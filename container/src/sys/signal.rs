@@ -144,6 +144,27 @@ pub fn reset_for(command: &mut std::process::Command) {
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, reset) };
 }
 
+/// Has a program of this host be sent a signal when the thread that starts it ends, however that ends: prctl(2),
+/// `PR_SET_PDEATHSIG`.
+pub fn end_with_this(command: &mut std::process::Command, signal: rustix::process::Signal) {
+    let parent = rustix::process::getpid();
+    let tie = move || {
+        end_with_parent(signal)?;
+        // It may have ended before.
+        match rustix::process::getppid() == Some(parent) {
+            true => Ok(()),
+            false => Err(rustix::io::Errno::SRCH.into()),
+        }
+    };
+    // SAFETY: it makes system calls only.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, tie) };
+}
+
+/// Has this process be sent a signal when its parent ends.
+pub fn end_with_parent(signal: rustix::process::Signal) -> io::Result<()> {
+    Ok(rustix::process::set_parent_process_death_signal(Some(signal))?)
+}
+
 /// Has these signals end this process, and does so for the first of a pid namespace, too, which is otherwise only sent
 /// what it has asked for: pid_namespaces(7). What is ignored stays ignored. An execve undoes it.
 pub fn end_at(signals: &[i32]) -> io::Result<()> {
