@@ -77,6 +77,8 @@ const LOCK: &str = "lock";
 /// What a command is going to do with the build.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
+    /// Look at what is said of it, which is as it was while others change it.
+    Look,
     /// Look at it, beside others who look.
     Read,
     /// Change it, alone.
@@ -88,6 +90,8 @@ pub(crate) enum Access {
 struct Locked {
     dir: PathBuf,
     _lock: File,
+    /// Somebody else has it, to change the build.
+    busy: bool,
 }
 
 /// A build in progress.
@@ -112,13 +116,16 @@ impl Locked {
         loop {
             let Some((dir, lock)) = open_lock(work_path, access)? else { return Ok(None) };
             let operation = match access {
+                Access::Look => FlockOperation::NonBlockingLockShared,
                 Access::Read => FlockOperation::LockShared,
                 Access::Change => FlockOperation::LockExclusive,
             };
-            rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation))
-                .map_err(|e| Error::io("lock", dir.join(LOCK))(e.into()))?;
+            let busy = match rustix::io::retry_on_intr(|| rustix::fs::flock(&lock, operation)) {
+                Err(Errno::WOULDBLOCK) if access == Access::Look => true,
+                locked => locked.map(|()| false).map_err(|e| Error::io("lock", dir.join(LOCK))(e.into()))?,
+            };
             if is_at(&lock, &dir.join(LOCK))? {
-                return Ok(Some(Locked { dir, _lock: lock }));
+                return Ok(Some(Locked { dir, _lock: lock, busy }));
             }
         }
     }
@@ -226,11 +233,11 @@ impl Build {
         let mode = locked.mode()?.ok_or(Error::NoBuild)?;
         let state = RefCell::new(locked.state()?);
         let build = Build { locked, mode, state };
-        if !apply::is_pending(build.dir()) {
+        if build.locked.busy || !apply::is_pending(build.dir()) {
             return Ok(build);
         }
         // A `run` was killed when it had succeeded already.
-        if access == Access::Read {
+        if access != Access::Change {
             drop(build);
             drop(Build::open(work_path, Access::Change)?);
             return Build::open(work_path, access);

@@ -123,7 +123,7 @@ impl Session {
     pub(crate) fn mode(&self) -> Result<Mode> {
         match &self.image {
             Some(image) => Ok(image.mode()),
-            None => Ok(self.build(Access::Read)?.mode()),
+            None => Ok(self.build(Access::Look)?.mode()),
         }
     }
 
@@ -131,7 +131,7 @@ impl Session {
     pub(crate) fn manifest(&self) -> Result<ImageManifest> {
         match &self.image {
             Some(image) => ImageManifest::parse(&image.manifest_bytes()?).map_err(Error::BadManifest),
-            None => self.build(Access::Read)?.manifest(),
+            None => self.build(Access::Look)?.manifest(),
         }
     }
 
@@ -139,7 +139,7 @@ impl Session {
     pub(crate) fn image(&self) -> Result<oci::Image> {
         match &self.image {
             Some(image) => image.image(),
-            None => self.build(Access::Read)?.image(),
+            None => self.build(Access::Look)?.image(),
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) struct History {
 
 impl History {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let build = session.build(Access::Read)?;
+        let build = session.build(Access::Look)?;
         let rows = match build.rows()? {
             Some(rows) => rows,
             None => build.document()?.steps().into_iter().map(Row::told).collect(),

@@ -7,7 +7,7 @@ use appc_image::measure::{Measure, measure};
 
 use super::Format;
 use crate::context::Access;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::output;
 use crate::session::Session;
 
@@ -25,10 +25,13 @@ pub(crate) struct Status {
 
 impl Status {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let build = session.whole(Access::Read)?;
+        let build = session.whole(Access::Look)?;
         let document = build.document()?;
         let (mode, name, steps) = (build.mode(), document.name(), document.steps());
-        let Measure { bytes, entries } = measure(&build.rootfs()?)?;
+        // What is being changed this very moment is measured when that is done.
+        let measured = build.rootfs().and_then(|rootfs| Ok(measure(&rootfs)?));
+        let again = |_| Ok::<_, Error>(measure(&session.whole(Access::Read)?.rootfs()?)?);
+        let Measure { bytes, entries } = measured.or_else(again)?;
         match self.format {
             Some(format) => format.print(&json!({
                 "mode": mode.as_str(),

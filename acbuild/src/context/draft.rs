@@ -67,7 +67,7 @@ impl Draft {
         if !is_at(&lock, &dir.join(LOCK))? {
             return Err(Error::BuildInProgress);
         }
-        let locked = Locked { dir, _lock: lock };
+        let locked = Locked { dir, _lock: lock, busy: false };
         if !matches!(locked.mode(), Ok(None)) {
             return Err(Error::BuildInProgress);
         }
