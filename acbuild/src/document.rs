@@ -55,6 +55,11 @@ pub(crate) trait Document {
     /// The history, the first command first.
     fn steps(&self) -> Vec<&str>;
 
+    /// The paths that the image shows, where it has a list of them and shows no others.
+    fn whitelist(&mut self) -> Option<&mut Vec<String>> {
+        None
+    }
+
     /// Adds a command to the history.
     fn record(&mut self, line: &str) -> Result<()>;
 

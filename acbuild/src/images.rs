@@ -14,24 +14,45 @@ pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session
     // What an ID names cannot come from elsewhere.
     let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
     let store = store.limited(session.limit());
+    let image = fetch_into(&store, reference, insecure, session)?;
+    Ok((store, image))
+}
+
+/// The same in any store.
+pub(crate) fn fetch_into(
+    store: &Store,
+    reference: &Reference,
+    insecure: Insecure,
+    session: &Session,
+) -> Result<StoredImage> {
     let options = fetch::Options {
         insecure,
         config_dirs: fetch::config_dirs(),
         docker_config: docker_config_path(),
         ..fetch::Options::default()
     };
-    let image = Fetcher::new(&store, options, session)?.fetch_alone(reference, None)?;
-    Ok((store, image))
+    Ok(Fetcher::new(store, options, session)?.fetch_alone(reference, None)?)
 }
 
 /// The image that `reference` means. IDs and names are looked for in the store only; what is elsewhere is fetched.
 pub(crate) fn stored(reference: &Reference, insecure: Insecure, session: &Session) -> Result<(Store, StoredImage)> {
+    match known(reference, session) {
+        Some(known) => known,
+        None => fetch(reference, insecure, session),
+    }
+}
+
+/// The image of the store that `reference` means; nothing when it means one that is elsewhere.
+pub(crate) fn known(reference: &Reference, session: &Session) -> Option<Result<(Store, StoredImage)>> {
     let query = match reference {
         Reference::Id(prefix) => Query::Id(prefix.clone()),
         Reference::Name(name) => Query::Name(name.clone()),
-        _ => return fetch(reference, insecure, session),
+        _ => return None,
     };
-    let store = Store::open_existing(session.store_dir())?;
-    let image = store.resolve(&query)?;
-    Ok((store, image))
+    let resolve = || {
+        let store = Store::open_existing(session.store_dir())?;
+        let image = store.resolve(&query)?;
+        Ok((store, image))
+    };
+    Some(resolve())
 }

@@ -25,6 +25,7 @@ use rustix::io::Errno;
 use crate::cache::Effect;
 use crate::context::Build;
 use crate::error::{Error, Result};
+use crate::links::{Last, resolve, target};
 use crate::output;
 use crate::progress::Bar;
 
@@ -97,6 +98,27 @@ impl<'b> Staged<'b> {
     /// What is staged, and where it goes.
     pub(crate) fn effect(&self) -> Effect<'_> {
         Effect::copied(&self.staging, &self.destinations)
+    }
+
+    /// The paths of the image at which there will be something of it.
+    pub(crate) fn paths(&self) -> Result<Vec<PathBuf>> {
+        let real = |path: &Path, last| {
+            resolve(path, last, |path| target(&self.rootfs, path)).map_err(Error::io("copy to", path))
+        };
+        // One that only merges with a directory is not moved.
+        let mut paths = self.destinations.iter().map(|path| real(path, Last::Followed)).collect::<Result<Vec<_>>>()?;
+        for Move { from, to } in &self.moves {
+            let mut waiting = vec![(from.clone(), real(to, Last::Meant)?)];
+            while let Some((from, to)) = waiting.pop() {
+                let stat = self.staging.lstat(&from).map_err(Error::io("read", &from))?;
+                if is(&stat, FileType::Directory) {
+                    let names = list(&self.staging, &from).map_err(Error::io("read", &from))?;
+                    waiting.extend(names.into_iter().map(|name| (from.join(&name), to.join(&name))));
+                }
+                paths.push(to);
+            }
+        }
+        Ok(paths)
     }
 
     /// Moves everything to where it belongs.

@@ -73,6 +73,11 @@ pub(crate) fn is_of_images(word: &Path) -> bool {
     matches!(place, Ok(Docker(_) | DockerArchive { .. } | OciArchive { .. } | OciLayout { .. }))
 }
 
+/// Whether the word names a bundle. Nothing is built as one.
+pub(crate) fn is_bundle(word: &Path) -> bool {
+    matches!(Reference::from_word(word), Ok(Reference::Bundle(_)))
+}
+
 /// The place that an OCI image is written to; a word that says nothing else is the name of an archive.
 pub(crate) fn written_to(word: &Path) -> Result<Reference> {
     match Reference::from_word(word) {

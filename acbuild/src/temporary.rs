@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 /// What their names begin with.
 const PREFIX: &str = "acbuild-";
 /// What follows: whose they are, for people.
-const KINDS: [&str; 3] = ["script-", "modify-", "verify-"];
+const KINDS: [&str; 4] = ["script-", "modify-", "verify-", "diff-"];
 
 /// A directory that goes with this value.
 #[derive(Debug)]

@@ -26,3 +26,12 @@ pub(crate) fn warn_of_losses() {
         );
     }
 }
+
+/// Says what an ordinary user without subordinate ids does not see of images.
+pub(crate) fn warn_of_blindness() {
+    if !rustix::process::geteuid().is_root() {
+        output::warning(
+            "owners, set-user-ID bits and devices are not compared: that takes root, or subordinate ids (see \"acbuild begin --help\")",
+        );
+    }
+}

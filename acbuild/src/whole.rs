@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use appc_image::archive::{CopyOptions, Ownership, copy_tree};
 use appc_image::fetch::Insecure;
 use appc_image::render::{self, Rendered};
+use appc_image::store::Store;
 use appc_rooted::{Mode, OFlags, Root};
 use appc_spec::ImageManifest;
 use rustix::fs::{AtFlags, Timespec, Timestamps};
@@ -32,7 +33,28 @@ pub(crate) struct Parts {
     _rendered: Option<Rendered>,
 }
 
+/// Trees that make a root file system when they are stacked, the lowest first.
+pub(crate) struct Layers {
+    pub(crate) trees: Vec<Root>,
+    /// Keeps them in the store.
+    _rendered: Option<Rendered>,
+}
+
+impl Layers {
+    /// Those of an image in a store.
+    pub(crate) fn of(rendered: Rendered) -> Result<Layers> {
+        Ok(Layers { trees: rendered.open()?, _rendered: Some(rendered) })
+    }
+}
+
 impl Parts {
+    /// Those of an image whose own files are in `own`. What it depends on must be in the store.
+    pub(crate) fn of_image(store: &Store, manifest: &ImageManifest, own: Root) -> Result<Parts> {
+        let rendered = render::dependencies(store, manifest)?;
+        let whitelist = manifest.path_whitelist.clone();
+        Ok(Parts { below: rendered.open()?, own, deleted: Deleted::default(), whitelist, _rendered: Some(rendered) })
+    }
+
     /// Those of `build`, which has this `manifest`. Dependencies that are not in the store are fetched.
     pub(crate) fn of(session: &Session, build: &Build, manifest: &ImageManifest) -> Result<Parts> {
         let rendered = run::dependencies(session, manifest, Insecure::default())?;
@@ -47,9 +69,17 @@ impl Parts {
         Ok(Parts { below, own: build.rootfs()?, deleted, whitelist, _rendered: None })
     }
 
-    /// Whether the trees stacked are all there is to it.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.whitelist.is_empty() && self.deleted.is_empty()
+    /// The trees to stack, the lowest first: those there are or, where that is not all there is to it, one in the empty
+    /// directory `dir`.
+    pub(crate) fn layers(self, dir: &Path) -> Result<Layers> {
+        if self.whitelist.is_empty() && self.deleted.is_empty() {
+            let Parts { mut below, own, _rendered, .. } = self;
+            below.push(own);
+            return Ok(Layers { trees: below, _rendered });
+        }
+        let whole = self.merge(dir)?;
+        let tree = Root::open(&whole).map_err(Error::io("open", whole))?;
+        Ok(Layers { trees: vec![tree], _rendered: None })
     }
 
     /// Copies everything into one tree in the empty directory `dir`, and returns where that is.

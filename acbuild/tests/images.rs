@@ -257,3 +257,37 @@ fn files_made_in_the_image_do_not_depend_on_the_umask() {
         assert_eq!(fs::metadata(scratch.rootfs(path)).unwrap().mode() & 0o7777, mode, "{path}");
     }
 }
+
+#[test]
+fn an_image_of_oci_is_no_root_file_system() {
+    let scratch = Scratch::new();
+    scratch.ok(["begin", "--build-mode=oci"]);
+    for place in ["oci:layout", "archive.tar", "docker-archive:docker.tar"] {
+        scratch.ok(["write", place]);
+    }
+    scratch.ok(["end"]);
+    for (start, words) in [
+        ("./layout", "oci:./layout"),
+        ("./archive.tar", "oci-archive:./archive.tar"),
+        // For docker it is a layout with a list more.
+        ("./docker.tar", "oci-archive:./docker.tar"),
+    ] {
+        for begin in [&["begin", start][..], &["begin", "--cache", start], &["begin", "--cache", start]] {
+            let ran = scratch.run(begin);
+            assert_eq!(ran.code, Some(1), "{ran:#?}");
+            assert!(ran.stderr.contains("is an OCI image: build on its layers with --build-mode=oci"), "{ran:#?}");
+            assert!(ran.stderr.contains(&format!("or begin with {words} ")), "{ran:#?}");
+        }
+        scratch.ok(["begin", words]);
+        scratch.ok(["end"]);
+    }
+    // As older programs wrote it.
+    scratch.file("old/manifest.json", r#"[{"Config":"c.json","Layers":["l/layer.tar"]}]"#);
+    scratch.file("tree/manifest.json", r#"[{"name":"a web application"}]"#);
+    for dir in ["old", "tree"] {
+        sh(&scratch.path(dir), &format!("tar -cf ../{dir}.tar ."));
+    }
+    let ran = scratch.run(["begin", "./old.tar"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("or begin with docker-archive:./old.tar "), "{ran:#?}");
+    scratch.ok(["begin", "./tree.tar"]);
+}

@@ -181,3 +181,93 @@ fn images_differ_from_each_other_and_from_the_build() {
     scratch.ok(["end"]);
     scratch.refused(["diff", "example.com/low"], 1, "diff: no build in progress");
 }
+
+/// The content of files of the image in the archive `name`, when it is rendered.
+fn rendered(scratch: &Scratch, name: &str, paths: &[&str]) -> Vec<Option<String>> {
+    let reader = Scratch::new();
+    let link = std::os::unix::fs::symlink(scratch.path("store"), reader.path("store"));
+    link.unwrap();
+    reader.ok(["begin", scratch.path(name).to_str().unwrap()]);
+    reader.ok(["squash"]);
+    paths.iter().map(|path| read(&reader, path)).collect()
+}
+
+/// Writes an image with a path whitelist to `listed.aci`, of which `/etc/y` and `/lib`, a link to `/usr/lib`, can be seen.
+fn listed() -> Scratch {
+    let scratch = build();
+    fs::create_dir_all(scratch.rootfs("usr/lib")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", scratch.rootfs("lib")).unwrap();
+    let mut manifest = scratch.manifest();
+    manifest["pathWhitelist"] = json!(["/etc/y", "/lib", "/usr/lib"]);
+    scratch.file("m.json", &manifest.to_string());
+    scratch.ok(["replace-manifest", "m.json"]);
+    scratch.ok(["write", "listed.aci"]);
+    scratch.ok(["end"]);
+    scratch.file("tree/in/it", "copied");
+    scratch.file("new", "new");
+    scratch
+}
+
+#[test]
+fn what_is_copied_into_an_image_with_a_whitelist_can_be_seen() {
+    if !root("what_is_copied_into_an_image_with_a_whitelist_can_be_seen") {
+        return;
+    }
+    let scratch = listed();
+    image(&scratch, "example.com/more", &[("/more/a", "more")]);
+    let paths = ["etc/x", "etc/y", "srv/in/it", "usr/lib/new", "doc/new", "doc/a", "more/a"];
+    let seen = |own: &str, more: Option<&str>| {
+        [None, Some(own), Some("copied"), Some("new"), Some("new"), None, more].map(|text| text.map(str::to_owned))
+    };
+    for cache in [&["begin", "./listed.aci"][..], &["begin", "--cache", "./listed.aci"]] {
+        scratch.ok(cache);
+        scratch.ok(["copy", "tree", "/srv"]);
+        scratch.ok(["copy", "new", "/lib/new"]);
+        scratch.run(["copy-to-dir", "new", "/doc"]);
+        scratch.ok(["write", "--overwrite", "copied.aci"]);
+        assert_eq!(rendered(&scratch, "copied.aci", &paths), seen("own", None));
+        scratch.ok(["dependency", "add", "example.com/more"]);
+        scratch.ok(["write", "--overwrite", "copied.aci"]);
+        assert_eq!(rendered(&scratch, "copied.aci", &paths), seen("own", Some("more")));
+        scratch.ok(["end"]);
+    }
+    for words in [&["copy", "tree", "/srv"][..], &["copy", "new", "/lib/new"], &["copy", "new", "/doc/new"]] {
+        scratch.ok([&["--modify-appc", "listed.aci"], words].concat());
+    }
+    scratch.ok(["--modify-appc", "listed.aci", "dependency", "add", "example.com/more"]);
+    scratch.ok(["--modify-appc", "listed.aci", "copy", "new", "/etc/y"]);
+    assert_eq!(rendered(&scratch, "listed.aci", &paths), seen("new", Some("more")));
+}
+
+#[test]
+fn what_is_compared_does_not_come_into_the_store() {
+    if !root("what_is_compared_does_not_come_into_the_store") {
+        return;
+    }
+    let scratch = build();
+    scratch.ok(["write", "top.aci"]);
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "--build-mode=oci"]);
+    scratch.ok(["copy", "f", "/etc/y"]);
+    scratch.ok(["write", "oci:layout"]);
+    scratch.ok(["end"]);
+    image(&scratch, "example.com/unlisted", &[]);
+    let store = || {
+        let names =
+            std::process::Command::new("find").arg(scratch.path("store")).args(["-printf", "%P %s %T@\n"]).output();
+        String::from_utf8(names.unwrap().stdout).unwrap()
+    };
+    let before = store();
+    let temporary = scratch.path("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let diff = |a: &str, b: &str| {
+        let mut command = scratch.command(["diff", a, b]);
+        let ran = common::finish(command.env("TMPDIR", &temporary));
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:#?}");
+        ran.stdout
+    };
+    assert_eq!(diff("example.com/low", "./top.aci"), "~ /etc/x (content)\n~ /etc/y (content)\n");
+    assert_eq!(diff("./top.aci", "oci:layout"), "- /doc\n- /doc/a\n- /doc/b\n- /etc/x\n");
+    assert_eq!(store(), before);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+}

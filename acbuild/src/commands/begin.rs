@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
 use appc_image::fetch::Insecure;
+use appc_image::oci::DOCUMENT_MAX;
 use appc_image::reference::Reference;
 use appc_image::store::{Store, StoredImage};
+use appc_rooted::Root;
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
+use serde_json::Value;
 
 use crate::cache::{Key, fill};
 use crate::context::Draft;
@@ -157,6 +160,9 @@ fn from_path(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
         _ => Error::io("read", start)(e),
     })?;
     if metadata.is_dir() {
+        if oci::is_layout(start) {
+            return Err(is_oci("oci", start));
+        }
         from_directory(draft, start, session)?;
         return empty_manifest();
     }
@@ -190,7 +196,8 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
     }
     let kind = if is_image { Kind::Aci } else { Kind::RootfsTar };
     fill(session, draft, &|key| of_archive(key, start, kind), || {
-        unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)
+        unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)?;
+        if is_image { Ok(()) } else { refuse_oci(start, &draft.rootfs()?) }
     })?;
     if !is_image {
         return empty_manifest();
@@ -198,6 +205,26 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
     let manifest = archive::manifest(open()?).map_err(unreadable)?;
     ImageManifest::parse(&manifest).map_err(|e| unreadable(appc_image::Error::Manifest(e)))?;
     Ok(manifest)
+}
+
+/// Refuses an archive of OCI or for docker that was unpacked into `rootfs`.
+fn refuse_oci(start: &Path, rootfs: &Root) -> Result<()> {
+    if rootfs.lstat("oci-layout").is_ok() && rootfs.lstat("index.json").is_ok() {
+        return Err(is_oci("oci-archive", start));
+    }
+    let list = rootfs.read("manifest.json", DOCUMENT_MAX).unwrap_or_default();
+    match serde_json::from_slice::<Vec<Value>>(&list) {
+        Ok(images) if images.iter().any(|image| image.get("Layers").is_some()) => Err(is_oci("docker-archive", start)),
+        _ => Ok(()),
+    }
+}
+
+fn is_oci(scheme: &str, start: &Path) -> Error {
+    Error::Refused(format!(
+        "{0} is an OCI image: build on its layers with --build-mode=oci, or begin with {scheme}:{0} to make them one root \
+         file system",
+        start.display()
+    ))
 }
 
 /// Adds an archive that is unpacked to a key.

@@ -9,6 +9,7 @@ use crate::cache::{Change, Inputs, Key, Step};
 use crate::context::Access;
 use crate::error::{Error, Result};
 use crate::install::Staged;
+use crate::run::whitelist;
 use crate::session::Session;
 
 /// Copy a file or directory into the image
@@ -61,12 +62,20 @@ pub(super) fn copy(
     let build = session.build(Access::Change)?;
     let mut document = build.document()?;
     session.record(&mut *document)?;
-    let step = Step::new(session, &build, name, inputs)?;
+    let listed = document.whitelist().is_some();
+    let inputs = |key: &mut Key<'_>| match listed {
+        false => inputs(key),
+        true => Err(Error::refused("the image has a path whitelist, which what is copied is added to")),
+    };
+    let step = Step::new(session, &build, name, &inputs)?;
     if step.known().is_some() {
         return step.replay(&*document);
     }
     let mut staged = Staged::new(&build)?;
     fill(&mut staged)?;
+    if let Some(list) = document.whitelist() {
+        whitelist::add(list, staged.paths()?)?;
+    }
     let new = build.prepare(&*document)?;
     let changing = step.change(Change::Copy, &staged.effect())?;
     staged.install()?;

@@ -1,10 +1,16 @@
 //! `acbuild dependency add|remove`
 
-use appc_spec::{AcIdentifier, Dependency as Declared, ImageName, Labels};
+use std::path::PathBuf;
+
+use appc_image::fetch::Insecure;
+use appc_image::stack;
+use appc_spec::{AcIdentifier, Dependency as Declared, ImageManifest, ImageName, Labels};
 use clap::{Args, Subcommand};
 
 use super::removed;
+use crate::document::Document;
 use crate::error::{Error, Result};
+use crate::run::{self, whitelist};
 use crate::session::Session;
 
 /// Manage dependencies (appc only)
@@ -25,7 +31,8 @@ enum DependencyCommand {
 
 /// Add a dependency, or replace the one of that name
 ///
-/// Use it to build on an image without copying it. Nothing is fetched before the image is run.
+/// Use it to build on an image without copying it. Nothing is fetched before the image is run, unless it has a path whitelist: then all
+/// of the dependency is added to that.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild dependency add quay.io/coreos/alpine-sh")]
 struct Add {
@@ -59,6 +66,9 @@ impl Dependency {
                 session.debug(format_args!("Adding dependency {:?}", add.image_name));
                 let dependency = add.dependency()?;
                 session.edit(|manifest| {
+                    if let Some(list) = manifest.whitelist() {
+                        whitelist::add(list, paths(session, &dependency)?)?;
+                    }
                     manifest.dependencies.retain(|d| d.image_name != dependency.image_name);
                     manifest.dependencies.push(dependency);
                     Ok(())
@@ -92,6 +102,14 @@ impl Add {
         let image_id = self.image_id.as_deref().map(str::parse).transpose()?;
         Ok(Declared { image_id, labels, size: self.size, ..Declared::new(image.name) })
     }
+}
+
+/// The paths of the image's root file system.
+fn paths(session: &Session, dependency: &Declared) -> Result<Vec<PathBuf>> {
+    let mut alone = ImageManifest::new(dependency.image_name.clone());
+    alone.dependencies.push(dependency.clone());
+    let rendered = run::dependencies(session, &alone, Insecure::default())?;
+    Ok(stack::paths(&run::open_all(&rendered)?)?.into_keys().collect())
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -1,10 +1,13 @@
 //! `acbuild diff`
 
 use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 
 use appc_image::fetch::Insecure;
 use appc_image::reference::Reference;
 use appc_image::render::{self, Difference, Rules, compare};
+use appc_image::store::Store;
 use appc_rooted::Root;
 use clap::Args;
 use serde_json::json;
@@ -13,13 +16,15 @@ use super::Format;
 use crate::context::Access;
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::whole::Parts;
-use crate::{images, output};
+use crate::temporary::Temporary;
+use crate::whole::{Layers, Parts};
+use crate::{images, output, users};
 
 /// Compare the files of two images, or of an image and the build in progress
 ///
 /// Dependencies are part of it; those of A and B are looked for in the store. Each line is a path: + only in B, - only in
-/// A, ~ in both but different, and how. An image that is no name or ID of one in the store is brought there.
+/// A, ~ in both but different, and how. An image that is no name or ID of one in the store is read from where it is, and not
+/// kept.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   acbuild diff base.aci
@@ -43,17 +48,18 @@ pub(crate) struct Diff {
 impl Diff {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let rules = if self.times { Rules::Times } else { Rules::Seen };
-        let (store, a) = images::stored(&Reference::from_word(&self.a)?, self.insecure_options, session)?;
-        let differences = match &self.b {
-            Some(b) => {
-                let (_, b) = images::stored(&Reference::from_word(b)?, self.insecure_options, session)?;
-                render::diff(&store, &a, &b, rules)?
-            }
-            None => {
-                let a = render::layers(&store, &a)?;
-                with_build(&a.open()?, rules, session)?
+        users::warn_of_blindness();
+        let place = Temporary::new("diff")?;
+        let side = |name: &str, word: &Option<OsString>| {
+            let dir = place.path().join(name);
+            fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
+            match word {
+                Some(word) => self.image(&Reference::from_word(word)?, &dir, session),
+                None => build(&dir, session),
             }
         };
+        let (a, b) = (side("a", &Some(self.a.clone()))?, side("b", &self.b)?);
+        let differences = compare(&a.trees, &b.trees, rules)?;
         match self.format {
             Some(format) => format.print(&json!(differences)),
             None if differences.is_empty() => Ok(()),
@@ -63,18 +69,27 @@ impl Diff {
             }
         }
     }
+
+    /// What an image consists of. What is not in the store is brought to the empty directory `dir`, and gone afterwards.
+    fn image(&self, reference: &Reference, dir: &Path, session: &Session) -> Result<Layers> {
+        if let Some(known) = images::known(reference, session) {
+            let (store, image) = known?;
+            return Layers::of(render::layers(&store, &image)?);
+        }
+        let own = Store::open(dir.join("store"))?.limited(session.limit());
+        let image = images::fetch_into(&own, reference, self.insecure_options, session)?;
+        if image.manifest.dependencies.is_empty() {
+            return Layers::of(render::layers(&own, &image)?);
+        }
+        let tree = own.tree(&image.id);
+        let tree = Root::open(&tree).map_err(Error::io("open", tree))?;
+        let store = Store::open_existing(session.store_dir())?;
+        Parts::of_image(&store, &image.manifest, tree)?.layers(dir)
+    }
 }
 
-fn with_build(a: &[Root], rules: Rules, session: &Session) -> Result<Vec<Difference>> {
+/// What the build in progress consists of; there is room in the empty directory `dir`.
+fn build(dir: &Path, session: &Session) -> Result<Layers> {
     let build = session.whole(Access::Read)?;
-    let parts = Parts::of(session, &build, &build.manifest()?)?;
-    if parts.is_plain() {
-        let Parts { mut below, own, .. } = parts;
-        below.push(own);
-        return Ok(compare(a, &below, rules)?);
-    }
-    let temporary = std::env::temp_dir();
-    let dir = tempfile::tempdir_in(&temporary).map_err(Error::io("write to", temporary))?;
-    let whole = parts.merge(dir.path())?;
-    Ok(compare(a, &[Root::open(&whole).map_err(Error::io("open", whole))?], rules)?)
+    Parts::of(session, &build, &build.manifest()?)?.layers(dir)
 }

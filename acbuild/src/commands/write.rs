@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use appc_image::archive::{self, Compression, WriteOptions, Written};
 use appc_image::fetch::Insecure;
+use appc_image::reference::Reference;
 use appc_spec::ImageManifest;
 use clap::Args;
 
@@ -65,6 +66,12 @@ impl Write {
             return Err(Error::refused("the sign flag has been removed, please use \"acbuild sign\" afterwards"));
         }
         session.debug(format_args!("Writing ACI to {}", self.path.display()));
+        if place::is_bundle(&self.path) {
+            let bundle = self.path.display();
+            return Err(Error::Refused(format!(
+                "a build is not written as a bundle: write it to a file, and make that one with \"acbuild convert FILE {bundle}\""
+            )));
+        }
         let source_date_epoch = source_date_epoch()?;
         let options = WriteOptions {
             compression: self.compression,
@@ -84,6 +91,11 @@ impl Write {
     }
 
     fn appc(&self, session: &Session, build: Build, options: &WriteOptions) -> Result<()> {
+        if !self.index.is_empty() {
+            let why =
+                "--index is for oci builds: App Container images are one for each platform, found by their labels";
+            return Err(Error::refused(why));
+        }
         if place::is_of_images(&self.path) {
             let what = self.path.display();
             return Err(Error::Refused(format!(
@@ -127,13 +139,21 @@ impl Write {
         }
         let insecure = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
         let to = Target { overwrite: self.overwrite, insecure, tag: image.name(), name: None };
-        let sink = to.open(&place::written_to(&self.path)?)?;
+        let place = place::written_to(&self.path)?;
+        if let (Reference::DockerArchive { file, .. }, false) = (&place, self.index.is_empty()) {
+            let file = file.display();
+            return Err(Error::Refused(format!(
+                "--index: an archive for docker holds an image for one platform only: write oci-archive:{file}"
+            )));
+        }
+        let sink = to.open(&place)?;
         let mut top = oci::put(build, &image, &*sink, options)?;
         if !self.index.is_empty() {
             let mut manifests = vec![top];
             for work_path in &self.index {
-                let other = Build::open_whole(work_path, Access::Read)?;
-                manifests.push(oci::put(&other, &other.image()?, &*sink, options)?);
+                let of_index = |e| Error::Refused(format!("--index {}: {e}", work_path.display()));
+                let other = Build::open_whole(work_path, Access::Read).map_err(of_index)?;
+                manifests.push(oci::put(&other, &other.image().map_err(of_index)?, &*sink, options)?);
             }
             top = oci::put_index(manifests, &*sink)?;
         }

@@ -30,6 +30,10 @@ impl Document for ImageManifest {
         history::steps(self.annotations.iter().map(|a| (a.name.as_str(), a.value.as_str())))
     }
 
+    fn whitelist(&mut self) -> Option<&mut Vec<String>> {
+        Some(&mut self.path_whitelist).filter(|list| !list.is_empty())
+    }
+
     fn record(&mut self, line: &str) -> Result<()> {
         let names = self.annotations.iter().map(|annotation| annotation.name.as_str());
         let name = history::next_name(names).parse()?;

@@ -41,7 +41,7 @@ fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session)
     })?;
     let image = |reference| from_image(draft, &reference, insecure, session);
     if metadata.is_dir() {
-        if start.join("oci-layout").is_file() && start.join("index.json").is_file() {
+        if is_layout(start) {
             return image(Reference::OciLayout { dir: start.to_owned(), name: None });
         }
         from_directory(draft, start, session)?;
@@ -55,6 +55,11 @@ fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session)
         ArchiveKind::Docker => image(Reference::DockerArchive { file: start.to_owned(), name: None }),
         ArchiveKind::Other => from_tar(draft, start, session),
     }
+}
+
+/// Whether a directory is an OCI layout.
+pub(crate) fn is_layout(dir: &Path) -> bool {
+    dir.join("oci-layout").is_file() && dir.join("index.json").is_file()
 }
 
 fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {

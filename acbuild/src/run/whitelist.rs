@@ -29,6 +29,18 @@ pub(crate) fn complete(session: &Session, build: &Build) -> Result<Vec<u8>> {
     Ok(manifest.to_json().into_bytes())
 }
 
+/// Adds paths, absolute or relative to the root, to a whitelist.
+pub(crate) fn add(list: &mut Vec<String>, paths: impl IntoIterator<Item = impl AsRef<Path>>) -> Result<()> {
+    let mut listed: BTreeSet<String> = list.iter().cloned().collect();
+    for path in paths {
+        let path = text(&Path::new("/").join(path))?;
+        if listed.insert(path.clone()) {
+            list.push(path);
+        }
+    }
+    Ok(())
+}
+
 /// Takes the whitelist out of the manifest of an image that was begun with: from here on it is what is deleted. `below` are
 /// the paths of the dependencies, `own` those of the build. Also returns what of the latter is not listed.
 pub(crate) fn take_out(
@@ -67,8 +79,8 @@ fn left<'p>(
 fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         Error::Refused(format!(
-            "{path:?} is not valid UTF-8, and a path whitelist, which this image needs as something of its dependencies was \
-             deleted, cannot name it: rename it"
+            "{path:?} is not valid UTF-8, and cannot be named in a path whitelist, which this image has or, as something of its \
+             dependencies was deleted, needs: rename it"
         ))
     })
 }
