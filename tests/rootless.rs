@@ -306,6 +306,65 @@ fn without_ids_a_user_is_told_what_is_lost() {
         command.under(&setpriv, ["--reuid", "65534", "--regid", "65534", "--clear-groups"])
     };
     nobody("begin").ok().says(&["warning: ", "run this as superuser", "newuidmap", "/etc/subuid"]);
-    nobody("run -- true").exits(1).says(&["run: the run subcommand must be run as root"]);
+    nobody("run -- true")
+        .exits(1)
+        .says(&["run: the run subcommand must be run as root, or by a user with subordinate ids"]);
     nobody("end").ok();
+}
+
+/// Whatever a command does to files that shows in an image.
+const STEP: &str = r#"set -e
+test "$(id -u)" = 0 && test -c /dev/null && test -d /proc/self && test -e /sys/class && grep -q localhost /etc/hosts
+mkdir -p /srv; echo new > /srv/new; chown 7:8 /srv/new; chmod 4755 /srv/new; ln /srv/new /srv/same; ln -s new /srv/link; mkfifo /srv/fifo
+mkdir -m 1777 /srv/dir; chown 1000:2000 /srv/dir; chmod 600 /etc/group; chown 33 /etc/passwd
+rm /gone; rm -r /old; mkdir /old; echo kept > /old/kept
+! mknod /srv/disk b 8 0 2>/dev/null || rm /srv/disk
+"#;
+
+#[test]
+fn a_command_runs_for_the_user_as_for_root() {
+    needs!(root, "busybox", "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    let base = builders.scratch.work().join("base");
+    support::rootfs::busybox(&base);
+    fs::create_dir_all(base.join("old/dir")).expect("ours");
+    for (name, content) in [("step", STEP), ("gone", ""), ("old/dir/x", "")] {
+        fs::write(base.join(name), content).expect("ours");
+    }
+    let begin = format!("acbuild begin {}", base.display());
+    let made = builders.both(&[
+        &begin,
+        "acbuild set-name example.com/base",
+        "acbuild write base.aci",
+        "acbuild end",
+        "rkt fetch base.aci",
+        "acbuild begin",
+        "acbuild set-name example.com/ran",
+        "acbuild dependency add example.com/base",
+        "acbuild run -- /bin/sh /step",
+        "acbuild run --net=none --engine=chroot -- /bin/sh -c true",
+        "acbuild run --user 33 -- /bin/true",
+        "acbuild write ran.aci",
+    ]);
+    assert_eq!(made[0], made[1]);
+    builders.user("acbuild run -- /bin/false").exits(1).says(&["run: exit status 1"]);
+    builders
+        .user("acbuild run --engine=systemd-nspawn -- /bin/true")
+        .exits(1)
+        .says(&["must be run by root of the host"]);
+    // Without dependencies what is deleted is only gone.
+    let made = builders.both(&[
+        "acbuild end",
+        &begin,
+        "acbuild set-name example.com/alone",
+        "acbuild run -- /bin/sh /step",
+        "acbuild write alone.aci",
+        "acbuild end",
+        "acbuild begin --build-mode=oci",
+        &format!("acbuild copy {} /", base.display()),
+        "acbuild layer",
+        "acbuild run -- /bin/sh /step",
+        "acbuild write ran.tar",
+    ]);
+    assert_eq!(made[0], made[1]);
 }

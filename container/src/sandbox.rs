@@ -7,21 +7,26 @@
 
 use std::cell::Cell;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::fs::Mode;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
     fsmount, fsopen, mount_change, move_mount, unmount,
 };
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{DumpableBehavior, Signal, WaitOptions};
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
 use crate::sys::signal::SignalFd;
 use crate::sys::{self, exec::close_from};
+
+/// How long a pod's end is waited for, in seconds.
+const PATIENCE: i64 = 10;
 
 /// Which network the pod has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +52,7 @@ pub struct SandboxOptions {
 pub struct Sandbox {
     pid: i32,
     pidfd: OwnedFd,
-    network: Network,
+    namespaces: Vec<(LinuxNamespaceType, OwnedFd)>,
 }
 
 impl Sandbox {
@@ -60,7 +65,8 @@ impl Sandbox {
         if options.network == Network::NewLoopback {
             flags.insert(libc::CLONE_NEWNET);
         }
-        let (ours, theirs) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).context(|| "make a pipe")?;
+        let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = pair.context(|| "make a pair of sockets")?;
         let ours = Cell::new(Some(ours));
         let Cloned { pid, pidfd } = clone3(flags, None, || {
             // In the copy: then nobody listens once the parent is gone.
@@ -69,10 +75,12 @@ impl Sandbox {
         })
         .context(|| "start the pod's first process")?;
         drop(theirs);
-        let sandbox = Sandbox { pid, pidfd, network: options.network };
+        let mut sandbox = Sandbox { pid, pidfd, namespaces: Vec::new() };
+        let ours = ours.take().ok_or_else(|| Error::Other("the socket of the pod's first process is gone".into()))?;
+        sandbox.open_namespaces(options.network)?;
+        rustix::io::write(&ours, &[0]).context(|| "talk to the pod's first process")?;
         // One byte means ready; anything else is a sentence that says why not.
         let mut answer = [0; 512];
-        let ours = ours.take().ok_or_else(|| Error::Other("the pipe to the pod's first process is gone".into()))?;
         let length = rustix::io::retry_on_intr(|| rustix::io::read(&ours, &mut answer))
             .context(|| "wait for the pod's first process")?;
         match &answer[..length] {
@@ -92,18 +100,26 @@ impl Sandbox {
         self.pidfd.as_fd()
     }
 
-    /// The namespaces to put into `linux.namespaces[].path` of the pod's containers. Valid as long as this value lives.
-    pub fn namespace_paths(&self) -> Vec<(LinuxNamespaceType, PathBuf)> {
-        let path = |name: &str| PathBuf::from(format!("/proc/{}/ns/{name}", self.pid));
-        let mut paths = vec![
-            (LinuxNamespaceType::Pid, path("pid")),
-            (LinuxNamespaceType::Ipc, path("ipc")),
-            (LinuxNamespaceType::Uts, path("uts")),
-        ];
-        if self.network == Network::NewLoopback {
-            paths.push((LinuxNamespaceType::Network, path("net")));
+    /// Must come before the process forbids tracing: then only root of the host may, not that of a user namespace.
+    fn open_namespaces(&mut self, network: Network) -> Result<()> {
+        let mut kinds =
+            vec![(LinuxNamespaceType::Pid, "pid"), (LinuxNamespaceType::Ipc, "ipc"), (LinuxNamespaceType::Uts, "uts")];
+        if network == Network::NewLoopback {
+            kinds.push((LinuxNamespaceType::Network, "net"));
         }
-        paths
+        for (kind, name) in kinds {
+            let path = format!("/proc/{}/ns/{name}", self.pid);
+            let opened = rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+            self.namespaces.push((kind, opened.context(|| format!("open {path}"))?));
+        }
+        Ok(())
+    }
+
+    /// The namespaces to put into `linux.namespaces[].path` of the pod's containers. Valid as long as this value lives, in
+    /// this process.
+    pub fn namespace_paths(&self) -> Vec<(LinuxNamespaceType, PathBuf)> {
+        let path = |fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+        self.namespaces.iter().map(|(kind, fd)| (*kind, path(fd))).collect()
     }
 }
 
@@ -111,6 +127,13 @@ impl Drop for Sandbox {
     fn drop(&mut self) {
         // Both fail only when it has ended before, which is what we want.
         let _ended = sys::signal::send(self.pidfd.as_fd(), libc::SIGKILL);
+        // It ends when all are gone that were in it. Whoever has a process in there that has ended and was not waited for
+        // would wait for ever; as it is, the process goes after this one.
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        let patience = Timespec { tv_sec: PATIENCE, tv_nsec: 0 };
+        if !matches!(rustix::io::retry_on_intr(|| poll(&mut fds, Some(&patience))), Ok(1)) {
+            return;
+        }
         let _reaped = rustix::process::waitid(
             rustix::process::WaitId::PidFd(self.pidfd.as_fd()),
             rustix::process::WaitIdOptions::EXITED,
@@ -131,6 +154,10 @@ fn first_process(options: &SandboxOptions, ready: &OwnedFd) -> i32 {
 }
 
 fn set_up(options: &SandboxOptions, ready: &OwnedFd) -> Result<SignalFd> {
+    let told = rustix::io::retry_on_intr(|| rustix::io::read(ready, &mut [0])).context(|| "wait for the parent")?;
+    if told == 0 {
+        return Err(Error::Other("the parent is gone".into()));
+    }
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context(|| "ask to die with the parent")?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
     rustix::process::setsid().context(|| "start a session")?;

@@ -6,9 +6,12 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::process::Command;
 
+use appc_container::sys::namespace::setns;
 use appc_container::{Network, Plan, RootSource, Sandbox, SandboxOptions, Setup, Stdio, exit_code, overlay};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 use serde_json::json;
@@ -21,10 +24,11 @@ fn main() {
         return;
     }
     let host = HostState::new();
-    let tests: [(&str, fn()); 3] = [
+    let tests: [(&str, fn()); 4] = [
         ("an overlay is nowhere to be seen", an_overlay_is_nowhere_to_be_seen),
         ("a container in a sandbox on an overlay", a_container_in_a_sandbox_on_an_overlay),
         ("a sandbox shows nothing of the host", a_sandbox_shows_nothing_of_the_host),
+        ("a process that nobody waits for holds no one up", a_process_that_nobody_waits_for_holds_no_one_up),
     ];
     for (name, test) in tests {
         test();
@@ -127,4 +131,21 @@ fn a_sandbox_shows_nothing_of_the_host() {
     let pid = sandbox.pid();
     drop(sandbox);
     assert!(!PathBuf::from(format!("/proc/{pid}")).exists());
+}
+
+fn a_process_that_nobody_waits_for_holds_no_one_up() {
+    let sandbox = Sandbox::new(SandboxOptions::default()).unwrap();
+    let pid = sandbox.pid();
+    let own = fs::File::open("/proc/self/ns/pid").unwrap();
+    let inside = fs::File::open(&sandbox.namespace_paths()[0].1).unwrap();
+    let kind = LinuxNamespaceType::Pid as i32;
+    setns(inside.as_fd(), kind).unwrap();
+    let mut child = Command::new("/bin/true").spawn().unwrap();
+    setns(own.as_fd(), kind).unwrap();
+    // As long as the child is a zombie, the kernel holds the end of the first process up.
+    drop(sandbox);
+    assert!(PathBuf::from(format!("/proc/{pid}")).exists());
+    child.wait().unwrap();
+    let ended = || rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty());
+    assert!(ended().unwrap().is_some());
 }

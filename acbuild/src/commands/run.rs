@@ -21,7 +21,8 @@ use crate::session::Session;
 /// and /proc, /dev, /sys, /etc/resolv.conf and /etc/hosts of its own, which leave no trace in the image. At a terminal it has
 /// a terminal of its own.
 ///
-/// It takes root. Programs for another architecture run by way of an emulator that is registered with the kernel, such as
+/// It takes root, or a user with subordinate ids (see "acbuild begin --help"), whose commands make no devices and are root of
+/// the user's ids only. Programs for another architecture run by way of an emulator that is registered with the kernel, such as
 /// those of Debian's qemu-user-static.
 ///
 /// In a build with a cache (see "acbuild begin --help") a command that may write to a volume, or is given something on standard

@@ -37,6 +37,7 @@ use appc_image::store::Store;
 use appc_image::{caller, stack, users};
 use appc_rooted::{OFlags, Root};
 use appc_spec::{ImageManifest, host_arch};
+use rustix::thread::UnshareFlags;
 
 use crate::cache::{Change, Effect, Key, Step};
 use crate::context::Build;
@@ -117,8 +118,15 @@ impl Request<'_> {
 ///
 /// The calling process must have one thread.
 pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Result<()> {
-    if !rustix::process::geteuid().is_root() || caller::is_mapped() {
-        return Err(Error::refused("the run subcommand must be run as root: try sudo"));
+    if !rustix::process::geteuid().is_root() {
+        let why =
+            "the run subcommand must be run as root, or by a user with subordinate ids: see \"acbuild begin --help\"";
+        return Err(Error::refused(why));
+    }
+    if caller::is_mapped() {
+        // Root of a user namespace mounts where the mounts are that namespace's.
+        let kind = UnshareFlags::NEWNS.bits().cast_signed();
+        appc_container::sys::namespace::unshare(kind).map_err(Error::io("make a mount namespace for", build.dir()))?;
     }
     // What is made on the way must not depend on who builds.
     rustix::process::umask(rustix::fs::Mode::from(0o022));

@@ -1,7 +1,8 @@
-//! Containers in a user namespace that exists.
+//! Containers in namespaces from which the parent could not come back.
 //!
 //! Namespaces belong to the user namespace they are made in, so it has to be entered first; but whoever has entered one
-//! cannot come back. A process in between does so: it joins everything, makes init as its parent's child and ends.
+//! cannot come back. Root of a user namespace cannot come back from a pid namespace either. A process in between does so: it
+//! joins them, makes init as its parent's child and ends.
 //!
 //! ```text
 //!  parent ── clone3 ──▶ between ── setns …, clone3(CLONE_PARENT) ──▶ init, a child of parent
@@ -26,16 +27,18 @@ use crate::sys::namespace::setns;
 const TEXT_MAX: usize = 4096;
 
 impl NamespacePlan {
-    pub(super) fn clone_in_user_namespace(
+    /// Clones init in the namespaces that `join` joins.
+    pub(super) fn clone_between(
         &self,
-        user: &OwnedFd,
+        join: impl FnOnce() -> Result<()>,
         into: Option<BorrowedFd<'_>>,
         init: impl FnOnce() -> i32,
     ) -> Result<Cloned> {
         let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).context(|| "make a pipe")?;
         let init = Cell::new(Some(init));
         let between = clone3(CloneFlags::default(), None, || {
-            let cloned = self.join_all(user).and_then(|()| {
+            environment::forget();
+            let cloned = join().and_then(|()| {
                 let init = init.take().ok_or_else(|| Error::Other("init runs once".to_owned()))?;
                 let flags = CloneFlags(self.clone.0 | libc::CLONE_PARENT as u64);
                 clone3(flags, into, init).context(|| "clone the container's first process")
@@ -48,7 +51,7 @@ impl NamespacePlan {
             let _unread = rustix::io::write(&theirs, &text.as_bytes()[..text.len().min(TEXT_MAX)]);
             0
         })
-        .context(|| "clone the process that joins the user namespace")?;
+        .context(|| "clone the process that joins the namespaces")?;
         drop(theirs);
         let mut text = [0; TEXT_MAX];
         let read = rustix::io::retry_on_intr(|| rustix::io::read(&ours, &mut text));
@@ -62,16 +65,15 @@ impl NamespacePlan {
                 let pidfd = pidfd_open(pid, PidfdFlags::empty()).context(|| format!("open process {text}"))?;
                 Ok(Cloned { pid: pid.as_raw_nonzero().get(), pidfd })
             }
-            None if text.is_empty() => Err(Error::Init("joining the user namespace ended without a word".to_owned())),
+            None if text.is_empty() => Err(Error::Init("joining the namespaces ended without a word".to_owned())),
             None => Err(Error::Init(text)),
         }
     }
 
     /// Joins what there is to join. Each is tried as who we are first: it may belong to our own user namespace.
-    fn join_all(&self, user: &OwnedFd) -> Result<()> {
+    pub(super) fn join_all(&self, user: &OwnedFd) -> Result<()> {
         // From inside the user namespace we could be traced.
         rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).context(|| "forbid tracing")?;
-        environment::forget();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let own = rustix::fs::open("/proc/self", flags, Mode::empty()).context(|| "open /proc/self")?;
         let pid = self.join_pid.iter().map(|fd| (libc::CLONE_NEWPID, fd));

@@ -17,7 +17,7 @@ use crate::mappings::Mappings;
 use crate::plan::ProcessPlan;
 use crate::sys::clone::{CloneFlags, Cloned, clone3};
 use crate::sys::environment;
-use crate::sys::namespace::{namespace_kind, setns, unshare};
+use crate::sys::namespace::{in_user_namespace, namespace_kind, setns, unshare};
 
 /// The namespaces of one container.
 #[derive(Debug, Default)]
@@ -203,7 +203,10 @@ impl NamespacePlan {
     /// Clones the container's first process, which runs `init` in the new namespaces.
     pub(crate) fn clone_init(&self, into: Option<BorrowedFd<'_>>, init: impl FnOnce() -> i32) -> Result<Cloned> {
         if let Some(user) = &self.join_user {
-            return self.clone_in_user_namespace(user, into, init);
+            return self.clone_between(|| self.join_all(user), into, init);
+        }
+        if let Some(joined) = self.join_pid.as_ref().filter(|_| in_user_namespace()) {
+            return self.clone_between(|| join_pid(joined), into, init);
         }
         self.inside_pid_namespace(|| clone3(self.clone, into, init).context(|| "clone the container's first process"))
     }
@@ -213,7 +216,7 @@ impl NamespacePlan {
         let Some(joined) = &self.join_pid else { return clone() };
         let own = rustix::fs::open("/proc/self/ns/pid", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
             .context(|| "open /proc/self/ns/pid")?;
-        setns(joined.as_fd(), libc::CLONE_NEWPID).context(|| "join the pid namespace")?;
+        join_pid(joined)?;
         // Who is there already may trace the newcomer from its first moment on.
         let cloned = environment::hidden_from_child(clone);
         setns(own.as_fd(), libc::CLONE_NEWPID).context(|| "return to the own pid namespace")?;
@@ -248,6 +251,10 @@ impl NamespacePlan {
             _ => Ok(()),
         }
     }
+}
+
+fn join_pid(namespace: &OwnedFd) -> Result<()> {
+    setns(namespace.as_fd(), libc::CLONE_NEWPID).context(|| "join the pid namespace")
 }
 
 fn flag(kind: LinuxNamespaceType) -> i32 {
