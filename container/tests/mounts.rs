@@ -385,7 +385,9 @@ fn links_of_the_image_take_no_protection_away() {
 fn what_links_lead_to_is_made_to_mount_on() {
     needs!(root, "busybox");
     let host = HostState::new();
-    let mut bundle = bundle("cat /var/run/secrets/token/file; echo new >/run/lock/file; cat /var/lock/file");
+    let mut bundle = bundle(
+        "cat /var/run/secrets/token/file; echo new >/run/lock/file; cat /var/lock/file; cat /etc/resolv.conf /run/dns/conf",
+    );
     let source = bundle.scratch.work().join("token");
     fs::create_dir(&source).unwrap();
     fs::write(source.join("file"), "secret\n").unwrap();
@@ -396,8 +398,15 @@ fn what_links_lead_to_is_made_to_mount_on() {
         json!({"destination": "/var/run/secrets/token", "type": "bind", "source": source, "options": ["rbind", "ro"]}),
     );
     bundle.mount(json!({"destination": "/var/lock", "type": "tmpfs"}));
-    bundle.run().ok().prints(&["secret\nnew\n"]);
+    // A file by two links, of which the second does not lead out of the root.
+    symlink("../../../run/dns/conf", bundle.rootfs("run-dns")).unwrap();
+    symlink("../run-dns", bundle.rootfs("etc/resolv.conf")).unwrap();
+    bundle.mount(
+        json!({"destination": "/etc/resolv.conf", "type": "bind", "source": source.join("file"), "options": ["bind"]}),
+    );
+    bundle.run().ok().prints(&["secret\nnew\nsecret\nsecret\n"]);
     assert!(bundle.rootfs("run/secrets/token").is_dir());
+    assert!(bundle.rootfs("run/dns/conf").is_file());
     // In circles they lead nowhere.
     symlink("two", bundle.rootfs("one")).unwrap();
     symlink("one/x", bundle.rootfs("two")).unwrap();

@@ -156,7 +156,7 @@ impl Init<'_> {
 
     fn build_root(&self) -> Result<Root> {
         let plan = &self.plan.root;
-        let tree = plan.tree.get().context(|| "open the root")?;
+        let tree = plan.tree.get().context(|| format!("open the root {}", plan.tree.path().display()))?;
         let root = rootfs::attach_root(tree)?;
         let copy = |at, first| self.copy(at, first);
         let view = rootfs::View { cgroup: self.cgroup, own_cgroups: self.plan.namespaces.cgroup, copy: &copy };

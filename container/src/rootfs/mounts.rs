@@ -1,7 +1,9 @@
 //! Attaching the mounts of the configuration.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use appc_rooted::{Mode, OFlags, Root};
@@ -16,6 +18,8 @@ use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::{MountOptions, MountPlan, Source};
 use crate::sys::mount::{MountAttributes, mount_setattr};
 
+/// The kernel's limit for the links in one path (`MAXSYMLINKS`).
+const LINKS_MAX: u32 = 40;
 /// `MOUNT_ATTR_RDONLY`.
 const READ_ONLY: u64 = 0x1;
 
@@ -164,14 +168,27 @@ fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<Target, Str
     Ok(Target { place, existed })
 }
 
+/// Like [`Root::make_way`]: where `path` is a link that leads to nothing, what it leads to is made.
 fn new_file(root: &Root, path: &Path) -> std::io::Result<OwnedFd> {
-    let (parent, name) = parent_made(root, path)?;
-    make_file(&parent, name)?;
-    Ok(rustix::fs::openat(&parent, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?)
+    let mut path = Cow::Borrowed(path);
+    for _ in 0..=LINKS_MAX {
+        let (parent, name) = parent_made(root, &path)?;
+        make_file(&parent, name)?;
+        match rustix::fs::readlinkat(&parent, name, Vec::new()) {
+            Ok(target) => path = Cow::Owned(path.with_file_name(OsStr::from_bytes(target.to_bytes()))),
+            // No link.
+            Err(Errno::INVAL) => {
+                let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                return Ok(rustix::fs::openat(&parent, name, flags, Mode::empty())?);
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Err(Errno::LOOP.into())
 }
 
 /// Makes an empty file unless something has that name; never opens what is there.
-pub(super) fn make_file(parent: &OwnedFd, name: &std::ffi::OsStr) -> rustix::io::Result<()> {
+pub(super) fn make_file(parent: &OwnedFd, name: &OsStr) -> rustix::io::Result<()> {
     match rustix::fs::mknodat(parent, name, FileType::RegularFile, Mode::from(0o644), 0) {
         Err(Errno::EXIST) => Ok(()),
         made => made,
