@@ -142,6 +142,21 @@ fn what_fails_or_only_reads_changes_nothing() {
 }
 
 #[test]
+fn what_is_damaged_behind_the_manifest_is_refused_as_it_is() {
+    let scratch = Scratch::new();
+    for compression in ["none", "gzip", "bzip2", "xz", "zstd"] {
+        image(&scratch, compression);
+        let whole = fs::read(scratch.path("i.aci")).unwrap();
+        let long = [&whole[..], b"junk"].concat();
+        for damaged in [&whole[..whole.len() - 600], &long] {
+            fs::write(scratch.path("i.aci"), damaged).unwrap();
+            scratch.refused(["--modify-appc=i.aci", "label", "add", "a", "b"], 1, "get or build the image anew");
+            scratch.refused(["patch-manifest", "--name=example.com/x", "i.aci", "o.aci"], 1, "build the image anew");
+        }
+    }
+}
+
+#[test]
 fn commands_that_change_no_image_are_refused() {
     let scratch = Scratch::new();
     image(&scratch, "gzip");

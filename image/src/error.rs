@@ -29,8 +29,10 @@ pub enum Error {
     },
 
     /// A compressed stream cannot be read.
-    #[error("bad {compression} data at byte {offset}: {rule}")]
+    #[error("{}bad {compression} data at byte {offset}: {rule}", if entry.is_empty() { String::new() } else { format!("archive entry \"{entry}\": ") })]
     Compressed {
+        /// The name of the entry that was being read, made printable; empty when it is not known.
+        entry: String,
         /// The format that the stream begins as.
         compression: Compression,
         /// Where in the compressed stream it was noticed.
@@ -220,12 +222,17 @@ impl Error {
             Error::Archive { .. } | Error::Compressed { .. } | Error::NotAnArchive(_) | Error::Manifest(_) => {
                 Some("get or build the image anew")
             }
-            Error::Io { cause, .. } if cause.kind() == io::ErrorKind::PermissionDenied => {
-                Some("run this as a user who may, such as root, or use another place")
-            }
-            Error::Io { cause, .. } => advice_on_disks(cause.kind()),
+            Error::Io { cause, .. } => advice_on_io(cause.kind()),
             _ => None,
         }
+    }
+
+    /// The same, saying which entry of an archive was being read where compressed data turned out to be bad.
+    pub(crate) fn in_entry(mut self, name: &[u8]) -> Error {
+        if let Error::Compressed { entry, .. } = &mut self {
+            *entry = printable(name);
+        }
+        self
     }
 
     /// The kind of the system call error underneath, when there is one.
@@ -237,12 +244,13 @@ impl Error {
     }
 }
 
-/// What the user can do about a file system that does not take what is written to it.
-pub fn advice_on_disks(kind: io::ErrorKind) -> Option<&'static str> {
+/// What the user can do about something that the system refused to do to a file.
+pub fn advice_on_io(kind: io::ErrorKind) -> Option<&'static str> {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or use another file system"),
         io::ErrorKind::ReadOnlyFilesystem => Some("make it writable, or use another place"),
         io::ErrorKind::FileTooLarge => Some("use a file system that has such files, if it is meant to be so large"),
+        io::ErrorKind::PermissionDenied => Some("run this as a user who may, such as root, or use another place"),
         _ => None,
     }
 }

@@ -540,6 +540,17 @@ fn endings() {
 }
 
 #[test]
+fn what_was_being_read_is_named_where_compressed_data_ends() {
+    let noise: Vec<u8> =
+        (0..1_000_000_u32).flat_map(|n| n.wrapping_mul(n).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let good = Tar::image().file("rootfs/noise", &noise).end();
+    for format in ["gzip", "xz", "zstd"] {
+        let whole = packed(format, &good);
+        check_one(format, &whole[..whole.len() / 3 * 2], Refused("entry \"rootfs/noise\": bad"), host(), Kind::Aci);
+    }
+}
+
+#[test]
 fn what_is_no_archive() {
     check(vec![
         ("empty", Vec::new(), Refused("it is empty")),

@@ -133,7 +133,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     match cli.command {
         Command::Fetch(args) => finish(global("fetch"), |g| commands::fetch::run(g, args)),
         Command::Gc(args) => finish(global("gc"), |g| commands::gc::run(g, args)),
-        Command::Image(args) => finish(global("image"), |g| commands::image::run(g, args)),
+        Command::Image(args) => finish(global(args.name()), |g| commands::image::run(g, args)),
         Command::List(args) => finish(global("list"), |g| commands::list::run(g, args)),
         Command::Rm(args) => finish(global("rm"), |g| commands::rm::run(g, args)),
         Command::Run(args) => finish(global("run"), |g| commands::run::run(g, args)),
@@ -196,7 +196,9 @@ fn usage(error: &clap::Error) -> u8 {
         _ => {
             let first = text.split("\n\n").next().unwrap_or(&text);
             let first = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-            output::note("rkt", &format!("{first}: see `{} --help`", command_path(&text)));
+            let path = command_path(&text);
+            let command = path.strip_prefix("rkt ").unwrap_or(&path);
+            output::note(command, &format!("{first}: see `{path} --help`"));
             OWN_ERROR
         }
     }

@@ -2,6 +2,9 @@
 
 use std::error::Error;
 use std::fmt::Display;
+use std::io;
+
+use appc_image::advice_on_io;
 
 /// The exit status of nearly every error of `rkt` itself, far away from what apps use.
 pub const OWN_ERROR: u8 = 254;
@@ -56,8 +59,8 @@ impl Failure {
 
 /// What the user can do about one level of the chain.
 fn advice_on(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let of_disk = || appc_image::advice_on_disks(error.downcast_ref::<std::io::Error>()?.kind());
-    error.downcast_ref::<appc_image::Error>().map_or_else(of_disk, appc_image::Error::advice)
+    let on_io = || advice_on_io(error.downcast_ref::<io::Error>()?.kind());
+    error.downcast_ref::<appc_image::Error>().map_or_else(on_io, appc_image::Error::advice)
 }
 
 /// `No such file or directory (os error 2)` says no more than its words do.
@@ -102,6 +105,8 @@ mod tests {
         let full = Err::<(), _>(std::io::Error::from_raw_os_error(28)).context("writing in pods/prepare");
         let line = full.unwrap_err().line();
         assert_eq!(line, "writing in pods/prepare: No space left on device - make room, or use another file system");
+        let denied = Err::<(), _>(std::io::Error::from_raw_os_error(13)).context("reading /x").unwrap_err().line();
+        assert!(denied.starts_with("reading /x: Permission denied - run this as a user who may"), "{denied}");
     }
 
     #[test]

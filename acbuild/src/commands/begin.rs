@@ -62,6 +62,9 @@ pub(crate) struct Begin {
     /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
     #[arg(long, value_name = "LIST", default_value = "none")]
     insecure_options: Insecure,
+    /// The same as --insecure-options=tls,http: any certificate, and servers without TLS
+    #[arg(long)]
+    insecure: bool,
     /// Architecture that the image is for, by the name of its label, of Go or of uname; that of this machine without it
     #[arg(long)]
     arch: Option<String>,
@@ -94,7 +97,7 @@ impl Begin {
         match self.build_mode {
             BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,
             BuildMode::Oci => {
-                let mut image = oci::begin(&draft, self.start.as_deref(), self.insecure_options, session)?;
+                let mut image = oci::begin(&draft, self.start.as_deref(), self.insecure(), session)?;
                 if let Some(platform) = &platform {
                     platform.describe(&mut image)?;
                 }
@@ -111,7 +114,7 @@ impl Begin {
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => {
                 from_path(&draft, start, session)?
             }
-            Some(word) => from_image(&draft, word, self.insecure_options, session)?,
+            Some(word) => from_image(&draft, word, self.insecure(), session)?,
         };
         match platform {
             Some(platform) => {
@@ -126,6 +129,10 @@ impl Begin {
 }
 
 impl Begin {
+    fn insecure(&self) -> Insecure {
+        self.insecure_options.and(Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() })
+    }
+
     /// Whether the build is to have a cache.
     fn uses_cache(&self) -> Result<bool> {
         match std::env::var_os("ACBUILD_CACHE").as_deref().and_then(OsStr::to_str) {

@@ -151,6 +151,7 @@ impl<'scope> Stream<'scope> {
             move |(member, offset): (Member, u64)| {
                 let mut block = pool.take_used();
                 inflater.inflate(&member, &mut block.data).map(|()| block).map_err(|rule| Error::Compressed {
+                    entry: String::new(),
                     compression: Compression::Gzip,
                     offset,
                     rule,

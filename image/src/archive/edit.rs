@@ -26,7 +26,7 @@ use super::intake::{detect, read_error};
 use super::reader::{Reader, Source};
 use super::record::manifest_entry;
 use super::stream::TarWriter;
-use super::{Compression, Kind, Limit, WriteOptions};
+use super::{Compression, Kind, Limit, WriteOptions, validate};
 use crate::extract::{MANIFEST_MAX, Place, place};
 use crate::oci::Algorithm;
 use crate::{Error, Progress, Result};
@@ -57,10 +57,10 @@ pub fn compression_of(archive: &File) -> Result<Compression> {
 }
 
 /// Writes to `out` the image archive `archive` with `manifest`, verbatim, in place of its own. The rest is kept as it is
-/// when the compression is to stay the same and the manifest comes first. It is not looked at then.
+/// when the compression is to stay the same and the manifest comes first.
 ///
 /// # Errors
-/// When `archive` is no image archive, as far as it is read. What `out` holds then is none either.
+/// The first rule that `archive` breaks; it is read to its end before anything is written.
 pub fn replace_manifest(
     archive: &File,
     manifest: &[u8],
@@ -70,6 +70,7 @@ pub fn replace_manifest(
 ) -> Result<Rest> {
     let entry = manifest_entry(manifest, options.source_date_epoch)?;
     let compression = compression_of(archive)?;
+    validate::whole(from_start(archive)?)?;
     progress.start(None, "write");
     let head = if compression == options.compression { Head::of(archive, compression)? } else { None };
     let rest = match head {

@@ -119,7 +119,7 @@ pub(super) fn read_error(compression: Compression, offset: u64, error: io::Error
                 io::ErrorKind::UnexpectedEof => "the archive is cut short, or has garbage behind it".to_owned(),
                 _ => error.to_string(),
             };
-            Error::Compressed { compression, offset, rule }
+            Error::Compressed { entry: String::new(), compression, offset, rule }
         }
     }
 }

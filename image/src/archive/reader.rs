@@ -95,7 +95,7 @@ impl<S: Source> Reader<S> {
         if self.left == 0 {
             return Ok(&[]);
         }
-        let piece = self.source.fill()?;
+        let piece = self.source.fill().map_err(|e| e.in_entry(&self.current.0))?;
         if piece.is_empty() {
             return Err(cut_short(&self.current));
         }
@@ -189,7 +189,7 @@ impl<S: Source> Reader<S> {
         let mut block = [0; BLOCK];
         let mut have = 0;
         while have < BLOCK {
-            let piece = self.source.fill()?;
+            let piece = self.source.fill().map_err(|e| e.in_entry(&self.current.0))?;
             if piece.is_empty() {
                 return Err(cut_short(&self.current));
             }
@@ -204,7 +204,7 @@ impl<S: Source> Reader<S> {
 
     fn only_zeros(&mut self) -> Result<()> {
         loop {
-            let piece = self.source.fill()?;
+            let piece = self.source.fill().map_err(|e| e.in_entry(&self.current.0))?;
             if piece.is_empty() {
                 return Ok(());
             }

@@ -19,6 +19,11 @@ use crate::{Error, Result};
 /// # Errors
 /// The first rule of the specification ("Image Archives", "Image Manifest Schema") that it breaks.
 pub fn validate(source: impl Read) -> Result<ImageManifest> {
+    ImageManifest::parse(&whole(source)?).map_err(Error::Manifest)
+}
+
+/// The manifest of an archive that is whole and breaks no rule, itself perhaps excepted: nobody has looked at it.
+pub(super) fn whole(source: impl Read) -> Result<Vec<u8>> {
     let mut reader = Reader::new(Direct::new(source, Limit::Usual)?);
     let mut manifest = None;
     let mut seen = Seen::default();
@@ -38,7 +43,7 @@ pub fn validate(source: impl Read) -> Result<ImageManifest> {
     if seen.paths.is_empty() {
         return Err(incomplete("rootfs"));
     }
-    ImageManifest::parse(&manifest).map_err(Error::Manifest)
+    Ok(manifest)
 }
 
 /// What an archive has so far.

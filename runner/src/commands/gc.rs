@@ -38,11 +38,11 @@ pub fn run(global: &Global, args: Args) -> Outcome {
             failed = true;
         }
     };
-    for pod in pods.all(&[Place::Embryo, Place::Prepare, Place::Run]).context("reading the pods")? {
+    for pod in pods.all(&[Place::Embryo, Place::Prepare, Place::Run])? {
         note(&pod.uuid.to_string(), mark(global, pod));
     }
     if !args.mark_only {
-        for pod in pods.all(&[Place::ExitedGarbage, Place::Garbage]).context("reading the pods")? {
+        for pod in pods.all(&[Place::ExitedGarbage, Place::Garbage])? {
             note(&pod.uuid.to_string(), sweep(global, pod, args.grace_period));
         }
         store(global, &pods)?;
@@ -90,7 +90,7 @@ fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
 /// All images that the pods in `places` are made of.
 pub(super) fn images_of(pods: &Pods, places: &[Place]) -> Result<Vec<ImageId>, Failure> {
     let mut images: Vec<ImageId> = Vec::new();
-    for pod in pods.all(places).context("reading the pods")? {
+    for pod in pods.all(places)? {
         let of_pod = pod.runtime().map(|runtime| runtime.images).unwrap_or_default();
         images.extend(of_pod.iter().filter_map(|id| id.parse().ok()));
     }

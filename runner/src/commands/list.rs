@@ -27,7 +27,7 @@ pub struct Args {
 /// Lists the pods there are.
 pub fn run(global: &Global, args: Args) -> Outcome {
     let places = [Place::Prepare, Place::Run, Place::ExitedGarbage];
-    let pods = Pods::new(&global.dir).all(&places).context("reading the pods")?;
+    let pods = Pods::new(&global.dir).all(&places)?;
     let mut views = Vec::new();
     let mut errors = Vec::new();
     for pod in &pods {

@@ -34,6 +34,17 @@ impl Step {
             Step::PostStop(exec) => Some(format!("post-stop handler {:?}", exec[0])),
         }
     }
+
+    /// Why it could not be started.
+    fn blame(&self, error: appc_container::Error) -> Failure {
+        match (self.handler(), &error) {
+            (Some(handler), _) => Failure::from(error).within(handler),
+            (None, appc_container::Error::Exec(_)) => {
+                Failure::new(format!("{error}: --exec names another program for this run"))
+            }
+            (None, _) => error.into(),
+        }
+    }
 }
 
 /// One app and where it is in its life.
@@ -138,10 +149,7 @@ impl AppRun {
     }
 
     fn spawn(&mut self, step: Step, plan: Plan) -> Result<(), Failure> {
-        let process = plan.spawn().map_err(|e| match step.handler() {
-            Some(handler) => Failure::from(e).within(handler),
-            None => e.into(),
-        })?;
+        let process = plan.spawn().map_err(|e| step.blame(e))?;
         self.current = Some((step, process));
         self.started = true;
         if self.status.started_at == 0 {

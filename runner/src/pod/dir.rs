@@ -38,7 +38,7 @@ pub enum FindError {
     #[error("ambiguous uuid, {0} matches")]
     Ambiguous(usize),
     /// The directory cannot be read.
-    #[error("reading {1}")]
+    #[error("reading the pods in {1}")]
     Read(#[source] io::Error, PathBuf),
 }
 
@@ -107,10 +107,11 @@ impl Pods {
     }
 
     /// Every pod in `places`, each once.
-    pub fn all(&self, places: &[Place]) -> io::Result<Vec<Pod>> {
+    pub fn all(&self, places: &[Place]) -> Result<Vec<Pod>, FindError> {
         let mut pods: Vec<Pod> = Vec::new();
         for place in places {
-            for pod in self.in_place(*place)? {
+            let here = self.in_place(*place).map_err(|e| FindError::Read(e, self.root.clone()))?;
+            for pod in here {
                 match pods.iter_mut().find(|p| p.uuid == pod.uuid) {
                     Some(earlier) => *earlier = pod,
                     None => pods.push(pod),
@@ -126,9 +127,7 @@ impl Pods {
         if wanted.is_empty() {
             return Err(FindError::Empty);
         }
-        let pods = self
-            .all(&[Place::Prepare, Place::Run, Place::ExitedGarbage])
-            .map_err(|e| FindError::Read(e, self.root.clone()))?;
+        let pods = self.all(&[Place::Prepare, Place::Run, Place::ExitedGarbage])?;
         let mut matching: Vec<Pod> = pods.into_iter().filter(|pod| pod.uuid.to_string().starts_with(&wanted)).collect();
         match (matching.pop(), matching.len()) {
             (Some(pod), 0) => Ok(pod),

@@ -184,7 +184,7 @@ fn prepare_root(
         }
     }
     if let Err(e) = rootfs::provide_hosts(&root, hostname) {
-        warnings.push(format!("app {name:?}: no /etc/hosts: {e}"));
+        warnings.push(format!("app {name:?}: no /etc/hosts: {}", Failure::from(e).line()));
     }
     Ok(PreparedRoot { rootfs, source, account })
 }

@@ -49,6 +49,23 @@ enum Command {
 }
 
 impl Args {
+    /// What was typed, in front of what is said on standard error.
+    pub fn name(&self) -> &'static str {
+        match self.command {
+            Command::List(_) => "image list",
+            Command::Rm(_) => "image rm",
+            Command::Gc(_) => "image gc",
+            Command::CatManifest(_) => "image cat-manifest",
+            Command::Export(_) => "image export",
+            Command::Extract(_) => "image extract",
+            Command::Render(_) => "image render",
+            Command::Verify(_) => "image verify",
+            Command::Tree(_) => "image tree",
+            Command::Diff(_) => "image diff",
+            Command::Usage(_) => "image usage",
+        }
+    }
+
     /// Whether files of images are made, read or removed, and not only what is known of them.
     pub fn touches_files(&self) -> bool {
         !matches!(self.command, Command::List(_) | Command::CatManifest(_))

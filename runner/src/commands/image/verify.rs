@@ -49,7 +49,7 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
                 verdicts.push(Verdict { id, name, verified: faults.is_empty(), faults });
             }
             Err(e) => {
-                global.warn(format!("{}: {e}", image.describe()));
+                global.warn(Failure::from(e).within(image.describe()).line());
                 unreadable = true;
             }
         }

@@ -57,7 +57,7 @@ pub enum Error {
     #[error(transparent)]
     Pod(#[from] appc_spec::Error),
     /// A mount without a volume.
-    #[error("dangling mount point {path:?}: volume {volume:?} not found: add --volume={volume},kind=…")]
+    #[error("dangling mount point {path:?}: volume {:?} not found: add --volume={volume},kind=…", volume.as_str())]
     Dangling {
         /// The path in the app.
         path: String,
