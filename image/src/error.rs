@@ -71,7 +71,7 @@ pub enum Error {
     Manifest(appc_spec::Error),
 
     /// No image in the store is meant by this ID or name.
-    #[error("no image {0} in the store: fetch it with `rkt fetch FILE`")]
+    #[error("no image {0} in the store: fetch it with `rkt fetch {place}`", place = place(.0))]
     NotStored(String),
 
     /// Several images in the store have an ID that begins so.
@@ -271,6 +271,12 @@ impl From<Error> for io::Error {
     fn from(error: Error) -> io::Error {
         io::Error::other(Carried(error))
     }
+}
+
+/// What to fetch an image by: where it is, when a word says that.
+fn place(word: &str) -> &str {
+    let by_place = ["docker:", "oci:", "oci-archive:", "docker-archive:", "bundle:", "http://", "https://"];
+    if by_place.iter().any(|scheme| word.starts_with(scheme)) { word } else { "FILE" }
 }
 
 /// "Permission denied" rather than "Permission denied (os error 13)".

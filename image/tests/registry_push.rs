@@ -234,3 +234,11 @@ fn logins_do_not_leave_the_registry() {
         assert!(error.contains("link-local") || error.contains("address"), "{error}");
     }
 }
+
+#[test]
+fn blobs_that_a_registry_sees_late_fail_no_push() {
+    let (server, held) = start(Faults { late: true, ..Faults::default() });
+    let manifest = push(&registry(&server), b"layer").unwrap();
+    assert!(held.lock().unwrap().manifests.contains_key("tag"));
+    assert_eq!(server.count(&format!("PUT /v2/x/manifests/{}", manifest.digest)), 2);
+}

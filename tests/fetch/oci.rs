@@ -123,7 +123,8 @@ fn images_from_registries_are_run() {
     let world = World::new();
     let manifest = make(&world);
     push(&world, &manifest);
-    world.rkt(&["run", "--pull-policy=never", APP]).refused(254, &["run: ", APP, "no image"]);
+    let advice = format!("`rkt fetch {APP}`");
+    world.rkt(&["run", "--pull-policy=never", APP]).refused(254, &["run: ", APP, "no image", &advice]);
     assert_eq!(world.requests(), 0);
     let id = world.rkt(&["fetch", "--full", APP]).ok().text().to_owned();
     let asked = world.requests();

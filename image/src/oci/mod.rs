@@ -42,6 +42,14 @@ pub trait Source: Sync {
     /// A blob's content as it lies there, not verified: wrap it with [`verified`].
     fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn Read + Send + '_>>;
 
+    /// The same from the byte `offset` on, for who has what comes before.
+    fn open_at(&self, descriptor: &Descriptor, offset: u64) -> Result<Box<dyn Read + Send + '_>> {
+        let mut content = self.open(descriptor)?;
+        let skipped = std::io::copy(&mut (&mut content).take(offset), &mut std::io::sink());
+        skipped.map_err(Error::io(format!("read {}", descriptor.digest)))?;
+        Ok(content)
+    }
+
     /// The place in the words of the user, such as `oci:DIR:latest`.
     fn describe(&self) -> String;
 

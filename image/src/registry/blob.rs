@@ -26,10 +26,10 @@ pub(super) struct Blob<'r> {
 }
 
 impl<'r> Blob<'r> {
-    /// Asks for the blob.
-    pub(super) fn open(registry: &'r Registry, descriptor: &Descriptor) -> Result<Blob<'r>> {
+    /// Asks for the blob from the byte `position` on, which is not its end.
+    pub(super) fn open(registry: &'r Registry, descriptor: &Descriptor, position: u64) -> Result<Blob<'r>> {
         let descriptor = descriptor.clone();
-        let mut blob = Blob { registry, descriptor, body: None, position: 0, failed_at: 0, failures: 0 };
+        let mut blob = Blob { registry, descriptor, body: None, position, failed_at: position, failures: 0 };
         http::retry(|failures| {
             blob.failures = *failures;
             blob.connect()

@@ -10,7 +10,8 @@
 //! <dir>/store/images/<image ID>/manifest      the image manifest, byte for byte
 //! <dir>/store/images/<image ID>/metadata      JSON: name, labels, where it came from, when, sizes (`metadata.rs`)
 //! <dir>/store/blobs/sha256/, trees/layer-…/       parts of OCI images, which these share (`oci.rs`)
-//! <dir>/tmp/store-<random>/                   an import or rendering on its way, or what a killed one left
+//! <dir>/tmp/store-<random>/                   an import or rendering on its way, or what a killed one left, whose blobs the
+//!                                             next import of the same image goes on with
 //! <dir>/locks/store                           held while names in `store/` change
 //! ```
 //!

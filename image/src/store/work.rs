@@ -18,6 +18,8 @@ const PREFIX: &str = "store-";
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     path: PathBuf,
+    /// It stays when it is dropped, for the next who does the same.
+    left: bool,
     _lock: File,
 }
 
@@ -31,7 +33,7 @@ impl WorkDir {
             let path = fresh(&tmp, PREFIX, |path| DirBuilder::new().mode(0o700).create(path)).on("write to", &tmp)?;
             // Between its making and its locking it looks abandoned: when it was taken for that, make another.
             if let Some(lock) = try_lock(&path).on("lock", &path)? {
-                return Ok(WorkDir { path, _lock: lock });
+                return Ok(WorkDir { path, left: false, _lock: lock });
             }
         }
     }
@@ -39,31 +41,42 @@ impl WorkDir {
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Leaves it as a killed process would.
+    pub(super) fn leave(mut self) {
+        self.left = true;
+    }
 }
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What cannot be removed now is found by the next gc.
-        let _ = remove_tree::remove(&self.path);
+        if !self.left {
+            // What cannot be removed now is found by the next gc.
+            let _ = remove_tree::remove(&self.path);
+        }
     }
 }
 
 /// Removes the directories that nobody works in any more, and returns how many.
 pub(super) fn remove_abandoned(store: &Store) -> Result<usize> {
-    let tmp = store.dir.join("tmp");
     let mut removed = 0;
-    for entry in super::lookup::entries(&tmp)? {
-        let path = tmp.join(&entry);
-        if !entry.starts_with(PREFIX) {
-            continue;
-        }
-        match try_lock(&path).on("lock", &path)? {
-            Some(_lock) => remove_tree::remove(&path).on("remove", &path)?,
-            None => continue,
-        }
+    each_abandoned(store, |path| {
         removed += 1;
-    }
+        remove_tree::remove(path).on("remove", path)
+    })?;
     Ok(removed)
+}
+
+/// Shows `see` the directories that nobody works in any more, and nobody else meanwhile.
+pub(super) fn each_abandoned(store: &Store, mut see: impl FnMut(&Path) -> Result<()>) -> Result<()> {
+    let tmp = store.dir.join("tmp");
+    for entry in super::lookup::entries(&tmp)?.iter().filter(|entry| entry.starts_with(PREFIX)) {
+        let path = tmp.join(entry);
+        if let Some(_lock) = try_lock(&path).on("lock", &path)? {
+            see(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The lock of the directory `path`, unless somebody holds it or the directory has gone.

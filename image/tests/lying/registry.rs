@@ -1,6 +1,6 @@
 //! A registry in memory that takes images, and does so badly when told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use appc_image::oci::Digest;
@@ -20,6 +20,8 @@ pub struct Faults {
     pub uploads_at: Option<String>,
     /// It does not know referrers.
     pub no_referrers: bool,
+    /// It sees blobs only when it is told of the manifest again.
+    pub late: bool,
     /// It wants chunks of that size at least.
     pub least: Option<u64>,
 }
@@ -31,6 +33,7 @@ pub struct Held {
     pub referrers: BTreeMap<String, Vec<serde_json::Value>>,
     uploads: BTreeMap<String, Vec<u8>>,
     failed: bool,
+    late: BTreeSet<String>,
 }
 
 /// Starts one that holds `x/…` repositories, all with the same content.
@@ -133,6 +136,10 @@ fn manifest(asked: &Asked, held: &mut Held, name: &str, faults: &Faults) -> Answ
     let media_type = asked.header("content-type").unwrap().to_owned();
     let digest = Digest::of(&asked.body).to_string();
     let document: serde_json::Value = serde_json::from_slice(&asked.body).unwrap();
+    if faults.late && held.late.insert(digest.clone()) {
+        let errors = r#"[{"code":"DIGEST_INVALID","message":"wrong digest"},{"code":"MANIFEST_BLOB_UNKNOWN"}]"#;
+        return answer(400).body(format!(r#"{{"errors":{errors}}}"#));
+    }
     for key in [name, &digest] {
         held.manifests.insert(key.to_owned(), (media_type.clone(), asked.body.clone()));
     }

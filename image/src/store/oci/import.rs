@@ -16,14 +16,14 @@ use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::import::{place_all, write_image};
 use crate::store::metadata::Metadata;
-use crate::store::{IoContext, Store, StoredImage, WorkDir, make_dir, sync_file_system};
+use crate::store::{IoContext, Store, StoredImage, WorkDir, make_dir, remove_tree, sync_file_system};
 
 impl Store {
     /// Imports the image for `platform` from `source`; `origin` says where it comes from, in the words of a
     /// [`Reference`].
     ///
-    /// Blobs and layers that are in the store already are neither fetched nor extracted, whichever image they came with. Any number of
-    /// processes may import at once.
+    /// Blobs and layers that are in the store already are neither fetched nor extracted, whichever image they came with; of a
+    /// blob that an import was killed over, or its network failed, only the rest is. Any number of processes may import at once.
     ///
     /// # Errors
     /// What is wrong with the image, or why it or the store cannot be had. Then nothing has changed.
@@ -39,8 +39,18 @@ impl Store {
         let manifest = manifest_of(&image, origin).map_err(Error::Manifest)?;
         let work = WorkDir::new(self)?;
         let gathered = Gathered { store: self, work: work.path() };
+        gathered.take_over(&image)?;
         loop {
-            let mut new = gathered.fetch(source, &image, progress)?;
+            let mut new = match gathered.fetch(source, &image, progress) {
+                Err(error @ Error::Fetch { .. }) => {
+                    // The next attempt goes on with the blobs.
+                    let trees = work.path().join("store/trees");
+                    remove_tree(&trees).on("remove", &trees)?;
+                    work.leave();
+                    return Err(error);
+                }
+                fetched => fetched?,
+            };
             let Some((metadata, fixed)) = gathered.metadata(&image, &manifest, origin)? else { continue };
             new |= fixed;
             if let Some(stored) = self.commit_oci(&gathered, &id, &manifest, metadata, new)? {

@@ -18,6 +18,7 @@ use crate::parallel::for_each;
 use crate::pour::pour;
 use crate::progress::Progress;
 use crate::store::share::{list, share};
+use crate::store::work::{each_abandoned, found, open};
 use crate::store::{IoContext, Store};
 
 /// Layers that are worked on at once. Each has threads of its own; more only take turns at the disk.
@@ -118,7 +119,7 @@ impl Gathered<'_> {
     fn job(&self, job: &Job, source: &dyn Source, stopped: &Stopped) -> Result<()> {
         let (descriptor, diff_id) = (&job.layer.descriptor, &job.layer.diff_id);
         let content: Box<dyn Read + Send + '_> = match job.blob {
-            true => Box::new(verified(source.open(descriptor)?, descriptor)),
+            true => Box::new(verified(self.content(source, descriptor)?, descriptor)),
             false => {
                 let path = Some(self.blob(&descriptor.digest)).filter(|path| path.exists());
                 let path = path.unwrap_or_else(|| self.store.oci_blob(&descriptor.digest));
@@ -152,6 +153,43 @@ impl Gathered<'_> {
         Ok(())
     }
 
+    /// Takes over what imports that were broken off have left of the image's layers.
+    pub(super) fn take_over(&self, image: &OciImage) -> Result<()> {
+        for blob in image.layers.iter().map(|layer| &layer.descriptor).filter(|blob| !self.has_blob(blob)) {
+            let (folder, name) = blob_place(&blob.digest);
+            let before = self.before(&blob.digest);
+            each_abandoned(self.store, |left| {
+                for extension in ["", "before", "partial"] {
+                    let left = left.join(folder).join(name).with_extension(extension);
+                    // The longest of several: all are the same as far as they go.
+                    if left.is_file() && len(&left) > len(&before) {
+                        self.make_folder(&before)?;
+                        fs::rename(&left, &before).on("take over", &left)?;
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// What was left of a blob.
+    fn before(&self, digest: &Digest) -> PathBuf {
+        self.blob(digest).with_extension("before")
+    }
+
+    /// A blob: what is left of it, and the rest from `source`.
+    fn content<'s>(&self, source: &'s dyn Source, blob: &Descriptor) -> Result<Box<dyn Read + Send + 's>> {
+        let before = self.before(&blob.digest);
+        let Some(file) = found(open(&before)).on("read", &before)? else { return source.open(blob) };
+        let len = len(&before).min(blob.size);
+        let start = file.take(len);
+        match len == blob.size {
+            true => Ok(Box::new(start)),
+            false => Ok(Box::new(start.chain(source.open_at(blob, len)?))),
+        }
+    }
+
     fn extract(
         &self,
         content: impl Read + Send,
@@ -182,16 +220,24 @@ impl Gathered<'_> {
         fs::rename(&partial, &path).on("write to", &path)
     }
 
+    /// Makes the folder that `path` is to be in.
+    fn make_folder(&self, path: &Path) -> Result<()> {
+        let Some(folder) = path.parent() else { return Ok(()) };
+        DirBuilder::new().recursive(true).mode(0o755).create(folder).on("create", folder)
+    }
+
     fn new_file(&self, path: &Path) -> Result<File> {
-        if let Some(folder) = path.parent() {
-            DirBuilder::new().recursive(true).mode(0o755).create(folder).on("create", folder)?;
-        }
+        self.make_folder(path)?;
         // Left by an attempt before this one, when something was removed meanwhile.
         let _ = fs::remove_file(path);
         let file = File::create_new(path).on("create", path)?;
         file.set_permissions(Permissions::from_mode(0o644)).on("create", path)?;
         Ok(file)
     }
+}
+
+fn len(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// Unpacks a layer as the new directory `rootfs`. Returns the digest of its plain tar, its size as it came and what there
