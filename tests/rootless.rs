@@ -368,3 +368,33 @@ fn a_command_runs_for_the_user_as_for_root() {
     ]);
     assert_eq!(made[0], made[1]);
 }
+
+#[test]
+fn a_user_sees_what_differs_as_root_does() {
+    needs!(root, "setpriv", "unshare", "newuidmap");
+    let builders = Builders::new();
+    let node = |path: PathBuf, minor, mode| {
+        fs::create_dir_all(path.parent().expect("below the top")).expect("ours");
+        mknodat(CWD, &path, FileType::CharacterDevice, Mode::RWXU, makedev(1, minor)).expect("we are root");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("ours");
+    };
+    let trees = ["a", "b"].map(|name| builders.scratch.work().join(name));
+    for (tree, minor, mode) in [(&trees[0], 3, 0o4755), (&trees[1], 5, 0o755)] {
+        node(tree.join("dev/other"), minor, 0o600);
+        node(tree.join("dev/same"), 3, 0o600);
+        node(tree.join("dev/mode"), 3, mode & 0o777 | minor);
+        fs::write(tree.join("su"), "").expect("ours");
+        fs::set_permissions(tree.join("su"), Permissions::from_mode(mode)).expect("ours");
+    }
+    node(trees[0].join("dev/file"), 3, 0o600);
+    fs::write(trees[1].join("dev/file"), "").expect("ours");
+    for (tree, name) in trees.iter().zip(["a", "b"]) {
+        builders.root(&format!("acbuild begin {}", tree.display())).ok();
+        builders.root("acbuild set-name example.com/x").ok();
+        builders.root(&format!("acbuild write {name}.aci")).ok();
+        builders.root("acbuild end").ok();
+    }
+    let [root, user] = builders.both(&["acbuild diff ../root/a.aci ../root/b.aci"]);
+    assert_eq!(root, "~ /dev/file (type)\n~ /dev/mode (mode)\n~ /dev/other (device)\n~ /su (mode)");
+    assert_eq!(user, root);
+}

@@ -230,7 +230,12 @@ impl Build {
     /// [`Error::NoBuild`] also when the build ended while this waited.
     pub(crate) fn open(work_path: &Path, access: Access) -> Result<Build> {
         let Some(locked) = Locked::wait(work_path, access)? else { return Err(Error::NoBuild) };
-        let mode = locked.mode()?.ok_or(Error::NoBuild)?;
+        let mode = match locked.mode()? {
+            Some(mode) => mode,
+            // It is being begun, or ended.
+            None if locked.busy => return Build::open(work_path, Access::Read),
+            None => return Err(Error::NoBuild),
+        };
         let state = RefCell::new(locked.state()?);
         let build = Build { locked, mode, state };
         if build.locked.busy || !apply::is_pending(build.dir()) {

@@ -76,6 +76,21 @@ fn a_command_waits_for_the_lock_and_notices_that_the_build_ended() {
 }
 
 #[test]
+fn who_looks_at_a_build_that_is_being_begun_waits_for_it() {
+    let scratch = Scratch::begun();
+    let lock = File::open(scratch.path(".acbuild/lock")).unwrap();
+    rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
+    // What `begin` writes last.
+    fs::remove_file(scratch.path(".acbuild/buildMode")).unwrap();
+    let mut looking = scratch.command(["cat-manifest"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(looking.try_wait().unwrap().is_none());
+    fs::write(scratch.path(".acbuild/buildMode"), "appc").unwrap();
+    drop(lock);
+    assert!(looking.wait().unwrap().success());
+}
+
+#[test]
 fn what_a_killed_begin_left_is_no_build_and_is_cleared() {
     let scratch = Scratch::new();
     for next in ["begin", "end"] {

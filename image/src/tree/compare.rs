@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::apply::{xattrs, xattrs_at};
-use super::overlay;
 use super::walk::{failed, shown};
+use super::{device, overlay};
 use crate::Result;
 
 /// A path that is not the same in both.
@@ -204,12 +204,18 @@ impl Comparison<'_> {
         (dir_b, b): (&OwnedFd, &Stat),
         differs: &mut Vec<&'static str>,
     ) -> Result<()> {
+        let of = |dir: &OwnedFd| xattrs_at(dir.as_fd(), name).map_err(failed("read the attributes of", path));
+        let (mut xattrs_a, mut xattrs_b) = (of(dir_a)?, of(dir_b)?);
         let kind = FileType::from_raw_mode(a.st_mode);
-        if kind != FileType::from_raw_mode(b.st_mode) {
+        // An ordinary user's files stand for devices.
+        let device_a = device::take(&mut xattrs_a, a.st_size as u64);
+        let device_b = device::take(&mut xattrs_b, b.st_size as u64);
+        if kind != FileType::from_raw_mode(b.st_mode) || device_a.is_some() != device_b.is_some() {
             differs.push("type");
             return Ok(());
         }
         match kind {
+            _ if device_a != device_b => differs.push("device"),
             FileType::RegularFile => {
                 let same = a.st_size == b.st_size && same_content(dir_a, dir_b, name).map_err(failed("read", path))?;
                 differs.extend((!same).then_some("content"));
@@ -224,8 +230,7 @@ impl Comparison<'_> {
             _ => {}
         }
         self.attributes(a, b, differs);
-        let of = |dir: &OwnedFd| xattrs_at(dir.as_fd(), name).map_err(failed("read the attributes of", path));
-        differs.extend((self.counted(of(dir_a)?) != self.counted(of(dir_b)?)).then_some("attributes"));
+        differs.extend((self.counted(xattrs_a) != self.counted(xattrs_b)).then_some("attributes"));
         Ok(())
     }
 
