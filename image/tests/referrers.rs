@@ -16,7 +16,7 @@ use appc_image::fetch::http::{Client, Options};
 use appc_image::layout::{LayoutArchive, LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Sink, Source, media_type};
 use appc_image::registry::{Access, Credentials, Registry};
-use lying::registry::{Faults, start};
+use lying::registry::{Faults, respond, start};
 use lying::{Server, answer};
 use serde_json::{Value, json};
 use support::Fixture;
@@ -326,4 +326,22 @@ fn a_list_that_somebody_else_wrote_over_is_mended() {
     one.finish(&ours).unwrap();
     two.finish(&ours).unwrap();
     assert_eq!(listed(&registry(&server, "x:1.0"), &ours), digests([&first, &second]));
+}
+
+#[test]
+fn what_is_not_there_costs_no_connection() {
+    let held = std::sync::Mutex::default();
+    let faults = Faults { no_referrers: true, ..Faults::default() };
+    let server = Server::start(move |asked| {
+        let answer = respond(asked, &mut held.lock().unwrap(), &faults);
+        if answer.status == 404 { answer.body("there is no such thing") } else { answer }
+    });
+    let source = registry(&server, "x:1.0");
+    let nothing = Digest::of(b"nothing");
+    assert!(source.referrers(&nothing).unwrap().is_empty());
+    for tag in ["a", "b", "c"] {
+        assert_eq!(source.tagged(tag).unwrap(), None);
+    }
+    // The first tries TLS.
+    assert_eq!(server.connections.load(std::sync::atomic::Ordering::Relaxed), 2, "{:?}", server.lines());
 }

@@ -5,7 +5,7 @@ use std::io::{Cursor, Read};
 use serde::Deserialize;
 
 use super::blob::Blob;
-use super::refusal::refusal;
+use super::refusal::{nothing, refusal};
 use super::{Registry, locked};
 use crate::error::printable;
 use crate::fetch::http;
@@ -86,7 +86,7 @@ impl Registry {
             let answer = self.connection.send(Method::GET, &url, |request| request.header("accept", &accept).send())?;
             match answer.status {
                 200 => {}
-                404 => return Ok(None),
+                404 => return Ok(nothing(answer)),
                 _ => return Err(refusal(&self.connection, answer)),
             }
             let stated = answer.header("docker-content-digest").map(str::to_owned);

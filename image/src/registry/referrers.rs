@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::refusal::refusal;
+use super::refusal::{nothing, refusal};
 use super::{Registry, locked};
 use crate::fetch::http;
 use crate::fetch::http::types::Method;
@@ -30,7 +30,7 @@ impl Registry {
                     self.connection.send(Method::GET, &url, |request| request.header("accept", accept).send())?;
                 match answer.status {
                     200 => {}
-                    400 | 404 | 405 => return Ok(None),
+                    400 | 404 | 405 => return Ok(nothing(answer)),
                     _ => return Err(refusal(&self.connection, answer)),
                 }
                 let next = answer.header("link").and_then(next_page).map(|link| answer.join(link)).transpose()?;

@@ -52,6 +52,12 @@ pub(super) fn refusal(connection: &Connection, answer: Response) -> Error {
     }
 }
 
+/// What an answer means that says that there is no such thing. It is read, so that its connection can be used again.
+pub(super) fn nothing<T>(answer: Response) -> Option<T> {
+    let _ = answer.reader(LONGEST).read_to_end(&mut Vec::new());
+    None
+}
+
 fn errors(body: &[u8]) -> Vec<Said> {
     serde_json::from_slice(body).map_or_else(|_| Vec::new(), |Errors { errors }| errors)
 }

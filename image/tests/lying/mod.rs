@@ -7,7 +7,7 @@ pub mod registry;
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -90,6 +90,7 @@ impl Answer {
 pub struct Server {
     pub address: SocketAddr,
     pub asked: Arc<Mutex<Vec<Asked>>>,
+    pub connections: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -102,11 +103,14 @@ impl Server {
         let stop = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(handler);
         let (all, stopped) = (asked.clone(), stop.clone());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = connections.clone();
         let thread = thread::spawn(move || {
             for stream in listener.incoming() {
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (handler, all, stopped) = (handler.clone(), all.clone(), stopped.clone());
                 thread::spawn(move || {
                     let _ = serve(stream?, &*handler, &all, &stopped);
@@ -114,7 +118,7 @@ impl Server {
                 });
             }
         });
-        Server { address, asked, stop, thread: Some(thread) }
+        Server { address, asked, connections, stop, thread: Some(thread) }
     }
 
     /// Everything that was asked, as `METHOD PATH`.
