@@ -56,3 +56,15 @@ pub(crate) fn known(reference: &Reference, session: &Session) -> Option<Result<(
     };
     Some(resolve())
 }
+
+/// The image of the store that was fetched from the address or registry before.
+pub(crate) fn fetched_before(reference: &Reference, session: &Session) -> Result<Option<(Store, StoredImage)>> {
+    if !matches!(reference, Reference::Url(_) | Reference::Docker(_)) {
+        return Ok(None);
+    }
+    let store = Store::open_existing(session.store_dir())?;
+    let newest = fetch::stored_from(&store, reference)?.into_iter().max_by_key(|image| image.fetched);
+    let Some(newest) = newest else { return Ok(None) };
+    let image = store.get(&newest.id)?;
+    Ok(Some((store, image)))
+}

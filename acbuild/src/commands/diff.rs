@@ -76,6 +76,9 @@ impl Diff {
             let (store, image) = known?;
             return Layers::of(render::layers(&store, &image)?);
         }
+        if let Some((store, image)) = images::fetched_before(reference, session)? {
+            return Layers::of(render::layers(&store, &image)?);
+        }
         let own = Store::open(dir.join("store"))?.limited(session.limit());
         let image = images::fetch_into(&own, reference, self.insecure_options, session)?;
         if image.manifest.dependencies.is_empty() {

@@ -35,6 +35,7 @@ impl WorkDir {
             if let Some(lock) = try_lock(&path).on("lock", &path)? {
                 return Ok(WorkDir { path, left: false, _lock: lock });
             }
+            let _ = fs::remove_dir(&path);
         }
     }
 
