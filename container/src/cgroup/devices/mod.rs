@@ -68,9 +68,9 @@ pub(super) fn rules(asked: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
             Some(v) => u32::try_from(v).map(Some).map_err(|_| invalid(name, "is not a device number")),
         };
         let (major, minor) = (number("major", device.major())?, number("minor", device.minor())?);
-        // Of old: nothing said is everything, as for runc.
-        let access = device.access().as_deref().filter(|access| !access.is_empty()).unwrap_or("rwm");
-        let access = access_bits(access).ok_or_else(|| invalid("access", "must be one or more of r, w and m"))?;
+        // runc refuses one that says nothing, too ("device access at N field cannot be empty").
+        let access = access(device.access().as_deref().unwrap_or_default())
+            .ok_or_else(|| invalid("access", "must be one or more of r, w and m"))?;
         let rule = |kind: &Kind| Rule { allow: device.allow(), kind: *kind, major, minor, access, index: Some(index) };
         rules.extend(kinds.iter().map(rule));
     }
@@ -79,14 +79,14 @@ pub(super) fn rules(asked: &[LinuxDeviceCgroup]) -> Result<Vec<Rule>> {
     Ok(rules)
 }
 
-fn access_bits(text: &str) -> Option<u8> {
+fn access(text: &str) -> Option<u8> {
     let bit = |c| match c {
         'r' => Some(READ),
         'w' => Some(WRITE),
         'm' => Some(MKNOD),
         _ => None,
     };
-    text.chars().try_fold(0, |bits, c| Some(bits | bit(c)?))
+    text.chars().try_fold(0, |bits, c| Some(bits | bit(c)?)).filter(|bits| *bits != 0)
 }
 
 impl Rule {
