@@ -215,12 +215,14 @@ mod tests {
         script("a", "b", 1);
         script("b", "a", 1);
         let error = planned(dir.path(), "a", &[]).unwrap_err().to_string();
-        assert!(error.contains("b:1: scripts call one another without end: "), "{error}");
+        assert!(error.contains("b:1, called at "), "{error}");
+        assert!(error.contains("a:1: scripts call one another without end: "), "{error}");
         for n in 0..20 {
             script(&n.to_string(), &(n + 1).to_string(), 10);
         }
         fs::write(dir.path().join("20"), "version").unwrap();
         let error = planned(dir.path(), "0", &[]).unwrap_err().to_string();
-        assert!(error.contains("20:1: the script and those it calls have more than 10000 lines"), "{error}");
+        assert!(error.contains("20:1, called at "), "{error}");
+        assert!(error.contains("0:1: the script and those it calls have more than 10000 lines"), "{error}");
     }
 }
