@@ -17,7 +17,7 @@ use support::{HostState, Running, needs};
 fn hanging(command: &str) -> (Bundle, Running) {
     let mut bundle = Bundle::new("sleep 1000");
     let mark = bundle.scratch.path().join("hook");
-    let script = format!("echo $$ >{}; sleep 1000", mark.display());
+    let script = format!("echo $$ >{}; exec sleep 1000", mark.display());
     bundle.config["hooks"]["createRuntime"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
     let making = bundle.command([command, "one"]).spawn();
     while fs::read_to_string(&mark).unwrap_or_default().is_empty() {
@@ -75,6 +75,9 @@ fn run_writes_its_process_down_before_that_starts() {
     bundle.command(["delete", "--force", "one"]).ok();
     assert!(!lives(pid));
     rustix::process::kill_process(rustix::process::Pid::from_raw(hook(&bundle)).unwrap(), Signal::KILL).unwrap();
+    while hook_lives(&bundle) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     bundle.nothing_left();
     host.check();
 }
