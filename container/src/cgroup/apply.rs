@@ -84,7 +84,8 @@ fn enable_controllers(dir: &Dir, group: &Group) -> Result<()> {
                 let (field, controller, path) = (field.clone(), controller.clone(), dir.path.clone());
                 Error::Populated { field, controller, path }
             }
-            Some(Errno::NOENT) => {
+            // Unless it is the cgroup that is gone.
+            Some(Errno::NOENT) if dir.read("cgroup.controllers").is_ok() => {
                 let rule = format!("the {controller} controller is not available in {}", dir.path.display());
                 Error::invalid(field, rule)
             }
