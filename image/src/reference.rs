@@ -99,10 +99,7 @@ impl Reference {
     /// # Errors
     /// [`Error::Reference`] with the word and the rule that it breaks.
     pub fn parse(word: &OsStr, found: impl Fn(&Path) -> Option<Found>) -> Result<Reference> {
-        let wrong = |rule: String| {
-            let word = printable(word.as_bytes());
-            Error::Reference { word: if word.starts_with("http") { without_user(&word) } else { word }, rule }
-        };
+        let wrong = |rule: String| Error::Reference { word: without_login(&printable(word.as_bytes())), rule };
         if word.is_empty() {
             return Err(wrong("an empty word names no image".into()));
         }
@@ -263,6 +260,14 @@ fn plain_path(path: &Path) -> PathBuf {
     let mut plain = OsString::from("./");
     plain.push(path);
     plain.into()
+}
+
+/// A word as it may be shown: without the user and the password that are in an address, or have no place in a name.
+pub fn without_login(word: &str) -> String {
+    match word.strip_prefix("docker:") {
+        Some(name) => docker::after_login(name).map_or_else(|| word.into(), |name| format!("docker://{name}")),
+        None => without_user(word),
+    }
 }
 
 /// `https://user:password@host/x` as `https://host/x`.

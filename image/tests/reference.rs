@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use appc_image::reference::{DOCKER_HUB, DockerName, Found, Reference};
+use appc_image::reference::{DOCKER_HUB, DockerName, Found, Reference, without_login};
 
 /// What there is on the host of these tests.
 fn found(path: &Path) -> Option<Found> {
@@ -118,7 +118,6 @@ fn what_is_refused_says_why() {
         ("docker://a@sha256:12", "bad digest"),
         ("docker://a:b c", "bad tag"),
         ("docker://example.com:0/a", "bad registry"),
-        ("docker://user@example.com/a", "bad digest"),
         ("docker://-x.com/a", "bad registry"),
         ("UPPER", "as the name of an image"),
         ("a:b:c", "as the name of an image"),
@@ -127,6 +126,25 @@ fn what_is_refused_says_why() {
         let error = Reference::parse(OsStr::new(word), found).unwrap_err().to_string();
         assert!(error.starts_with(&format!("{word}: ")) && error.contains(why), "{word:?}: {error}");
     }
+}
+
+#[test]
+fn a_login_in_a_word_is_not_told() {
+    for word in ["docker://user@example.com/a", "docker://me:sekrit@example.com/a:1", "docker:me:s/ekrit@example.com/a"]
+    {
+        let error = Reference::parse(OsStr::new(word), found).unwrap_err().to_string();
+        assert!(
+            error.starts_with("docker://example.com/a") && error.contains("no part of it: `docker login`"),
+            "{error}"
+        );
+        assert!(!error.contains("ekrit") && !error.contains("user@"), "{error}");
+    }
+    for word in ["ftp://me:pass@example.com/x", "https://me:pass@/x"] {
+        let error = Reference::parse(OsStr::new(word), found).unwrap_err().to_string();
+        assert!(!error.contains("pass"), "{error}");
+    }
+    let kept = ["docker://a@sha256:12", "docker://example.com/a@sha256:12", "a@b", "oci:d:1@2"];
+    assert_eq!(kept.map(without_login), kept);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
 use appc_image::fetch::Insecure;
 use appc_image::oci::DOCUMENT_MAX;
-use appc_image::reference::Reference;
+use appc_image::reference::{Reference, without_login};
 use appc_image::store::{Store, StoredImage};
 use appc_rooted::Root;
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
@@ -86,7 +86,9 @@ impl Begin {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         match &self.start {
             None => session.debug("Beginning build with an empty ACI"),
-            Some(start) => session.debug(format_args!("Beginning build with {}", start.display())),
+            Some(start) => {
+                session.debug(format_args!("Beginning build with {}", without_login(&start.to_string_lossy())));
+            }
         }
         let platform = self.platform()?;
         let use_cache = self.uses_cache()?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use appc_image::archive::{self, Compression, WriteOptions, Written};
 use appc_image::fetch::Insecure;
-use appc_image::reference::Reference;
+use appc_image::reference::{Reference, without_login};
 use appc_spec::ImageManifest;
 use clap::Args;
 
@@ -65,7 +65,7 @@ impl Write {
         if self.sign {
             return Err(Error::refused("the sign flag has been removed, please use \"acbuild sign\" afterwards"));
         }
-        session.debug(format_args!("Writing ACI to {}", self.path.display()));
+        session.debug(format_args!("Writing ACI to {}", without_login(&self.path.to_string_lossy())));
         if place::is_bundle(&self.path) {
             let bundle = self.path.display();
             return Err(Error::Refused(format!(

@@ -39,6 +39,9 @@ impl FromStr for DockerName {
     type Err = String;
 
     fn from_str(text: &str) -> Result<DockerName, String> {
+        if after_login(text).is_some() {
+            return Err("a user and a password are no part of it: `docker login` or a file in auth.d keeps them".into());
+        }
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(checked(digest, is_digest, "digest")?)),
             None => (text, None),
@@ -64,6 +67,11 @@ impl FromStr for DockerName {
         let latest = || digest.is_none().then(|| "latest".to_owned());
         Ok(DockerName { registry, repository, tag: tag.or_else(latest), digest })
     }
+}
+
+/// What follows `user:password@`, if that is there: a digest has no slash in it.
+pub(super) fn after_login(text: &str) -> Option<&str> {
+    text.rsplit_once('@').map(|(_, rest)| rest).filter(|rest| rest.contains('/'))
 }
 
 /// As people write it: without what every name of the hub has.
