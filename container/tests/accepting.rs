@@ -166,7 +166,15 @@ fn what_is_refused_is_named() {
     );
     refused(
         |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 1u64 << 60, "hard": 1u64 << 60}]),
-        &["process.rlimits[0]"],
+        &["process.rlimits[0]: set RLIMIT_NOFILE to 1152921504606846976 (soft) and 1152921504606846976 (hard): "],
+    );
+    refused(
+        |c| c["linux"]["sysctl"] = json!({"net.ipv4.ip_forward": "zzz"}),
+        &["linux.sysctl: write \"zzz\" to /proc/sys/net/ipv4/ip_forward: invalid argument"],
+    );
+    refused(
+        |c| c["linux"]["devices"] = json!([{"path": "/dev/null/x", "type": "c", "major": 1, "minor": 3}]),
+        &["linux.devices[0].path: /dev/null above it is a device, not a directory"],
     );
     refused(
         |c| c["linux"]["sysctl"] = json!({"kernel.hostname": "x"}),

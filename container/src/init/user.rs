@@ -22,7 +22,12 @@ const PASSWD_MAX: u64 = 1 << 20;
 /// [`groups_are_fixed`]: crate::mappings::groups_are_fixed
 pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool) -> Result<()> {
     for (i, (resource, limit)) in process.rlimits.iter().enumerate() {
-        setrlimit(*resource, *limit).context(|| format!("process.rlimits[{i}]: set the limit {resource:?}"))?;
+        setrlimit(*resource, *limit).context(|| {
+            let name = format!("{resource:?}").to_uppercase();
+            let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
+            let (soft, hard) = (shown(limit.current), shown(limit.maximum));
+            format!("process.rlimits[{i}]: set RLIMIT_{name} to {soft} (soft) and {hard} (hard)")
+        })?;
     }
     if process.no_new_privileges {
         rustix::thread::set_no_new_privs(true).context(|| "set no_new_privs")?;

@@ -49,6 +49,13 @@ pub(super) fn plan(asked: &[LinuxDevice], namespaces: &NamespacePlan) -> Result<
             plans.push(DevicePlan { path, kind, device, mode: 0o666, uid: 0, gid: 0, host: None });
         }
     }
+    for (i, device) in asked.iter().enumerate() {
+        let path = device.path();
+        if let Some(above) = plans.iter().find(|other| other.path != *path && path.starts_with(&other.path)) {
+            let rule = format!("{} above it is a device, not a directory", above.path.display());
+            return Err(Error::refused(format!("linux.devices[{i}].path"), rule));
+        }
+    }
     if namespaces.has_user() {
         for plan in plans.iter_mut().filter(|p| p.kind != FileType::Fifo) {
             plan.host = Some(plan.host_node()?);

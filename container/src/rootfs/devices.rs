@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::mounts::make_file;
 use super::{attach, parent_made};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, errno_text};
 use crate::plan::{DevicePlan, HostTree};
 
 /// The links of `/dev` that runtime-spec asks for, and `ptmx` of the container's own terminals.
@@ -34,16 +34,16 @@ pub(crate) fn make_devices(root: &Root, devices: &[DevicePlan]) -> Result<()> {
                 one(&dev, name, device)
             }
             _ => parent_made(root, &device.path)
-                .map_err(|e| Failure::from(errno(e)))
+                .map_err(|e| Failure::Said(Error::Other(format!("its directory cannot be made: {}", errno_text(&e)))))
                 .and_then(|(parent, name)| one(&parent, name, device)),
         };
         match made {
             Ok(()) => {}
             Err(Failure::Kernel(Errno::EXIST)) => {
-                return Err(Error::Other(format!("{shown} exists and is not the device it should be")));
+                return Err(Error::Other(format!("linux.devices: {shown} exists and is not the device it should be")));
             }
-            Err(Failure::Kernel(errno)) => return Err(errno).context(|| format!("make device {shown}")),
-            Err(Failure::Said(why)) => return Err(Error::Other(format!("make device {shown}: {why}"))),
+            Err(Failure::Kernel(errno)) => return Err(errno).context(|| format!("linux.devices: make device {shown}")),
+            Err(Failure::Said(why)) => return Err(Error::Other(format!("linux.devices: make device {shown}: {why}"))),
         }
     }
     links(&dev)

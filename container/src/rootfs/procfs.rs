@@ -38,10 +38,10 @@ pub(crate) fn write_settings(settings: &[(String, String)]) -> Result<()> {
         let resolve =
             ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let file = openat2(&proc, format!("sys/{path}"), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty(), resolve)
-            .context(|| format!("open /proc/sys/{path}"))?;
+            .context(|| format!("linux.sysctl: open /proc/sys/{path}"))?;
         std::fs::File::from(file)
             .write_all(value.as_bytes())
-            .context(|| format!("write {value:?} to /proc/sys/{path}"))?;
+            .context(|| format!("linux.sysctl: write {value:?} to /proc/sys/{path}"))?;
     }
     Ok(())
 }
