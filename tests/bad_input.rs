@@ -142,11 +142,20 @@ fn apps_that_cannot_be_started() {
     busybox_image(&scratch, "user", "example.com/user", &["set-exec /bin/true", "set-user nosuchuser"]);
     busybox_image(&scratch, "group", "example.com/group", &["set-exec /bin/true", "set-group nosuchgroup"]);
     busybox_image(&scratch, "none", "example.com/none", &[]);
-    for name in ["exec", "user", "group", "none"] {
+    let names = ["exec", "user", "group", "none"];
+    // Files that were never in the store are not afterwards.
+    scratch.rkt(["image", "list"]).ok();
+    let unchanged = Unchanged::new(&scratch);
+    for name in names {
+        scratch.rkt(["run", &format!("{name}.aci")]).refused(254, &["run: "]);
+        unchanged.check();
+    }
+    for name in names {
         scratch.rkt(["fetch", &format!("{name}.aci")]).ok();
     }
     let host = HostState::new();
     let unchanged = Unchanged::new(&scratch);
+    scratch.rkt(["run", "exec.aci"]).refused(254, &["run: ", "/bin/no-such-program"]);
     scratch.rkt(["run", "example.com/exec"]).refused(254, &["run: ", "/bin/no-such-program"]);
     scratch.rkt(["run", "example.com/user"]).refused(254, &["run: ", "nosuchuser"]);
     scratch.rkt(["run", "example.com/group"]).refused(254, &["run: ", "nosuchgroup"]);

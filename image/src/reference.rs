@@ -134,6 +134,11 @@ impl Reference {
 }
 
 impl Reference {
+    /// Whether this is on this host, outside the store.
+    pub fn is_on_host(&self) -> bool {
+        !matches!(self, Reference::Id(_) | Reference::Name(_) | Reference::Url(_) | Reference::Docker(_))
+    }
+
     /// The same as the store remembers it: wherever it is read, it means the same place.
     ///
     /// # Errors

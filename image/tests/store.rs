@@ -144,6 +144,32 @@ fn a_pinned_image_stays() {
 }
 
 #[test]
+fn an_image_is_taken_back_only_by_its_first_import_and_unless_somebody_has_it() {
+    let f = Fixture::new();
+    let image = f.import("a", "", &FILES);
+    f.store.take_back(&image).unwrap();
+    assert!(f.names().is_empty());
+    f.store.take_back(&image).unwrap();
+
+    let path = f.image("a", "", &FILES);
+    let import = || f.store.import(File::open(&path).unwrap(), "somewhere", &Quiet).unwrap();
+    let image = import();
+    let pin = f.store.pin([&image.id]).unwrap();
+    f.store.take_back(&image).unwrap();
+    drop(pin);
+    assert!(f.store.get(&image.id).is_ok());
+    // For all that the first one knows, somebody was told that it is there.
+    import();
+    f.store.take_back(&image).unwrap();
+    assert!(f.store.get(&image.id).is_ok());
+
+    let used = f.import("b", "", &FILES);
+    f.store.pin([&used.id]).unwrap().mark_used();
+    f.store.take_back(&used).unwrap();
+    assert!(f.store.get(&used.id).is_ok());
+}
+
+#[test]
 fn gc_removes_what_belongs_to_no_image() {
     let f = Fixture::new();
     let image = f.import("a", "", &FILES);

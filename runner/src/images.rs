@@ -84,6 +84,11 @@ pub fn find(fetcher: &Fetcher, word: &OsStr, signature: Option<&Path>) -> Result
     fetcher.fetch(&reference, signature).context(shown(&reference, word))
 }
 
+/// Undoes [`find`] for an image that cannot be run.
+pub fn take_back(store: &Store, word: &OsStr, image: &StoredImage) -> Result<(), Failure> {
+    Ok(fetch::take_back(store, &Reference::from_word(word)?, image)?)
+}
+
 /// The image that `word` names. IDs and names are looked for in `store` only; what is elsewhere is fetched unless it is there
 /// already.
 pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {

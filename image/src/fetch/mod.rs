@@ -148,8 +148,10 @@ impl<'s> Fetcher<'s> {
     /// Why the image or one of its dependencies cannot be had, or is not what it should be.
     pub fn fetch(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
         let image = self.fetch_alone(reference, signature)?;
-        self.fetch_dependencies(reference, &image)?;
-        Ok(image)
+        match self.fetch_dependencies(reference, &image) {
+            Ok(()) => Ok(image),
+            Err(error) => take_back(self.store, reference, &image).and(Err(error)),
+        }
     }
 
     /// The image that `reference` means, in the store, whether its dependencies are there or not.
@@ -221,6 +223,15 @@ impl<'s> Fetcher<'s> {
         }
         Ok(Arc::clone(client.insert(Arc::new(self.options.client()?))))
     }
+}
+
+/// Takes `image`, which was just fetched from `reference`, out of the store again when it came from this host and was not there
+/// before: what is refused changes nothing. What was downloaded stays, so that nobody has to do it again.
+///
+/// # Errors
+/// When the store cannot be read or written to.
+pub fn take_back(store: &Store, reference: &Reference, image: &StoredImage) -> Result<()> {
+    if reference.is_on_host() { store.take_back(image) } else { Ok(()) }
 }
 
 /// Where the signature of the image at `url` lies: beside it.

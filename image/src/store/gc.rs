@@ -6,8 +6,9 @@ use std::fs;
 use appc_spec::ImageId;
 
 use super::lookup::entries;
+use super::metadata::Metadata;
 use super::oci::is_shared_tree;
-use super::{IoContext, Store, remove_tree, sync_dir, work};
+use super::{IoContext, Store, StoredImage, remove_tree, sync_dir, work};
 use crate::error::{Error, Result};
 
 /// The names of trees that were merged from several images begin so; other trees are called as their image.
@@ -30,13 +31,35 @@ impl Store {
     /// # Errors
     /// [`Error::NotStored`], [`Error::InUse`] while it is pinned.
     pub fn remove(&self, id: &ImageId) -> Result<()> {
-        let image = self.image_dir(id);
-        let missing = || Error::NotStored(id.to_string());
         // Before the lock, which a store that does not exist has no place for.
-        if !image.join("metadata").exists() {
-            return Err(missing());
+        if !self.image_dir(id).join("metadata").exists() {
+            return Err(Error::NotStored(id.to_string()));
         }
         let _lock = self.lock()?;
+        self.remove_locked(id)
+    }
+
+    /// Removes `image`, which the caller has just imported and has no use for, unless it was here before, or somebody else has
+    /// imported or used it since. Its time of use tells: an import of what is there, and a use, set it to another time than
+    /// that of the first import.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written to.
+    pub fn take_back(&self, image: &StoredImage) -> Result<()> {
+        let _lock = self.lock()?;
+        let fresh = |(metadata, last_used): (Metadata, i64)| last_used == metadata.imported;
+        if !self.metadata(&image.id)?.is_some_and(fresh) {
+            return Ok(());
+        }
+        match self.remove_locked(&image.id) {
+            Err(Error::InUse(_)) => Ok(()),
+            removed => removed,
+        }
+    }
+
+    fn remove_locked(&self, id: &ImageId) -> Result<()> {
+        let image = self.image_dir(id);
+        let missing = || Error::NotStored(id.to_string());
         if !image.exists() {
             return Err(missing());
         }

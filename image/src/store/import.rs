@@ -227,7 +227,7 @@ pub(super) fn write_image(work: &Path, manifest: &[u8], metadata: &Metadata) -> 
     for (path, mode) in [(image.join("manifest"), 0o644), (image.join("metadata"), 0o644), (image, 0o755)] {
         fs::set_permissions(&path, Permissions::from_mode(mode)).on("write", &path)?;
     }
-    Ok(())
+    metadata.mark_unused(&work.join("image/metadata"))
 }
 
 /// Everything written so far is on the disk: one call instead of one for each file.

@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread::ScopedJoinHandle;
+use std::time::Duration;
 
 use appc_spec::{AcIdentifier, ImageId, ImageManifest, ImageName, Label, Labels};
 use rustix::fs::Mode;
@@ -176,6 +177,14 @@ impl Metadata {
     pub(super) fn write(&self, path: &Path) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(io::Error::from).on("write", path)?;
         fs::write(path, text).on("write", path)
+    }
+
+    /// Makes the time of use that of the import, to the nanosecond, which it is of no image that was used or imported again:
+    /// see [`Store::take_back`].
+    pub(super) fn mark_unused(&self, path: &Path) -> Result<()> {
+        let since = Duration::from_nanos(u64::try_from(self.imported).unwrap_or_default());
+        let stamp = |file: File| file.set_modified(std::time::UNIX_EPOCH + since);
+        File::options().write(true).open(path).and_then(stamp).on("write", path)
     }
 
     fn summary(self, id: &ImageId, last_used: i64) -> Result<Summary, appc_spec::Error> {

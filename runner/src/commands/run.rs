@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use appc_image::render;
-use appc_image::store::StoredImage;
+use appc_image::store::{Store, StoredImage};
 
 use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
@@ -11,7 +11,7 @@ use crate::images::{self, Screen};
 use crate::output;
 use crate::pod::launch::{self, Launch};
 use crate::pod::prepare::{self, environment};
-use crate::request::{self, PodOptions, flags};
+use crate::request::{self, PodOptions, Request, flags};
 
 /// What `run` takes: a grammar of its own, see [`crate::request`].
 #[derive(Debug, clap::Args)]
@@ -42,13 +42,28 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     // Before anything is opened: the program starts once more.
     appc_container::protect::protect(c"rkt").context("starting")?;
     let store = global.new_store()?;
+    let mut found = Vec::new();
+    let outcome = fetch_and_launch(global, &request, &store, &mut found);
+    if outcome.is_err() {
+        for (app, image) in request.apps.iter().zip(&found) {
+            if let Err(failure) = images::take_back(&store, &app.image, image) {
+                global.warn(failure.line());
+            }
+        }
+    }
+    outcome
+}
+
+/// `found` are the images that could be had.
+fn fetch_and_launch(global: &Global, request: &Request, store: &Store, found: &mut Vec<StoredImage>) -> Outcome {
     let screen = Screen::new(global);
-    let fetcher = images::fetcher(global, &store, &screen, request.pod.pull_policy.unwrap_or_default())?;
-    let found = request.apps.iter().map(|app| images::find(&fetcher, &app.image, app.signature.as_deref()));
-    let found: Vec<StoredImage> = found.collect::<Result<_, _>>()?;
+    let fetcher = images::fetcher(global, store, &screen, request.pod.pull_policy.unwrap_or_default())?;
+    for app in &request.apps {
+        found.push(images::find(&fetcher, &app.image, app.signature.as_deref())?);
+    }
     drop(fetcher);
-    let (manifest, warnings) = prepare::manifest(&request, &found, &variables(&request.pod)?)?;
-    let rendered = found.iter().map(|image| render::layers(&store, image)).collect::<Result<_, _>>()?;
+    let (manifest, warnings) = prepare::manifest(request, found, &variables(&request.pod)?)?;
+    let rendered = found.iter().map(|image| render::layers(store, image)).collect::<Result<_, _>>()?;
     launch::run(global, Launch { options: &request.pod, manifest, rendered, warnings })
 }
 
