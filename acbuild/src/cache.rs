@@ -3,7 +3,7 @@
 //! ```text
 //! <dir>/cache/<uid>/               one for each user, who alone can write to it
 //!   steps/<key>                    JSON: what the step changed, and which result that is; as old as its last use
-//!   results/<sha256>               an archive: the files that the step made, or an image that was written
+//!   results/<sha256>               an archive: the files that the step made, or an image or a layer that was written
 //!   builds/<id>                    JSON: where a build is that has a cache
 //!   contents/<what stat(2) says>   the digest of a large file of the host
 //!   lock                           flock(2): shared to look up and to store, exclusive to remove
@@ -28,6 +28,7 @@ mod change;
 mod collect;
 mod image;
 mod key;
+mod layers;
 mod memory;
 mod state;
 mod step;
@@ -49,6 +50,7 @@ pub(crate) use change::{Change, Effect, materialise};
 pub(crate) use collect::{Entry, Limits, Removed};
 pub(crate) use image::StoredImage;
 pub(crate) use key::Key;
+pub(crate) use layers::{Known, StoredLayers};
 pub(crate) use state::State;
 pub(crate) use step::{Inputs, Step, fill};
 pub(crate) use steps::Row;

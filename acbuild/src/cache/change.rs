@@ -41,6 +41,8 @@ pub(crate) enum Change {
     Layer { number: u32, created: i64 },
     /// The result is an image archive.
     Image { id: String },
+    /// The result is a layer of an OCI image as it was written, compressed.
+    Compressed { media_type: String, diff_id: String },
 }
 
 /// What goes with a change: files, and two lists of bytes.
@@ -134,7 +136,7 @@ fn apply_one(build: &Build, cache: &Cache, kept: &Kept) -> Result<()> {
     let bytes = unpack(cache, kept, &tree)?;
     let (first, second) = split(&bytes).ok_or_else(|| damaged(kept))?;
     match &kept.change {
-        Change::Nothing | Change::Image { .. } => Ok(()),
+        Change::Nothing | Change::Image { .. } | Change::Compressed { .. } => Ok(()),
         Change::Whole => {
             build.exchange_rootfs(&path)?;
             Deleted::default().save(build.dir())

@@ -51,25 +51,30 @@ impl<'s> StoredImage<'s> {
 
     /// Keeps `out`, which is the image `id`.
     pub(crate) fn keep(self, id: &str, out: &OutFile) -> Result<()> {
-        let Some((cache, key)) = self.keyed else { return Ok(()) };
-        let from = out.file()?;
-        let keep = || -> io::Result<()> {
-            let _lock = cache.lock(FlockOperation::LockShared).map_err(|e| io::Error::other(e.to_string()))?;
-            let new = cache.new_file()?;
-            (&from).rewind()?;
-            let digest = copy(&from, &mut new.as_file().try_clone()?)?;
-            let kept = Kept {
-                change: Change::Image { id: id.to_owned() },
-                digest,
-                size: from.metadata()?.len(),
-                deletes: false,
-            };
-            cache.put(&key, self.session.line(), kept, new)
-        };
-        if let Err(e) = keep() {
-            output::warning(format_args!("the image is not cached: {e}"));
+        if let Some((cache, key)) = &self.keyed {
+            store_copy(cache, self.session.line(), key, Change::Image { id: id.to_owned() }, Some(&out.file()?));
         }
         Ok(())
+    }
+}
+
+/// Keeps a copy of `from` as what the step `key` came to.
+pub(super) fn store_copy(cache: &Cache, line: &str, key: &str, change: Change, from: Option<&File>) {
+    let keep = || -> io::Result<()> {
+        let _lock = cache.lock(FlockOperation::LockShared).map_err(|e| io::Error::other(e.to_string()))?;
+        let new = cache.new_file()?;
+        let digest = match from {
+            Some(mut from) => {
+                from.rewind()?;
+                copy(from, &mut new.as_file().try_clone()?)?
+            }
+            None => digest(new.as_file())?,
+        };
+        let size = new.as_file().metadata()?.len();
+        cache.put(key, line, Kept { change, digest, size, deletes: false }, new)
+    };
+    if let Err(e) = keep() {
+        output::warning(format_args!("the image is not cached: {e}"));
     }
 }
 

@@ -39,7 +39,7 @@ impl Squash {
             (Mode::Oci, from) => from.unwrap_or(1),
         };
         session.debug(format_args!("Squashing layers from {from}"));
-        let build = session.whole(Access::Change)?;
+        let build = session.build(Access::Change)?;
         let mut image = build.image()?;
         let leftovers = oci::squash(&build, &mut image, from)?;
         session.save(&build, &mut image)?;

@@ -4,12 +4,13 @@ use std::path::PathBuf;
 
 use appc_image::archive::{self, Compression, WriteOptions, Written};
 use appc_image::fetch::Insecure;
+use appc_image::oci::{Descriptor, Sink};
 use appc_image::reference::{Reference, without_login};
 use appc_spec::ImageManifest;
 use clap::Args;
 
 use super::begin::UNNAMED;
-use crate::cache::{Key, StoredImage};
+use crate::cache::{Key, StoredImage, StoredLayers};
 use crate::context::{Access, Build};
 use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
@@ -82,11 +83,7 @@ impl Write {
         let build = session.build(Access::Read)?;
         match build.mode() {
             Mode::Appc => self.appc(session, build, &options),
-            Mode::Oci => {
-                // Its files may have to be made first, which takes the lock.
-                drop(build);
-                self.oci(session, &options)
-            }
+            Mode::Oci => self.oci(session, build, &options),
         }
     }
 
@@ -130,9 +127,10 @@ impl Write {
         })
     }
 
-    fn oci(&self, session: &Session, options: &WriteOptions) -> Result<()> {
-        let build = &session.whole(Access::Read)?;
-        let image = build.image()?;
+    fn oci(&self, session: &Session, build: Build, options: &WriteOptions) -> Result<()> {
+        let whole = || session.whole(Access::Read);
+        let this = OciBuild::new(session, build, whole, options)?;
+        let image = &this.image;
         let run = &image.config.run;
         if *run != Run::default() && run.entrypoint.is_empty() && run.cmd.is_empty() {
             output::warning("exec command was never set.");
@@ -147,18 +145,53 @@ impl Write {
             )));
         }
         let sink = to.open(&place)?;
-        let mut top = oci::put(build, &image, &*sink, options)?;
+        let mut top = this.put(&*sink, options)?;
         if !self.index.is_empty() {
             let mut manifests = vec![top];
             for work_path in &self.index {
                 let of_index = |e| Error::Refused(format!("--index {}: {e}", work_path.display()));
-                let other = Build::open_whole(work_path, Access::Read).map_err(of_index)?;
-                manifests.push(oci::put(&other, &other.image().map_err(of_index)?, &*sink, options)?);
+                let whole = || Build::open_whole(work_path, Access::Read);
+                let other = Build::open(work_path, Access::Read);
+                let other = other.and_then(|other| OciBuild::new(session, other, whole, options)).map_err(of_index)?;
+                manifests.push(other.put(&*sink, options)?);
             }
             top = oci::put_index(manifests, &*sink)?;
         }
         sink.finish(&top)?;
         output::result(top.digest)
+    }
+}
+
+/// An oci build with all that is needed of it to be written: its files, unless the cache has its layers.
+struct OciBuild<'s> {
+    build: Build,
+    image: oci::Image,
+    layers: StoredLayers<'s>,
+}
+
+impl<'s> OciBuild<'s> {
+    /// `whole` opens the same build with all its files. They may have to be made first, which takes the lock.
+    fn new(
+        session: &'s Session,
+        build: Build,
+        whole: impl FnOnce() -> Result<Build>,
+        options: &WriteOptions,
+    ) -> Result<OciBuild<'s>> {
+        let of = |build: Build| {
+            let image = build.image()?;
+            let layers = StoredLayers::find(session, &build, &image, options)?;
+            Ok(OciBuild { build, image, layers })
+        };
+        let known = of(build)?;
+        if known.layers.is_complete() {
+            return Ok(known);
+        }
+        drop(known);
+        of(whole()?)
+    }
+
+    fn put(&self, sink: &dyn Sink, options: &WriteOptions) -> Result<Descriptor> {
+        oci::put(&self.build, (&self.image, &self.layers), sink, options)
     }
 }
 

@@ -14,6 +14,7 @@ use appc_image::reference::Reference;
 use appc_image::render;
 use appc_image::store::Store;
 
+use crate::cache::StoredLayers;
 use crate::commands::write::source_date_epoch;
 use crate::context::{Build, Draft};
 use crate::error::{Error, Result};
@@ -112,7 +113,7 @@ impl Oci {
     pub(super) fn write(&self, build: &Build) -> Result<()> {
         let (opened, image) = (self.open()?, build.image()?);
         let sink = self.sink(&opened, &image)?;
-        let top = oci::put(build, &image, &*sink, &options(&opened.image)?)?;
+        let top = oci::put(build, (&image, &StoredLayers::default()), &*sink, &options(&opened.image)?)?;
         Ok(sink.finish(&top)?)
     }
 

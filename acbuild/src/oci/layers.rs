@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::Error::NotStored;
 use appc_image::layer::Changes;
-use appc_image::render;
+use appc_image::render::{self, Rendered};
 use appc_image::store::{Pin, Store, StoredImage};
 use appc_rooted::Root;
 
@@ -28,22 +28,31 @@ pub(super) struct Below {
 impl Below {
     /// Opens those of `image`.
     pub(super) fn open(build: &Build, image: &Image) -> Result<Below> {
-        let (mut paths, mut pin) = (Vec::new(), None);
-        if let Some(base) = &image.base {
-            let (store, stored) = base.open()?;
-            let rendered = render::lowest_layers(&store, &stored, image.taken.len())?;
-            paths.extend(rendered.lower);
-            pin = Some(rendered.pin);
-        }
+        let (mut paths, pin) = match of_base(image)? {
+            Some(base) => (base.lower, Some(base.pin)),
+            None => (Vec::new(), None),
+        };
         paths.extend(image.layers.iter().map(|layer| tree(build, layer)));
         let open = |path: PathBuf| Root::open(&path).map_err(Error::io("open", path));
         Ok(Below { trees: paths.into_iter().map(open).collect::<Result<_>>()?, _pin: pin })
+    }
+
+    /// Makes sure that those of the image that the build began with are there.
+    pub(super) fn check_base(image: &Image) -> Result<()> {
+        of_base(image).map(drop)
     }
 
     /// What the root file system has over them.
     pub(super) fn changes(&self, build: &Build) -> Result<Changes> {
         Ok(Changes::between(&self.trees, &build.rootfs()?)?)
     }
+}
+
+/// The layers that `image` has of the image that the build began with.
+fn of_base(image: &Image) -> Result<Option<Rendered>> {
+    let Some(base) = &image.base else { return Ok(None) };
+    let (store, stored) = base.open()?;
+    Ok(Some(render::lowest_layers(&store, &stored, image.taken.len())?))
 }
 
 impl Base {

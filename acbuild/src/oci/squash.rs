@@ -3,6 +3,7 @@
 use super::Image;
 use super::image::Closed;
 use super::layers::{self, Below};
+use crate::cache::materialise;
 use crate::context::Build;
 use crate::error::{Error, Result};
 
@@ -10,10 +11,13 @@ use crate::error::{Error, Result};
 /// the manifest is saved, by [`Leftovers::remove`].
 pub(crate) fn squash(build: &Build, image: &mut Image, from: usize) -> Result<Leftovers> {
     let closed = image.taken.len() + image.layers.len();
-    let open = usize::from(!Below::open(build, image)?.changes(build)?.is_empty());
-    if from == 0 || from > closed + open {
-        let all = closed + open;
-        return Err(Error::Refused(format!("--from must be a layer of the image, which has {all}: it is {from}")));
+    // Only then it matters whether the open layer has something: else the files of the build need not be there.
+    if from == 0 || from > closed {
+        materialise(build)?;
+        let all = closed + usize::from(!Below::open(build, image)?.changes(build)?.is_empty());
+        if from == 0 || from > all {
+            return Err(Error::Refused(format!("--from must be a layer of the image, which has {all}: it is {from}")));
+        }
     }
     let keep = from - 1;
     let keep_closed = keep.saturating_sub(image.taken.len());
@@ -26,7 +30,7 @@ pub(crate) fn squash(build: &Build, image: &mut Image, from: usize) -> Result<Le
         image.config.rootfs.diff_ids.truncate(keep);
         truncate_history(image, keep);
         // Before it is decided upon: what stays must be there without the rest.
-        Below::open(build, image)?;
+        Below::check_base(image)?;
     }
     Ok(Leftovers(gone))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use appc_image::Progress;
 use appc_image::archive::WriteOptions;
-use appc_image::layer::{WrittenLayer, write_changes, write_layer};
+use appc_image::layer::{Changes, WrittenLayer, write_changes, write_layer};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image};
 use appc_rooted::Root;
 
@@ -14,37 +14,75 @@ use super::config::History;
 use super::image::{Taken, as_oci, json};
 use super::layers::{self, Below};
 use super::{Config, Image};
+use crate::cache::{Known, StoredLayers};
 use crate::context::Build;
 use crate::error::{Error, Result};
 use crate::output;
 use crate::progress::Bar;
 
-/// Puts all blobs of the image into `sink`, those of the image that the build began with as they were fetched. An image
-/// that nothing was done to is the same image. Returns its manifest with the platform that it is for; it has no name yet.
-pub(crate) fn put(build: &Build, image: &Image, sink: &dyn Sink, options: &WriteOptions) -> Result<Descriptor> {
-    let below = Below::open(build, image)?;
-    let changes = below.changes(build)?;
-    output::sockets(changes.sockets());
+/// Puts all blobs of the image into `sink`, those of the image that the build began with as they were fetched, and those
+/// that are `known` as they were written before. An image that nothing was done to is the same image. Returns its manifest
+/// with the platform that it is for; it has no name yet.
+pub(crate) fn put(
+    build: &Build,
+    (image, known): (&Image, &StoredLayers<'_>),
+    sink: &dyn Sink,
+    options: &WriteOptions,
+) -> Result<Descriptor> {
+    let open = Open::find(build, image, known)?;
     let mut writer = Writer::new(sink, options);
     if let Some(base) = &image.base {
         let (store, stored) = base.open()?;
         let source = store.oci(&stored.id)?.ok_or_else(|| Error::refused("the image in the store has no layers"))?;
         let original = read_image(&source, &image.config.platform())?;
         writer.take_over(&source, image)?;
-        if changes.is_empty() && image.layers.is_empty() && is_untouched(image, &original) {
+        if matches!(open, Open::Nothing) && image.layers.is_empty() && is_untouched(image, &original) {
             return writer.original(&original);
         }
     }
-    for layer in &image.layers {
+    for (number, layer) in image.layers.iter().enumerate() {
+        if let Some(Known::Layer(blob, diff_id, file)) = known.get(number) {
+            writer.add_known(blob, diff_id, file)?;
+            continue;
+        }
         let path = layers::tree(build, layer);
         let tree = Root::open(&path).map_err(Error::io("open", path))?;
-        writer.add(build.dir(), |out, bar| write_layer(&tree, out, options, bar))?;
+        let (written, file) = writer.add(build.dir(), |out, bar| write_layer(&tree, out, options, bar))?;
+        known.keep(number, Some((&written, &file)));
     }
-    let tree = build.rootfs()?;
-    if !changes.is_empty() {
-        writer.add(build.dir(), |out, bar| write_changes(&changes, &tree, out, options, bar))?;
+    let number = image.layers.len();
+    let is_open = !matches!(open, Open::Nothing);
+    match open {
+        Open::Nothing => known.keep(number, None),
+        Open::Known(blob, diff_id, file) => writer.add_known(blob, diff_id, file)?,
+        Open::Changes(changes) => {
+            let tree = build.rootfs()?;
+            let (written, file) =
+                writer.add(build.dir(), |out, bar| write_changes(&changes, &tree, out, options, bar))?;
+            known.keep(number, Some((&written, &file)));
+        }
     }
-    writer.finish(image, changed(build)?, !changes.is_empty())
+    writer.finish(image, changed(build)?, is_open)
+}
+
+/// The open layer.
+enum Open<'k> {
+    Nothing,
+    Known(&'k Descriptor, &'k Digest, &'k File),
+    Changes(Box<Changes>),
+}
+
+impl<'k> Open<'k> {
+    fn find(build: &Build, image: &Image, known: &'k StoredLayers<'_>) -> Result<Open<'k>> {
+        match known.get(image.layers.len()) {
+            Some(Known::Nothing) => return Ok(Open::Nothing),
+            Some(Known::Layer(blob, diff_id, file)) => return Ok(Open::Known(blob, diff_id, file)),
+            None => {}
+        }
+        let changes = Below::open(build, image)?.changes(build)?;
+        output::sockets(changes.sockets());
+        Ok(if changes.is_empty() { Open::Nothing } else { Open::Changes(Box::new(changes)) })
+    }
 }
 
 /// Puts an image into `sink` that has the files of `original`, which is in `source`, and of which only what is said of it
@@ -126,21 +164,27 @@ impl<'w> Writer<'w> {
         Ok(Descriptor { platform: Some(config.platform()), ..original.manifest.clone() })
     }
 
-    /// A layer of this build, which is compressed now, by way of a file in `dir`.
+    /// A layer of this build that was compressed before.
+    fn add_known(&mut self, blob: &Descriptor, diff_id: &Digest, mut content: &File) -> Result<()> {
+        self.put(blob, &mut content)?;
+        self.layers.push(blob.clone());
+        self.diff_ids.push(diff_id.clone());
+        Ok(())
+    }
+
+    /// A layer of this build, which is compressed now, by way of a file in `dir`. Returns that file.
     fn add(
         &mut self,
         dir: &Path,
         write: impl FnOnce(File, &dyn Progress) -> appc_image::Result<WrittenLayer>,
-    ) -> Result<()> {
+    ) -> Result<(WrittenLayer, File)> {
         let mut file = tempfile::tempfile_in(dir).map_err(Error::io("write to", dir))?;
         let out = file.try_clone().map_err(Error::io("write to", dir))?;
         let written = write(out, &Bar::new())?;
         file.rewind().map_err(Error::io("read from", dir))?;
-        let descriptor = Descriptor::new(written.media_type, written.digest, written.size);
-        self.put(&descriptor, &mut file)?;
-        self.layers.push(descriptor);
-        self.diff_ids.push(written.diff_id);
-        Ok(())
+        let blob = Descriptor::new(written.media_type, written.digest.clone(), written.size);
+        self.add_known(&blob, &written.diff_id, &file)?;
+        Ok((written, file))
     }
 
     /// The configuration with all layers, and how they came about. `open`: the steps since the last one made a layer.
