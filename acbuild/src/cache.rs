@@ -50,7 +50,7 @@ pub(crate) use change::{Change, Effect, materialise};
 pub(crate) use collect::{Entry, Limits, Removed};
 pub(crate) use image::StoredImage;
 pub(crate) use key::Key;
-pub(crate) use layers::{Known, StoredLayers};
+pub(crate) use layers::{Compressed, Known, StoredLayers};
 pub(crate) use state::State;
 pub(crate) use step::{Inputs, Step, fill};
 pub(crate) use steps::Row;

@@ -30,8 +30,16 @@ pub(crate) struct StoredLayers<'s> {
 pub(crate) enum Known {
     /// The open one has nothing.
     Nothing,
-    /// It is this, with the digest of the plain tar.
-    Layer(Descriptor, Digest, File),
+    /// It is this.
+    Layer(Box<Compressed>),
+}
+
+/// A layer as it was written.
+pub(crate) struct Compressed {
+    pub(crate) blob: Descriptor,
+    /// The digest of the plain tar.
+    pub(crate) diff_id: Digest,
+    pub(crate) content: File,
 }
 
 impl<'s> StoredLayers<'s> {
@@ -90,13 +98,14 @@ impl Known {
             Change::Compressed { media_type, diff_id } => (media_type.as_str(), diff_id.parse().ok()?),
             _ => return None,
         };
-        let mut file = cache.result(&kept.digest).ok()?;
-        if !digest(&file).is_ok_and(|digest| digest == kept.digest) {
+        let mut content = cache.result(&kept.digest).ok()?;
+        if !digest(&content).is_ok_and(|digest| digest == kept.digest) {
             cache.drop_result(kept);
             return None;
         }
-        file.rewind().ok()?;
+        content.rewind().ok()?;
         let blob = format!("{}:{}", Algorithm::Sha256, kept.digest).parse().ok()?;
-        Some(Known::Layer(Descriptor::new(media_type, blob, kept.size), diff_id, file))
+        let blob = Descriptor::new(media_type, blob, kept.size);
+        Some(Known::Layer(Box::new(Compressed { blob, diff_id, content })))
     }
 }

@@ -14,7 +14,7 @@ use super::config::History;
 use super::image::{Taken, as_oci, json};
 use super::layers::{self, Below};
 use super::{Config, Image};
-use crate::cache::{Known, StoredLayers};
+use crate::cache::{Compressed, Known, StoredLayers};
 use crate::context::Build;
 use crate::error::{Error, Result};
 use crate::output;
@@ -41,8 +41,8 @@ pub(crate) fn put(
         }
     }
     for (number, layer) in image.layers.iter().enumerate() {
-        if let Some(Known::Layer(blob, diff_id, file)) = known.get(number) {
-            writer.add_known(blob, diff_id, file)?;
+        if let Some(Known::Layer(layer)) = known.get(number) {
+            writer.add_known(layer)?;
             continue;
         }
         let path = layers::tree(build, layer);
@@ -54,7 +54,7 @@ pub(crate) fn put(
     let is_open = !matches!(open, Open::Nothing);
     match open {
         Open::Nothing => known.keep(number, None),
-        Open::Known(blob, diff_id, file) => writer.add_known(blob, diff_id, file)?,
+        Open::Known(layer) => writer.add_known(layer)?,
         Open::Changes(changes) => {
             let tree = build.rootfs()?;
             let (written, file) =
@@ -68,7 +68,7 @@ pub(crate) fn put(
 /// The open layer.
 enum Open<'k> {
     Nothing,
-    Known(&'k Descriptor, &'k Digest, &'k File),
+    Known(&'k Compressed),
     Changes(Box<Changes>),
 }
 
@@ -76,7 +76,7 @@ impl<'k> Open<'k> {
     fn find(build: &Build, image: &Image, known: &'k StoredLayers<'_>) -> Result<Open<'k>> {
         match known.get(image.layers.len()) {
             Some(Known::Nothing) => return Ok(Open::Nothing),
-            Some(Known::Layer(blob, diff_id, file)) => return Ok(Open::Known(blob, diff_id, file)),
+            Some(Known::Layer(layer)) => return Ok(Open::Known(layer)),
             None => {}
         }
         let changes = Below::open(build, image)?.changes(build)?;
@@ -165,10 +165,14 @@ impl<'w> Writer<'w> {
     }
 
     /// A layer of this build that was compressed before.
-    fn add_known(&mut self, blob: &Descriptor, diff_id: &Digest, mut content: &File) -> Result<()> {
-        self.put(blob, &mut content)?;
-        self.layers.push(blob.clone());
-        self.diff_ids.push(diff_id.clone());
+    fn add_known(&mut self, layer: &Compressed) -> Result<()> {
+        self.push(layer.blob.clone(), layer.diff_id.clone(), &layer.content)
+    }
+
+    fn push(&mut self, blob: Descriptor, diff_id: Digest, mut content: &File) -> Result<()> {
+        self.put(&blob, &mut content)?;
+        self.layers.push(blob);
+        self.diff_ids.push(diff_id);
         Ok(())
     }
 
@@ -183,7 +187,7 @@ impl<'w> Writer<'w> {
         let written = write(out, &Bar::new())?;
         file.rewind().map_err(Error::io("read from", dir))?;
         let blob = Descriptor::new(written.media_type, written.digest.clone(), written.size);
-        self.add_known(&blob, &written.diff_id, &file)?;
+        self.push(blob, written.diff_id.clone(), &file)?;
         Ok((written, file))
     }
 
