@@ -183,6 +183,41 @@ fn the_slow_are_not_waited_for() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
+/// A server that says the head of an answer in chunks, and then `more` again and again.
+fn rambling(begin: &'static str, more: &'static str, pause: Duration) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        stream.read_exact(&mut [0; 4]).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{begin}");
+        let mut said = stream.write_all(head.as_bytes());
+        while said.is_ok() {
+            said = stream.write_all(more.as_bytes());
+            thread::sleep(pause);
+        }
+    });
+    format!("http://{address}/")
+}
+
+#[test]
+fn what_belongs_to_no_content_has_an_end() {
+    let server = Server::http(|_| Reply::ok(""));
+    let (client, _dir) = client(&server, |options| (options.insecure_http, options.proxy) = (true, None));
+    let slow = Duration::from_millis(200);
+    for (begin, more, pause, expected) in [
+        ("1\r\nx\r\n0\r\n", "X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", Duration::ZERO, "belongs to no content"),
+        ("1\r\nx\r\n0\r\n", "X: y\r\n", slow, "no answer in time"),
+        ("1;", "name=value;", Duration::ZERO, ""),
+        ("1;", "name=value;", slow, "no answer in time"),
+    ] {
+        let begun = Instant::now();
+        let error = why(client.get(&rambling(begin, more, pause)).send().unwrap().bytes(1 << 20).unwrap_err());
+        assert!(error.contains(expected), "{begin:?}: {error}");
+        assert!(begun.elapsed() < Duration::from_secs(20), "{begin:?}: {:?}", begun.elapsed());
+    }
+}
+
 #[test]
 fn busy_servers_are_asked_again() {
     let count = Arc::new(AtomicU32::new(0));

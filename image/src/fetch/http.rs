@@ -12,6 +12,7 @@
 mod address;
 mod agent;
 mod body;
+mod piece;
 mod response;
 mod retry;
 

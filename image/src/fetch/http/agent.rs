@@ -10,11 +10,12 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::time::Duration as UreqDuration;
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
+use ureq::unversioned::transport::{Connector, DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy, Timeout, config::Config};
 
 use super::Options;
 use super::address::{Address, is_link_local};
+use super::piece::Watching;
 use crate::error::{Error, Result};
 
 /// Where distributions keep the certificates of authorities; the first that is there counts.
@@ -39,7 +40,8 @@ impl Agents {
         let agents = |proxy: Option<Proxy>| {
             [false, true].map(|redirected| {
                 let resolver = Cautious { redirected, plain: DefaultResolver::default() };
-                Agent::with_parts(config(options, tls.clone(), proxy.clone()), DefaultConnector::default(), resolver)
+                let connector = DefaultConnector::default().chain(Watching);
+                Agent::with_parts(config(options, tls.clone(), proxy.clone()), connector, resolver)
             })
         };
         let proxy = |variable| match &options.proxy {

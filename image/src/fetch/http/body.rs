@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ureq::BodyReader;
 
-use super::{Patience, agent};
+use super::{Patience, agent, piece};
 use crate::error::Error;
 
 /// The body of an answer.
@@ -43,7 +43,8 @@ impl Read for Body {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // One byte more than is allowed shows that there is more.
         let most = usize::try_from(self.limit.saturating_add(1)).unwrap_or(usize::MAX).min(buffer.len());
-        let read = self.content.read(&mut buffer[..most])?;
+        let content = &mut self.content;
+        let read = piece::within(self.pace.window, || content.read(&mut buffer[..most]))?;
         let left = self.limit.checked_sub(read as u64);
         self.limit = left.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than allowed"))?;
         if read > 0 {
