@@ -45,7 +45,10 @@ pub fn read_spec(text: &[u8], warnings: &mut Vec<String>) -> Result<Spec> {
 pub fn read_resources(value: Value) -> Result<LinuxResources> {
     let limit = value.pointer("/pids/limit").is_some_and(Value::is_number);
     object(&value)?;
-    let mut resources: LinuxResources = serde_json::from_value(value).map_err(|e| Error::Other(e.to_string()))?;
+    let mut resources: LinuxResources = by_path(value).map_err(|e| match e {
+        Error::Refused { field, rule } => Error::refused(format!("linux.resources.{field}"), rule),
+        other => other,
+    })?;
     if says_no_processes(&resources) && !limit {
         resources.set_pids(None);
     }
@@ -88,6 +91,11 @@ fn read<T: DeserializeOwned>(text: &[u8], mend: impl FnOnce(&mut Value) -> Resul
         (Err(_), Some(error)) | (Err(error), None) => return Err(Error::Other(error.to_string())),
     };
     mend(&mut value)?;
+    by_path(value)
+}
+
+/// Reads `value`; an error names the field.
+fn by_path<T: DeserializeOwned>(value: Value) -> Result<T> {
     serde_path_to_error::deserialize(value).map_err(|e| match e.path().to_string() {
         path if path == "." => Error::Other(e.into_inner().to_string()),
         path => Error::refused(path, e.into_inner()),

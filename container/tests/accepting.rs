@@ -22,6 +22,11 @@ fn unknown_capabilities_are_left_away() {
     let outcome = bundle.run().ok();
     assert_eq!(outcome.text(), "CapEff:\t0000000000000020");
     outcome.says(&[warning]);
+    // With a log only there: docker and podman take standard error for the program's.
+    let logged = bundle.command(["--log", "log", "run", "test"]).ok();
+    assert_eq!(logged.stderr, "");
+    let log = std::fs::read_to_string(bundle.scratch.work().join("log")).unwrap();
+    assert!(log.contains("level=warning") && log.contains(warning), "{log}");
     bundle.config["process"]["args"] = json!(["sleep", "1000"]);
     bundle.command(["run", "--detach", "test"]).ok();
     let added = ["exec", "-c", "CAP_FOO", "-c", "CAP_CHOWN", "test", "grep", "CapEff", "/proc/self/status"];

@@ -18,6 +18,7 @@ use support::{HostState, needs};
 fn running() -> Bundle {
     let mut bundle = Bundle::new("trap 'exit 0' TERM; while :; do sleep 0.1; done");
     bundle.config["root"]["readonly"] = json!(false);
+    bundle.config["process"]["oomScoreAdj"] = json!(321);
     bundle.command(["run", "--detach", "one"]).ok();
     bundle
 }
@@ -119,6 +120,11 @@ fn a_process_file() {
     bundle.scratch.file("process.json", process.to_string());
     let outcome = bundle.command(["exec", "--process", "process.json", "one"]).ok();
     assert_eq!(outcome.stdout, "1\n/tmp\n7\n77\n99\n0077\n");
+    // What it does not say of this is as with the container's own.
+    let process = json!({"args": ["/bin/cat", "/proc/self/oom_score_adj"], "cwd": "/", "user": {"uid": 0, "gid": 0}});
+    bundle.scratch.file("process.json", process.to_string());
+    assert_eq!(bundle.command(["exec", "-p", "process.json", "one"]).ok().stdout, "321\n");
+    assert_eq!(bundle.command(["exec", "--user", "", "one", "id", "-u"]).ok().stdout, "0\n");
     bundle.scratch.file("process.json", "{");
     bundle.command(["exec", "--process", "process.json", "one"]).refused(255, &["--process process.json"]);
     bundle.command(["exec", "-p", "none.json", "one"]).refused(255, &["--process none.json"]);

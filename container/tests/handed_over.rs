@@ -27,7 +27,7 @@ fn preserved_descriptors_come_after_the_sockets_to_listen_on() {
     let seen = with_descriptors(&bundle, run.clone(), &[3, 4, 5], other).run().stdout;
     assert!(seen.starts_with("1\nthis is 3\n"), "{seen}");
     with_descriptors(&bundle, run.clone(), &[3, 4], listen).refused(1, &["unable to stat preserved-fd 5 (of 1)"]);
-    with_descriptors(&bundle, run, &[3], listen).refused(1, &["unable to stat LISTEN_FDS 4"]);
+    with_descriptors(&bundle, run, &[3], listen).refused(1, &["unable to stat LISTEN_FDS 4 (of 2)"]);
     bundle.nothing_left();
 }
 

@@ -148,7 +148,7 @@ fn what_is_refused_changes_nothing() {
     refused(r#"{"cpu": {"period": 5}}"#, &["linux.resources.cpu.", "invalid argument"]);
     refused(r#"{"memory": {"limit": 70000000}, "cpu": {"mems": "900"}}"#, &["linux.resources.cpu.mems", "900"]);
     refused(r#"{"memory": {"swappiness": 200}}"#, &["linux.resources.memory.swappiness"]);
-    refused(r#"{"cpu": {"shares": "many"}}"#, &["resources: "]);
+    refused(r#"{"cpu": {"shares": "many"}}"#, &["linux.resources.cpu.shares: invalid type"]);
     refused("nonsense", &["--resources -: "]);
     assert_ne!(limited.bundle.command(["update", "--memory", "some", "one"]).run().code(), 0);
     limited.bundle.command(["update", "--l3-cache-schema", "L3:0=f", "one"]).refused(1, &["is not enabled"]);

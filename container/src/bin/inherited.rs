@@ -9,8 +9,8 @@ use crate::commands::wrong;
 pub(crate) fn check_inherited(listen: u32, preserve: u32) -> Result<(), Error> {
     for n in 0..listen.saturating_add(preserve) {
         if std::fs::symlink_metadata(format!("/proc/self/fd/{}", u64::from(n) + 3)).is_err() {
-            let what = if n < listen { "LISTEN_FDS" } else { "preserved-fd" };
-            return Err(wrong(format!("unable to stat {what} {} (of {preserve})", u64::from(n) + 3)));
+            let (what, of) = if n < listen { ("LISTEN_FDS", listen) } else { ("preserved-fd", preserve) };
+            return Err(wrong(format!("unable to stat {what} {} (of {of})", u64::from(n) + 3)));
         }
     }
     Ok(())

@@ -39,10 +39,13 @@ impl Log {
         self.write("error", message);
     }
 
-    /// What the user should know although the command goes on.
+    /// What the user should know although the command goes on. With a log it is there alone: engines give a log, and take
+    /// standard error for the program's.
     pub(crate) fn say(&self, message: &str) {
-        say(format!("rkt-oci: {}", one_line(message)));
-        self.write("warning", message);
+        match self.file {
+            Some(_) => self.write("warning", message),
+            None => say(format!("rkt-oci: {}", one_line(message))),
+        }
     }
 
     /// What explains things only when somebody looks: each step that was done. As with runc these lines are in the form
@@ -97,7 +100,8 @@ fn one_line(message: &str) -> String {
 
 /// Whether a command line that is not one of a command asks for help, or for the version.
 pub(crate) fn asks_for_help(error: &clap::Error) -> bool {
-    error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand || !error.use_stderr()
+    matches!(error.kind(), ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand)
+        || !error.use_stderr()
 }
 
 /// Prints it.

@@ -118,6 +118,8 @@ fn what_cannot_be_given_is_refused_with_the_field() {
         (&[V2], r#"{"unified": {"misc.max": "5"}}"#, "unified.misc.max"),
         (&[V2], r#"{"unified": {"../memory.high": "5"}}"#, "unified.../memory.high"),
         (&[V2], r#"{"unified": {"memory": "5"}}"#, "unified.memory"),
+        (&[V2], r#"{"unified": {"cgroup.procs": "1"}}"#, "unified.cgroup.procs"),
+        (&[V2], r#"{"unified": {"cgroup.kill": "1"}}"#, "unified.cgroup.kill"),
         (&[V1, V2], r#"{"devices": [{"allow": true, "access": ""}]}"#, "devices[0].access"),
         (&[V1, V2], r#"{"devices": [{"allow": true, "access": "r", "major": -2}]}"#, "devices[0].major"),
         (&[V1, V2], r#"{"devices": [{"allow": true, "type": "p", "access": "r"}]}"#, "devices[0].type"),

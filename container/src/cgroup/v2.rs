@@ -136,11 +136,17 @@ pub(super) fn network(n: &LinuxNetwork) -> Result<Vec<Write>> {
     Ok(Vec::new())
 }
 
+/// What is no limit.
+const OURS: [&str; 6] =
+    ["cgroup.freeze", "cgroup.kill", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads", "cgroup.type"];
+
 /// One entry of `unified`, with the controller it belongs to.
 pub(super) fn unified(file: &str, value: &str) -> Result<(String, Write)> {
     let write = Write::new(format!("unified.{file}"), file, value);
     match file.split_once('.') {
         _ if file.contains('/') => Err(Error::invalid(write.field, "must be a file name (no slashes)")),
+        // Written to, they would take in processes of the host, or kill or stop what is being made.
+        _ if OURS.contains(&file) => Err(Error::invalid(write.field, "is for the runtime alone")),
         Some((controller, parameter)) if !controller.is_empty() && !parameter.is_empty() => {
             Ok((controller.to_owned(), write))
         }

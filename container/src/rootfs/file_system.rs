@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{AtFlags, FileType, StatxAttributes, StatxFlags, fstat, statx};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, FsPickFlags, MountAttrFlags, fsconfig_create, fsconfig_reconfigure, fsconfig_set_flag,
@@ -72,6 +72,10 @@ fn hosts_sysfs(options: &MountOptions) -> Result<OwnedFd, String> {
 
 /// Changes what is mounted on `place`. With `bind` only this mount, else the file system as well.
 pub(super) fn remount(place: &OwnedFd, options: &MountOptions) -> Result<(), String> {
+    let found = statx(place, "", AtFlags::EMPTY_PATH, StatxFlags::empty()).map_err(text)?;
+    if !found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+        return Err(format!("nothing is mounted there: {}", text(Errno::INVAL)));
+    }
     if options.bind.is_none() && !(options.data.is_empty() && options.flags.is_empty()) {
         let flags = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
         let fs = fspick(place, "", flags).map_err(text)?;

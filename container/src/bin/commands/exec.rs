@@ -45,7 +45,7 @@ pub(crate) struct Exec {
     #[arg(short, long)]
     tty: bool,
     /// User, and group, by number
-    #[arg(short, long, value_name = "UID[:GID]")]
+    #[arg(short, long, value_name = "UID[:GID]", allow_hyphen_values = true)]
     user: Option<String>,
     /// Additional groups, by number
     #[arg(short = 'g', long, value_name = "GID", allow_hyphen_values = true)]
@@ -154,7 +154,11 @@ impl Exec {
         if let Some(path) = &self.process {
             let shown = path.display();
             let text = read_given(path, CONFIG_MAX).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
-            return read_process(&text, warnings).map_err(|e| wrong(format!("--process {shown}: {e}")));
+            let mut process = read_process(&text, warnings).map_err(|e| wrong(format!("--process {shown}: {e}")))?;
+            // As with runc: the kernel's choice of what to kill is the container's, not the caller's.
+            let own = spec.process().as_ref().and_then(Process::oom_score_adj);
+            process.set_oom_score_adj(process.oom_score_adj().or(own));
+            return Ok(process);
         }
         if command.is_empty() {
             return Err(wrong("process args cannot be empty: name a program after the container, or a --process file"));
@@ -182,7 +186,7 @@ impl Exec {
 
     fn change_user(&self, process: &mut Process) -> Result<(), Error> {
         let mut user = process.user().clone();
-        if let Some(all) = &self.user {
+        if let Some(all) = self.user.as_ref().filter(|user| !user.is_empty()) {
             let number = |text: &str, what: &str| {
                 text.parse::<u32>().map_err(|e| wrong(format!("--user {all}: parsing {what} as a number: {e}")))
             };

@@ -214,8 +214,15 @@ impl Drop for Placeholder {
 }
 
 fn connect(user: bool) -> Result<Bus> {
-    Bus::connect(user)
-        .map_err(|e| failed("connect to its bus (is systemd running? else leave out --systemd-cgroup)", &e))
+    Bus::connect(user).map_err(|e| match e {
+        // By the kernel's sentence podman takes it for a program that is missing.
+        Failure::Connection(e) if e.kind() == std::io::ErrorKind::NotFound => Error::Systemd {
+            what: "connect to its bus".to_owned(),
+            why: "systemd not running on this host, cannot use systemd cgroups manager: leave out --systemd-cgroup"
+                .to_owned(),
+        },
+        e => failed("connect to its bus (is systemd running? else leave out --systemd-cgroup)", &e),
+    })
 }
 
 fn failed(what: &str, why: &Failure) -> Error {
