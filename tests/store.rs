@@ -64,6 +64,19 @@ fn what_goes_in_comes_out() {
     assert_eq!((blobs(&scratch), trees(&scratch)), (0, 0), "a removed image takes no room");
 }
 
+/// Any image command makes the data folder, which may be named from the current one.
+#[test]
+fn a_data_folder_that_is_new_and_relative() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    busybox_image(&scratch, "a", "example.com/a", &["set-exec /bin/touch /data/x", "mount add data /data"]);
+    scratch.rkt(["--dir", "first", "image", "cat-manifest", "./a.aci"]).ok().prints(&["\"example.com/a\""]);
+    assert_eq!(names(scratch.work().join("first/store/images")).len(), 1);
+    let run = ["--dir", "second", "run", "--volume=data,kind=empty", "./a.aci"];
+    scratch.rkt(run).ok();
+    scratch.rkt(["--dir", "second", "gc", "--grace-period=0s"]).ok();
+}
+
 #[test]
 fn existing_files_are_not_overwritten() {
     needs!(root, "busybox");

@@ -25,13 +25,23 @@ pub(crate) fn fetch_into(
     insecure: Insecure,
     session: &Session,
 ) -> Result<StoredImage> {
+    Ok(fetcher(store, insecure, session)?.fetch_alone(reference, None)?)
+}
+
+/// Refuses an image that the policy does not let in, for who reads it where it lies, and returns what to read.
+pub(crate) fn checked(reference: &Reference, insecure: Insecure, session: &Session) -> Result<Reference> {
+    let store = Store::open_existing(session.store_dir())?;
+    Ok(fetcher(&store, insecure, session)?.check(reference)?)
+}
+
+fn fetcher<'s>(store: &'s Store, insecure: Insecure, session: &'s Session) -> Result<Fetcher<'s>> {
     let options = fetch::Options {
         insecure,
         config_dirs: fetch::config_dirs(),
         docker_config: docker_config_path(),
         ..fetch::Options::default()
     };
-    Ok(Fetcher::new(store, options, session)?.fetch_alone(reference, None)?)
+    Ok(Fetcher::new(store, options, session)?)
 }
 
 /// The image that `reference` means. IDs and names are looked for in the store only; what is elsewhere is fetched.

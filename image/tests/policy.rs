@@ -202,6 +202,22 @@ fn policies() {
     let nobody = |_| -> Result<Memory> { panic!("nothing is demanded") };
     read_now.check(&name("busybox"), &image, nobody).unwrap();
 
+    // However the hub is called, and everywhere.
+    for (prefix, images) in [
+        ("docker.io/busybox", &["busybox", "docker.io/busybox/x", "docker.io/library/busybox:1"][..]),
+        ("index.docker.io", &["busybox", "team/app"]),
+        ("localhost:5000", &["localhost:5000/a/b"]),
+        ("*", &["busybox", "example.com/a"]),
+    ] {
+        policy(&system, "c.json", &format!(r#", "registries": [{{"prefix": "{prefix}", "keys": ["team.pub"]}}]"#));
+        let read_now = read().unwrap();
+        for image in images {
+            assert!(read_now.demands_signature_of(&name(image)), "{prefix} {image}");
+        }
+        assert_eq!(read_now.demands_signature_of(&name("other.example.com/x")), prefix == "*");
+    }
+    fs::remove_file(system.join("trust.d/c.json")).unwrap();
+
     // The host's configuration takes back what the system's demands, for some.
     policy(
         &local,
@@ -218,6 +234,11 @@ fn policies() {
         r#", "localFiles": "maybe""#,
         r#", "registries": [{"prefix": "", "keys": []}]"#,
         r#", "registries": [{"prefix": "https://example.com", "keys": []}]"#,
+        r#", "registries": [{"prefix": "busybox", "keys": []}]"#,
+        r#", "registries": [{"prefix": "library/busybox", "keys": []}]"#,
+        r#", "registries": [{"prefix": "example.com/*", "keys": []}]"#,
+        r#", "registries": [{"prefix": "example.com/app:1.0", "keys": []}]"#,
+        r#", "registries": [{"prefix": "example.com/Team", "keys": []}]"#,
         r#", "registries": [{"prefix": "example.com", "keys": ["missing.pub"]}]"#,
         r#", "registries": [{"prefix": "example.com", "keys": []}, {"prefix": "example.com", "keys": []}]"#,
     ] {
@@ -245,7 +266,14 @@ fn files_without_a_signature() {
     let config = here.dir.path().join("config");
     let options = fetch::Options { config_dirs: vec![config.clone()], ..fetch::Options::default() };
     let reference = Reference::from_word(image.to_str().unwrap()).unwrap();
-    let get = |options: &fetch::Options| Fetcher::new(&here.store, options.clone(), &Silent)?.fetch(&reference, None);
+    let get = |options: &fetch::Options| {
+        let fetcher = Fetcher::new(&here.store, options.clone(), &Silent)?;
+        // Who reads the file where it lies is told the same.
+        let checked = fetcher.check(&reference).map_err(|e| e.to_string());
+        let fetched = fetcher.fetch(&reference, None);
+        assert_eq!(checked.map(drop), fetched.as_ref().map(drop).map_err(ToString::to_string));
+        fetched
+    };
     get(&options).unwrap();
     fs::create_dir_all(config.join("trust.d")).unwrap();
     let policy = r#"{"rktKind": "trust", "rktVersion": "v1", "localFiles": "signed"}"#;

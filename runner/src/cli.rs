@@ -123,7 +123,7 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
-    let (dir, config) = (cli.dir.unwrap_or_else(appc_image::store::default_dir), cli.config.all());
+    let (dir, config) = (cli.dir.unwrap_or_else(|| absolute(appc_image::store::default_dir())), cli.config.all());
     let (insecure, trust_keys_from_https) = (cli.insecure_options, cli.trust_keys_from_https);
     let limit = cli.max_image_size.unwrap_or_default();
     let global = |command| Global { dir, debug: cli.debug, config, insecure, trust_keys_from_https, limit, command };
@@ -176,7 +176,13 @@ fn manual(folder: &Path) -> u8 {
 
 /// A path that is not empty.
 pub fn directory(text: &str) -> Result<PathBuf, String> {
-    if text.is_empty() { Err("\"\" is not a valid directory".into()) } else { Ok(text.into()) }
+    if text.is_empty() { Err("\"\" is not a valid directory".into()) } else { Ok(absolute(text.into())) }
+}
+
+/// A pod's volumes lie in it, and are mounted from elsewhere.
+fn absolute(dir: PathBuf) -> PathBuf {
+    // Where there is no current directory, what is relative to it will fail with that.
+    std::path::absolute(&dir).unwrap_or(dir)
 }
 
 fn finish(global: Global, command: impl FnOnce(&Global) -> Outcome) -> u8 {

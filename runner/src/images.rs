@@ -96,8 +96,8 @@ pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImag
     match query(&reference) {
         Some(query) => Ok(store.resolve(&query)?),
         None => {
-            let screen = Screen::new(global);
-            let fetcher = fetcher(global, store, &screen, PullPolicy::New)?;
+            let (store, screen) = (global.new_store()?, Screen::new(global));
+            let fetcher = fetcher(global, &store, &screen, PullPolicy::New)?;
             fetcher.fetch_alone(&reference, None).context(shown(&reference, word))
         }
     }

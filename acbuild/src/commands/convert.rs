@@ -22,6 +22,7 @@ use input::Input;
 
 use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
+use crate::images;
 use crate::outfile::OutFile;
 use crate::output;
 use crate::place::{self, Target};
@@ -79,7 +80,7 @@ pub(crate) struct Convert {
 
 impl Convert {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let source = Reference::from_word(&self.source)?;
+        let source = images::checked(&Reference::from_word(&self.source)?, self.insecure(), session)?;
         let target = Reference::from_word(&self.target).ok().filter(|target| !is_in_store(target));
         let target = target.unwrap_or_else(|| Reference::File(self.target.clone()));
         let mut options = Options::new(work_dir(&target));

@@ -44,8 +44,14 @@ impl Fetcher<'_> {
     pub(super) fn take_file(&self, path: &Path, signature: Option<&Path>) -> Result<StoredImage> {
         let shown = path.display();
         self.reporter.debug(&format!("using image from file {shown}"));
-        let open = || File::open(path).map_err(Error::io(format!("opening {shown}")));
-        let file = open()?;
+        self.check_file(path, signature)?;
+        let origin = Reference::File(path.into()).origin()?;
+        self.import(open(path)?, &origin, &shown.to_string())
+    }
+
+    /// Checks the signature of the image in a file, if there is one, or one is demanded.
+    pub(super) fn check_file(&self, path: &Path, signature: Option<&Path>) -> Result<()> {
+        let file = open(path)?;
         let beside = beside(path);
         let signature = signature.or_else(|| Some(beside.as_path()).filter(|beside| beside.exists()));
         if signature.is_none() && self.demands.demands_signed_files() && !self.options.insecure.image {
@@ -53,12 +59,11 @@ impl Fetcher<'_> {
         }
         if let Some(signature) = signature.filter(|_| !self.options.insecure.image) {
             let signature = read_signature(signature)?;
-            let keys = self.keystore.keyring(&manifest_of(open()?)?.name)?;
+            let keys = self.keystore.keyring(&manifest_of(open(path)?)?.name)?;
             let signer = verify(&file, &signature, &keys)?;
             self.reporter.note(&format!("signature verified: {}", signer.identity));
         }
-        let origin = Reference::File(path.into()).origin()?;
-        self.import(open()?, &origin, &shown.to_string())
+        Ok(())
     }
 
     /// The image in the store that came from `url`.
@@ -258,4 +263,8 @@ fn manifest_of(file: File) -> Result<ImageManifest> {
 
 fn fault(url: &str, why: &str) -> Error {
     Error::Fetch { url: without_user(url), why: why.into(), again: None }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).map_err(Error::io(format!("opening {}", path.display())))
 }

@@ -92,10 +92,7 @@ impl Fetcher<'_> {
             return Err(Error::NotStored(origin));
         }
         self.reporter.debug(&format!("fetching {origin}"));
-        let client = self.client()?;
-        let first_counts: Vec<_> = self.options.config_dirs.iter().rev().collect();
-        let credentials = Arc::new(Credentials::read(&first_counts, self.options.docker_config.as_deref())?);
-        let open = |name: DockerName| Registry::new(Arc::clone(&client), name, Access::Pull, Arc::clone(&credentials));
+        let open = self.registries()?;
         let registry = open(name.clone());
         let top = registry.top()?.digest;
         if must_be_signed {
@@ -115,6 +112,34 @@ impl Fetcher<'_> {
             Known { image: image.id.to_string(), verified: must_be_signed, validators, fetched: now(), max_age: 0 };
         Cache::of(self.store).put(&origin, &known)?;
         Ok(image)
+    }
+
+    /// Refuses an image that the policy does not let in, for whoever reads it where it lies. Returns what to read: of an image
+    /// in a registry the very one that was checked.
+    ///
+    /// # Errors
+    /// When it is not signed as the policy demands.
+    pub fn check(&self, reference: &Reference) -> Result<Reference> {
+        match reference {
+            Reference::File(path) if self.demands.demands_signed_files() => self.check_file(path, None)?,
+            Reference::Docker(name) if !self.options.insecure.image && self.demands.demands_signature_of(name) => {
+                let open = self.registries()?;
+                let top = open(name.clone()).top()?.digest;
+                self.check_signed(name, &top, |signatures| Ok(open(signatures)))?;
+                return Ok(Reference::Docker(DockerName { digest: Some(top.to_string()), ..name.clone() }));
+            }
+            local if local.is_on_host() => self.check_local(local)?,
+            _ => {}
+        }
+        Ok(reference.clone())
+    }
+
+    /// What opens images in registries, with the logins for them.
+    fn registries(&self) -> Result<impl Fn(DockerName) -> Registry> {
+        let client = self.client()?;
+        let first_counts: Vec<_> = self.options.config_dirs.iter().rev().collect();
+        let credentials = Arc::new(Credentials::read(&first_counts, self.options.docker_config.as_deref())?);
+        Ok(move |name| Registry::new(Arc::clone(&client), name, Access::Pull, Arc::clone(&credentials)))
     }
 
     /// Whether somebody has signed the image whom the policy wants.

@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Files of images are taken without a signature unless `localFiles` is `signed`; `any` in a later directory takes that back.
-//! Images in registries below a prefix (host, then whole parts of the repository; the longest counts) must have a cosign
-//! signature by one of its keys, PEM files beside the policy unless their path is absolute. A later directory's entry for
-//! the same prefix replaces an earlier one, and one without keys demands nothing.
+//! Images in registries below a prefix (host, then whole parts of the repository; the longest counts, and `*` is before all) must
+//! have a cosign signature by one of its keys, PEM files beside the policy unless their path is absolute. A later directory's
+//! entry for the same prefix replaces an earlier one, and one without keys demands nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,6 +27,9 @@ use super::cosign::{self, PublicKey};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, Source};
 use crate::reference::{DOCKER_HUB, DockerName};
+
+/// The prefix of all images.
+const ALL: &str = "*";
 
 /// What must be signed.
 #[derive(Debug, Clone, Default)]
@@ -112,7 +115,7 @@ impl Policy {
         let whole = format!("{}/{}", name.registry, name.repository);
         let ends = whole.match_indices('/').map(|(at, _)| at).chain([whole.len()]);
         let longest = ends.filter_map(|end| self.registries.get(&whole[..end])).next_back();
-        longest.map_or(&[], Vec::as_slice)
+        longest.or_else(|| self.registries.get(ALL)).map_or(&[], Vec::as_slice)
     }
 
     fn add(&mut self, path: &Path) -> Result<()> {
@@ -127,24 +130,44 @@ impl Policy {
         }
         self.files = document.local_files.or(self.files);
         for Below { prefix, keys } in document.registries {
-            if prefix.is_empty() || prefix.contains("://") || prefix.split('/').any(str::is_empty) {
-                return Err(refuse(format!(
-                    "{prefix:?} is not the beginning of an image's name, such as example.com/team"
-                )));
-            }
-            let prefix = match prefix.split_once('/').unwrap_or((&prefix, "")) {
-                ("docker.io" | "index.docker.io", rest) => {
-                    format!("{DOCKER_HUB}/{rest}").trim_end_matches('/').to_owned()
+            let keys: Vec<PublicKey> =
+                keys.iter().map(|key| read_key(&path.with_file_name(key))).collect::<Result<_>>()?;
+            for prefix in meant(&prefix).map_err(refuse)? {
+                if self.registries.insert(prefix.clone(), keys.clone()).is_some() {
+                    return Err(refuse(format!("{prefix:?} is in this directory twice")));
                 }
-                _ => prefix,
-            };
-            let keys = keys.iter().map(|key| read_key(&path.with_file_name(key))).collect::<Result<_>>()?;
-            if self.registries.insert(prefix.clone(), keys).is_some() {
-                return Err(refuse(format!("{prefix:?} is in this directory twice")));
             }
         }
         Ok(())
     }
+}
+
+/// What images' names, as they are when they are looked up, begin with for a prefix in a policy. One that no name can begin
+/// with would demand nothing.
+fn meant(prefix: &str) -> Result<Vec<String>, String> {
+    if prefix == ALL {
+        return Ok(vec![prefix.to_owned()]);
+    }
+    let (registry, rest) = prefix.split_once('/').unwrap_or((prefix, ""));
+    let broken = || format!("{prefix:?} is not the beginning of an image's name, such as example.com/team");
+    if prefix.split('/').any(str::is_empty) {
+        return Err(broken());
+    }
+    // Read as a name: it is written here as it is there, or refused for the same reason.
+    let whole = if rest.is_empty() { format!("{prefix}/x") } else { prefix.to_owned() };
+    let name: DockerName = whole.parse().map_err(|why| format!("{}: {why}", broken()))?;
+    let has_registry = registry.contains(['.', ':']) || registry == "localhost";
+    if !has_registry || name.tag.as_deref() != Some("latest") || name.digest.is_some() {
+        return Err(format!("{} or docker.io/library", broken()));
+    }
+    Ok(match (name.registry, rest) {
+        (host, "") => vec![host],
+        // On the hub it may be somebody's images, or one that belongs to nobody.
+        (host, rest) if host == DOCKER_HUB && !rest.contains('/') => {
+            vec![format!("{host}/{rest}"), format!("{host}/{}", name.repository)]
+        }
+        (host, rest) => vec![format!("{host}/{rest}")],
+    })
 }
 
 fn read_key(path: &Path) -> Result<PublicKey> {

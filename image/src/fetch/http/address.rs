@@ -1,7 +1,7 @@
 //! Addresses: taken apart, joined, compared, and printed without their secrets.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -107,8 +107,20 @@ pub(super) fn is_link_local(ip: IpAddr) -> bool {
     const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_unicast_link_local() || ip == METADATA,
+        IpAddr::V6(ip) => {
+            ip.is_unicast_link_local() || ip == METADATA || translated(ip).is_some_and(|ip| ip.is_link_local())
+        }
     }
+}
+
+/// The IPv4 address that a gateway makes of it: NAT64 (RFC 6052) and 6to4 (RFC 3056).
+fn translated(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d] = match ip.octets() {
+        [0, 0x64, 0xff, 0x9b, .., a, b, c, d] => [a, b, c, d],
+        [0x20, 0x02, a, b, c, d, ..] => [a, b, c, d],
+        _ => return None,
+    };
+    Some(Ipv4Addr::new(a, b, c, d))
 }
 
 /// Without user, password and query, which may be as good as a password.
@@ -179,10 +191,18 @@ mod tests {
         for other in ["http://a/x", "https://a:444/x", "https://b/x", "https://a.b/x"] {
             assert!(!address("https://a/x").same_origin(&address(other)), "{other}");
         }
-        for local in ["http://169.254.169.254/x", "https://[fe80::1]/", "https://[::ffff:169.254.1.1]/"] {
+        for local in [
+            "http://169.254.169.254/x",
+            "https://[fe80::1]/",
+            "https://[::ffff:169.254.1.1]/",
+            "https://[64:ff9b::a9fe:a9fe]/",
+            "https://[2002:a9fe:a9fe::1]/",
+        ] {
             assert!(address(local).is_link_local(), "{local}");
         }
-        assert!(!address("https://127.0.0.1/").is_link_local());
+        for other in ["https://127.0.0.1/", "https://[64:ff9b::7f00:1]/", "https://[2001:a9fe:a9fe::1]/"] {
+            assert!(!address(other).is_link_local(), "{other}");
+        }
         assert!(!address("http://example.com/").is_private() && address("http://[::1]:5000/").is_private());
     }
 }
