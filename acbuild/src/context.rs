@@ -1,7 +1,7 @@
 //! The build in progress: a directory `.acbuild` under the working path.
 //!
 //! ```text
-//! .acbuild/
+//! .acbuild/           0700: what is set-user-ID in the image must not be so for others of the host
 //!   lock              flock(2): shared to read the build, exclusive to change it; lives as long as the directory
 //!   buildMode         "appc" or "oci"; written last by `begin` and removed first by `end`: with it there is a build
 //!   currentaci/       the image as it will be written

@@ -291,3 +291,39 @@ fn an_image_of_oci_is_no_root_file_system() {
     assert!(ran.code == Some(1) && ran.stderr.contains("or begin with docker-archive:./old.tar "), "{ran:#?}");
     scratch.ok(["begin", "./tree.tar"]);
 }
+
+#[test]
+fn nobody_else_can_look_into_a_build() {
+    let scratch = Scratch::new();
+    let tree = tree(&scratch);
+    sh(&scratch.path(""), "tar cf tree.tar -C tree .");
+    let build = scratch.path(".acbuild");
+    let is_closed = || {
+        let found = fs::metadata(&build).unwrap();
+        (found.mode() & 0o7777, found.uid()) == (0o700, rustix::process::geteuid().as_raw())
+    };
+    let oci = "--build-mode=oci";
+    for words in
+        [&["begin"][..], &["begin", "./tree"], &["begin", "./tree.tar"], &["begin", oci], &["begin", "--cache"]]
+    {
+        scratch.ok(words);
+        assert!(is_closed(), "{words:?}");
+        scratch.ok(["copy", "tree", "/"]);
+        scratch.ok(["end"]);
+    }
+    // One that a killed command has left, or somebody else.
+    fs::create_dir(&build).unwrap();
+    fs::set_permissions(&build, fs::Permissions::from_mode(0o777)).unwrap();
+    if is_root() {
+        std::os::unix::fs::chown(&build, Some(65534), None).unwrap();
+    }
+    scratch.ok(["begin", tree.to_str().unwrap()]);
+    assert!(is_closed());
+    scratch.ok(["end"]);
+    // A link would have another directory closed.
+    fs::create_dir(scratch.path("elsewhere")).unwrap();
+    fs::set_permissions(scratch.path("elsewhere"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("elsewhere", &build).unwrap();
+    assert_eq!(scratch.run(["begin"]).code, Some(1));
+    assert_eq!(fs::metadata(scratch.path("elsewhere")).unwrap().mode() & 0o7777, 0o755);
+}

@@ -7,20 +7,22 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use appc_image::caller;
-use appc_rooted::Root;
+use appc_rooted::{OFlags, Root};
 use appc_spec::ImageManifest;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, Mode};
 
 use super::{
     BUILD_MODE, CACHE, HISTORY, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at,
     open_rootfs,
 };
 use crate::cache::{Cache, Lock, Row, State};
-use crate::document::{Document, Mode};
+use crate::document::{self, Document};
 use crate::error::{Error, Result};
 use crate::oci::Image;
 use crate::session::Session;
+
+/// Nobody else may look into a build: what is set-user-ID in the image is so on the host, too.
+const MODE: u32 = 0o700;
 
 /// A build that `begin` is still filling. Dropped before [`Draft::finish`], it is removed.
 #[derive(Debug)]
@@ -44,7 +46,7 @@ impl Draft {
     /// Starts a build below `work_path`: the directory, locked, with an empty root file system.
     pub(crate) fn begin(work_path: &Path) -> Result<Draft> {
         let dir = work_path.join(NAME);
-        let fresh = match fs::DirBuilder::new().mode(mode()).create(&dir) {
+        let fresh = match fs::DirBuilder::new().mode(MODE).create(&dir) {
             Ok(()) => true,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(Error::io("create", dir)(e)),
@@ -70,6 +72,9 @@ impl Draft {
         let locked = Locked { dir, _lock: lock, busy: false };
         if !matches!(locked.mode(), Ok(None)) {
             return Err(Error::BuildInProgress);
+        }
+        if !fresh {
+            close(&locked.dir).map_err(Error::io("take over", &locked.dir))?;
         }
         let draft = Draft { locked, finished: false, cached: RefCell::default() };
         draft.prepare()?;
@@ -124,16 +129,16 @@ impl Draft {
     /// When they are not a valid manifest.
     pub(crate) fn finish(self, manifest: &[u8]) -> Result<()> {
         ImageManifest::parse(manifest)?;
-        self.finish_as(Mode::Appc, manifest)
+        self.finish_as(document::Mode::Appc, manifest)
     }
 
     /// Makes it an oci build of this image.
     pub(crate) fn finish_oci(self, image: &Image) -> Result<()> {
         let bytes = image.to_bytes()?;
-        self.finish_as(Mode::Oci, &bytes)
+        self.finish_as(document::Mode::Oci, &bytes)
     }
 
-    fn finish_as(mut self, mode: Mode, manifest: &[u8]) -> Result<()> {
+    fn finish_as(mut self, mode: document::Mode, manifest: &[u8]) -> Result<()> {
         files::write(self.path(), MANIFEST, manifest)?;
         if let Some(cached) = &*self.cached.borrow() {
             if let Some(state) = &cached.state {
@@ -147,10 +152,12 @@ impl Draft {
     }
 }
 
-/// Who may look into a build. Where files keep their set-user-ID bits and those of root's belong to an ordinary user, others
-/// could become that user by one of them.
-fn mode() -> u32 {
-    if caller::is_mapped() { 0o700 } else { 0o755 }
+/// Keeps everybody else out of a directory that was there before.
+fn close(dir: &Path) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir = rustix::fs::open(dir, flags, Mode::empty())?;
+    rustix::fs::fchown(&dir, Some(rustix::process::geteuid()), None)?;
+    Ok(rustix::fs::fchmod(&dir, Mode::from_raw_mode(MODE))?)
 }
 
 impl Drop for Draft {
