@@ -134,6 +134,36 @@ fn what_is_deleted_of_dependencies_stays_so() {
     assert!(manifest_of(&scratch, "three.aci").get("pathWhitelist").is_none());
 }
 
+#[test]
+fn nothing_at_all_may_be_left_of_dependencies() {
+    needs!(root, "busybox");
+    let scratch = on_busybox();
+    let names = fs::read_dir(scratch.path("base")).unwrap().map(|entry| entry.unwrap().file_name());
+    let paths: Vec<_> = names.map(|name| format!("/{}", name.into_string().unwrap())).collect();
+    scratch.ok(["file", "remove"].into_iter().chain(paths.iter().map(String::as_str)));
+    scratch.ok(["write", "one.aci"]);
+    assert_eq!(manifest_of(&scratch, "one.aci")["pathWhitelist"], serde_json::json!(["/"]));
+    // Rendered from the store.
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let image = store.import(fs::File::open(scratch.path("one.aci")).unwrap(), "one.aci", &appc_image::Quiet).unwrap();
+    let rendered = appc_image::render::layers(&store, &image).unwrap();
+    for tree in &rendered.lower {
+        assert_eq!(fs::read_dir(tree).unwrap().count(), 0, "{}", tree.display());
+    }
+    // Begun with, and as layers of OCI.
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "./one.aci"]);
+    scratch.refused(["run", "--", "/bin/true"], 1, "/bin/true");
+    let file = scratch.file("file", "copied");
+    scratch.ok(["copy", file.to_str().unwrap(), "/file"]);
+    scratch.ok(["squash"]);
+    assert_eq!(own(&scratch), ["file"]);
+    scratch.ok(["convert", "one.aci", "oci:layout"]);
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "--build-mode=oci", "oci:layout"]);
+    assert_eq!(own(&scratch), Vec::<String>::new());
+}
+
 fn manifest_of(scratch: &Scratch, image: &str) -> serde_json::Value {
     let out =
         std::process::Command::new("tar").args(["xzOf", image, "manifest"]).current_dir(scratch.path("")).output();

@@ -26,6 +26,10 @@ pub(crate) fn complete(session: &Session, build: &Build) -> Result<Vec<u8>> {
     let below = stack::paths(&open_all(&rendered)?)?;
     let own = stack::paths(&[build.rootfs()?])?;
     manifest.path_whitelist = left(&below, &deleted, &own).into_iter().map(text).collect::<Result<_>>()?;
+    if manifest.path_whitelist.is_empty() {
+        // A list of nothing means everything.
+        manifest.path_whitelist.push("/".to_owned());
+    }
     Ok(manifest.to_json().into_bytes())
 }
 
