@@ -15,29 +15,37 @@ use crate::error::{Error, Result};
 /// What every container has mounted, see `lower.rs`.
 const DIRECTORIES: [&str; 3] = ["/proc", "/dev", "/sys"];
 
+const ETC: &str = "/etc";
+
 const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
 
 /// Makes the files in `dir`, and says what is to be mounted where. Volumes come last: they may replace the files.
 pub(crate) fn binds(dir: &Path, request: &Request<'_>) -> Result<Vec<Bind>> {
-    let host = request.network == Network::Host;
-    let resolver = if host { read(Path::new("/etc/resolv.conf"))? } else { Vec::new() };
-    let hosts = if host { read(Path::new("/etc/hosts"))? } else { Vec::new() };
     let mut binds = Vec::new();
-    for (name, content) in [("resolv.conf", resolver), ("hosts", with_own_name(hosts))] {
-        let target = Path::new("/etc").join(name);
-        if request.volumes.iter().any(|volume| appc_rooted::clean(&volume.target) == target) {
-            continue;
-        }
+    for (name, content) in of_network(request)? {
         // A copy: the command may write to it, as some packages do, and neither the host nor the image is changed.
         let path = dir.join(name);
         fs::write(&path, content).map_err(Error::io("write", &path))?;
-        binds.push(Bind { source: path, target, read_only: false });
+        binds.push(Bind { source: path, target: Path::new(ETC).join(name), read_only: false });
     }
     binds.extend(request.volumes.iter().cloned());
     for bind in &mut binds {
         bind.source = fs::canonicalize(&bind.source).map_err(Error::io("find", &bind.source))?;
     }
     Ok(binds)
+}
+
+/// The names and contents of the files in /etc that are made for the command: those that no volume replaces.
+pub(crate) fn of_network(request: &Request<'_>) -> Result<Vec<(&'static str, Vec<u8>)>> {
+    let host = request.network == Network::Host;
+    let resolver = if host { read(Path::new("/etc/resolv.conf"))? } else { Vec::new() };
+    let hosts = if host { read(Path::new("/etc/hosts"))? } else { Vec::new() };
+    let mut files = vec![("resolv.conf", resolver), ("hosts", with_own_name(hosts))];
+    files.retain(|(name, _)| {
+        let target = Path::new(ETC).join(name);
+        !request.volumes.iter().any(|volume| appc_rooted::clean(&volume.target) == target)
+    });
+    Ok(files)
 }
 
 /// Everything that is mounted on.

@@ -11,6 +11,7 @@
 //! are stacked (`view.rs`), and the command runs in that with the project's own engine. When it succeeds, what is in the upper layer is brought into the build (`upper.rs`, `apply.rs`); else it is thrown away.
 
 pub(crate) mod apply;
+mod caller;
 pub(crate) mod deleted;
 mod execute;
 mod files;
@@ -34,7 +35,7 @@ use appc_image::oci::Platform;
 use appc_image::registry::docker_config_path;
 use appc_image::render::{self, Rendered};
 use appc_image::store::Store;
-use appc_image::{caller, stack, users};
+use appc_image::{stack, users};
 use appc_rooted::{OFlags, Root};
 use appc_spec::{ImageManifest, host_arch};
 use rustix::thread::UnshareFlags;
@@ -105,6 +106,10 @@ impl Request<'_> {
             key.list(kind, variables.iter().flat_map(|(name, value)| [name, value]));
         }
         key.trees(rendered);
+        caller::add_to(key)?;
+        for (name, content) in files::of_network(self)? {
+            key.field(name, content);
+        }
         for volume in &self.volumes {
             key.path("volume", &volume.target);
             key.volume(&volume.source)?;
@@ -123,7 +128,7 @@ pub(crate) fn run(session: &Session, build: &Build, request: &Request<'_>) -> Re
             "the run subcommand must be run as root, or by a user with subordinate ids: see \"acbuild begin --help\"";
         return Err(Error::refused(why));
     }
-    if caller::is_mapped() {
+    if appc_image::caller::is_mapped() {
         // Root of a user namespace mounts where the mounts are that namespace's.
         let kind = UnshareFlags::NEWNS.bits().cast_signed();
         appc_container::sys::namespace::unshare(kind).map_err(Error::io("make a mount namespace for", build.dir()))?;

@@ -3,9 +3,10 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::fs::XattrFlags;
-use support::needs;
+use support::{Cmd, Terminal, needs};
 
 use super::{Place, age, base, dependency};
 use crate::common::Scratch;
@@ -132,6 +133,55 @@ fn everything_that_a_command_sees() {
     assert!(!hit(cases[9]) && hit(cases[9]));
     fs::write(place.dir.join("../base/etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
     assert!(!hit(plain) && hit(plain));
+}
+
+#[test]
+fn everything_that_a_command_has_of_its_caller() {
+    needs!(root, "busybox", "setpriv", "unshare", "setsid");
+    let scratch = Scratch::new();
+    base(&scratch);
+    let place = Place::new(&scratch, "work");
+    for name in ["hosts", "resolv.conf"] {
+        place.file(name, "1.2.3.4 x\n");
+    }
+    let last = || *place.hits().last().unwrap();
+    let hit = |before: &str, net: &str| {
+        place.begin("--cache ../base");
+        let plain = place.command(&["run", "--net", net, "--", "/bin/true"]);
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("{before} \"$@\""), "sh"]).arg(plain.get_program()).args(plain.get_args());
+        command.current_dir(&place.dir).stdin(Stdio::null());
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let ran = crate::finish(&mut command);
+        assert_eq!(ran.code, Some(0), "{ran:#?}");
+        last()
+    };
+    assert!(!hit("", "host") && hit("", "host") && !hit("", "none"));
+    let other = |name: &str| format!("unshare -m sh -c 'mount --bind {name} /etc/{name} && exec \"$@\"' sh");
+    let (hosts, resolver) = (other("hosts"), other("resolv.conf"));
+    let cases = [
+        "ulimit -Sn 500;",
+        "ulimit -c 1000;",
+        "setpriv --bounding-set=-net_raw",
+        "setpriv --no-new-privs",
+        hosts.as_str(),
+        resolver.as_str(),
+    ];
+    for case in cases {
+        assert!(!hit(case, "host"), "{case}");
+        assert!(hit(case, "host"), "{case}, again");
+    }
+    assert!(hit("", "host"));
+    // Without a network it sees neither file of the host's.
+    assert!(hit(&hosts, "none") && hit(&resolver, "none"));
+    let store = scratch.path("store");
+    for known in [false, true] {
+        place.begin("--cache ../base");
+        let command = Cmd::new(env!("CARGO_BIN_EXE_acbuild")).args(["run", "--", "/bin/true"]).cwd(&place.dir);
+        let ended = Terminal::start(&command.env("RKT_DIR", &store)).wait();
+        ended.require(ended.code() == 0, "success");
+        assert_eq!(last(), known, "at a terminal");
+    }
 }
 
 #[test]
