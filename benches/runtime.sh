@@ -67,7 +67,8 @@ many() {
     failed=$(cat failed-* | grep -c . || true)
     beside=$(shell=-N median "rkt-oci --root $work/run/many run -b bundle bench-beside")
     rkt-oci --root "$work/run/many" list -q | while read -r id; do rkt-oci --root "$work/run/many" delete -f "$id"; done
-    echo "200 containers by 8 callers: $failed failed; the next run takes $beside ms beside them, $alone ms alone"
+    ratio=$(awk -v beside="$beside" -v alone="$alone" 'BEGIN { printf "%.2f", beside / alone }')
+    echo "200 containers by 8 callers: $failed failed; the next run takes $beside ms beside them, $alone ms alone ($ratio; goal 1.20)"
 }
 
 measure() {
@@ -93,6 +94,7 @@ measure() {
     echo
     shell=-N
     row 'run' 'RUNTIME run -b bundle NAME'
+    run=$ours
     shell=--shell=sh
     row 'create, start, delete' 'RUNTIME create -b bundle NAME </dev/null >/dev/null && RUNTIME start NAME && RUNTIME delete -f NAME'
     for runtime in $runtimes; do $runtime --root "$work/run/$runtime" run -d -b bundle-sleep "bench-$runtime" </dev/null >/dev/null 2>&1; done
@@ -102,7 +104,8 @@ measure() {
     for runtime in $runtimes; do $runtime --root "$work/run/$runtime" delete -f "bench-$runtime"; done
     [ ! -x /usr/bin/time ] || peak
     if command -v bwrap >/dev/null; then
-        echo "bwrap --unshare-all: $(median 'bwrap --unshare-all --bind bundle/rootfs / --proc /proc --dev /dev true') ms"
+        floor=$(median 'bwrap --unshare-all --bind bundle/rootfs / --proc /proc --dev /dev true')
+        echo "bwrap --unshare-all: $floor ms (run is $(awk -v run="$run" -v floor="$floor" 'BEGIN { printf "%.2f", run / floor }') of it; goal 1.50)"
     fi
     echo "unshare and chroot: $(median 'unshare --fork --pid --mount --ipc --uts --net chroot bundle/rootfs /bin/true') ms"
     many
