@@ -337,3 +337,23 @@ fn what_is_no_image_is_refused_with_its_place() {
     // Nothing at all is an image of a sort.
     assert_eq!(to_appc(b"{}", b"{}", &Origin::default()).expect("it converts").name, "image");
 }
+
+#[test]
+fn variables_that_appc_has_no_name_for_are_in_bundles() {
+    let env = json!(["A=1", "1BAD=x", "unnamed"]);
+    let config = json!({"architecture": "amd64", "os": "linux", "config": {"Env": env, "Cmd": ["sh"]}});
+    let manifest = appc_spec::oci::to_appc(config.to_string().as_bytes(), b"{}", &busybox()).expect("it converts");
+    let user = appc_spec::runtime::User { uid: 0, gid: 0, home: "/root".into() };
+    let bundle = |manifest: &ImageManifest| appc_spec::runtime::to_bundle(manifest, &user, None).expect("it converts");
+    let mut made = bundle(&manifest).config;
+    let env = made["process"]["env"].as_array().expect("a list").clone();
+    assert_eq!(env[env.len() - 2..], [json!("A=1"), json!("1BAD=x")]);
+    let back = |config: &Value| {
+        let name = "example.com/x".parse().expect("a name");
+        appc_spec::runtime::to_appc(config.to_string().as_bytes(), name).expect("it converts")
+    };
+    assert_eq!(back(&made), manifest);
+    made["process"]["env"] = json!(["A=1", "2BAD=y"]);
+    let edited = to_oci(&back(&made)).config;
+    assert_eq!(edited["config"]["Env"], json!(["A=1", "unnamed", "2BAD=y"]));
+}

@@ -169,6 +169,11 @@ fn apply_env(app: &mut App, manifest: &mut ImageManifest, to: &[String]) {
         }
     }
     app.environment = environment;
+    set_other_env(manifest, &others);
+}
+
+/// Keeps entries of the environment whose names App Container does not have.
+pub(crate) fn set_other_env(manifest: &mut ImageManifest, others: &[&String]) {
     stash(manifest, ENV, &if others.is_empty() { String::new() } else { text::compact(&json!(others)) });
 }
 

@@ -26,10 +26,12 @@ use serde_json::{Value, json};
 
 use crate::json::{Map, text};
 use crate::{AcIdentifier, Error, ImageManifest};
+pub(crate) use apply::set_other_env;
 pub use platform::to_label as arch_label;
 use view::View;
 
 pub use platform::to_oci as platform;
+pub(crate) use project::other_env;
 
 /// Annotation of an OCI manifest: the App Container manifest, byte for byte.
 pub const MANIFEST: &str = "io.appc.manifest";

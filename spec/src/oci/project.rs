@@ -122,7 +122,7 @@ fn project_app(app: &App, manifest: &ImageManifest, view: &mut View) {
     view.user = format!("{}:{}", app.user, app.group);
     view.exposed_ports = ports::project(&app.ports);
     view.env = app.environment.iter().map(|variable| format!("{}={}", variable.name, variable.value)).collect();
-    view.env.extend(words(manifest, ENV));
+    view.env.extend(other_env(manifest));
     let (entrypoint, cmd) = (words(manifest, ENTRYPOINT), words(manifest, CMD));
     if entrypoint.iter().chain(&cmd).eq(&app.exec) {
         (view.entrypoint, view.cmd) = (entrypoint, cmd);
@@ -136,6 +136,11 @@ fn project_app(app: &App, manifest: &ImageManifest, view: &mut View) {
 }
 
 /// A list of strings in an annotation.
+/// Entries of the environment whose names App Container does not have.
+pub(crate) fn other_env(manifest: &ImageManifest) -> Vec<String> {
+    words(manifest, ENV)
+}
+
 fn words(manifest: &ImageManifest, name: &str) -> Vec<String> {
     manifest.annotations.get(name).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Bundle, User};
 use crate::json::Map;
-use crate::oci::{RESOLVED_USER, to_oci};
+use crate::oci::{RESOLVED_USER, other_env, to_oci};
 use crate::{App, Error, ImageManifest, Isolator, Isolators, Resource};
 
 /// The version of the runtime specification that is written.
@@ -61,7 +61,7 @@ pub(super) fn build(manifest: &ImageManifest, user: &User, rootless: Option<(u32
         "user": { "uid": uid, "gid": gid },
         // An image without a program is for looking around in.
         "args": if app.exec.is_empty() { vec!["sh".to_owned()] } else { app.exec.clone() },
-        "env": environment(app, user),
+        "env": environment(app, &other_env(manifest), user),
         "cwd": app.working_directory.as_deref().unwrap_or("/"),
         "capabilities": {
             "bounding": limits.capabilities, "effective": limits.capabilities, "permitted": limits.capabilities,
@@ -86,11 +86,13 @@ pub(super) fn build(manifest: &ImageManifest, user: &User, rootless: Option<(u32
     Ok(Bundle { config, unenforced })
 }
 
-fn environment(app: &App, user: &User) -> Vec<String> {
+fn environment(app: &App, others: &[String], user: &User) -> Vec<String> {
     let defaults = [("PATH", PATH), ("HOME", &user.home)];
     let missing = defaults.into_iter().filter(|(name, _)| app.environment.get(name).is_none());
     let own = app.environment.iter().map(|variable| (variable.name.as_str(), variable.value.as_str()));
-    missing.chain(own).map(|(name, value)| format!("{name}={value}")).collect()
+    // What has no name at all is refused by runtimes.
+    let others = others.iter().filter_map(|entry| entry.split_once('=')).filter(|(name, _)| !name.is_empty());
+    missing.chain(own).chain(others).map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// What the image specification has converters say, and who the user was when it was looked up.

@@ -7,7 +7,7 @@ use super::build::{CAPABILITIES, PATH};
 use crate::environment::{Environment, check_name};
 use crate::error::Place;
 use crate::json::{Fields, Read};
-use crate::oci::RESOLVED_USER;
+use crate::oci::{RESOLVED_USER, other_env, set_other_env};
 use crate::{AcIdentifier, App, Error, ImageManifest, Isolators, host_arch};
 
 /// A manifest for what the configuration says, which stays in the configuration for everything else.
@@ -19,6 +19,7 @@ pub(super) fn foreign(config: &Value, name: AcIdentifier) -> Result<ImageManifes
     manifest.labels.set("os".parse()?, "linux");
     if let Some(process) = config.get("process").filter(|process| !process.is_null()) {
         manifest.app = Some(app(process, config).in_field("process")?);
+        set_other_env(&mut manifest, &other_entries(process.get("env")).iter().collect::<Vec<_>>());
     }
     Ok(manifest)
 }
@@ -117,6 +118,7 @@ pub(super) fn home(config: &Value) -> String {
 pub(super) fn merge(manifest: &mut ImageManifest, then: &Value, config: &Value, now: ImageManifest) {
     let Some(now) = now.app else { return };
     let app = manifest.app.get_or_insert_with(App::new);
+    let mut others = None;
     let edited = |field: &str| then.pointer(field) != config.pointer(field);
     if edited("/process/args") {
         app.exec = now.exec;
@@ -131,6 +133,7 @@ pub(super) fn merge(manifest: &mut ImageManifest, then: &Value, config: &Value, 
         let had_path = app.environment.get("PATH").is_some();
         let had_home = app.environment.get("HOME").is_some();
         app.environment = now.environment;
+        others = Some(other_entries(config.pointer("/process/env")));
         // Defaults are no part of the image.
         if !had_path && app.environment.get("PATH") == Some(PATH) {
             app.environment.remove("PATH");
@@ -157,4 +160,18 @@ pub(super) fn merge(manifest: &mut ImageManifest, then: &Value, config: &Value, 
             }
         }
     }
+    if let Some(others) = others {
+        // What no runtime takes was not there to be edited.
+        let unnamed =
+            other_env(manifest).into_iter().filter(|entry| entry.split_once('=').is_none_or(|(n, _)| n.is_empty()));
+        let others: Vec<String> = unnamed.chain(others).collect();
+        set_other_env(manifest, &others.iter().collect::<Vec<_>>());
+    }
+}
+
+/// Entries of the environment whose names App Container does not have.
+fn other_entries(env: Option<&Value>) -> Vec<String> {
+    let entries = env.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let is_other = |entry: &&str| entry.split_once('=').is_none_or(|(name, _)| check_name(name).is_err());
+    entries.filter(is_other).map(str::to_owned).collect()
 }
