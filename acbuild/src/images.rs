@@ -34,7 +34,8 @@ pub(crate) fn checked(reference: &Reference, insecure: Insecure, session: &Sessi
     Ok(fetcher(&store, insecure, session)?.check(reference)?)
 }
 
-fn fetcher<'s>(store: &'s Store, insecure: Insecure, session: &'s Session) -> Result<Fetcher<'s>> {
+/// What fetches images into `store`.
+pub(crate) fn fetcher<'s>(store: &'s Store, insecure: Insecure, session: &'s Session) -> Result<Fetcher<'s>> {
     let options = fetch::Options {
         insecure,
         config_dirs: fetch::config_dirs(),

@@ -57,7 +57,7 @@ impl Target<'_> {
 }
 
 /// The repository `name`.
-pub(crate) fn registry(name: &DockerName, access: Access, insecure: Insecure) -> Result<Registry> {
+pub(crate) fn registry(name: &DockerName, access: Access, insecure: Insecure) -> appc_image::Result<Registry> {
     let Insecure { tls: insecure_tls, http: insecure_http, .. } = insecure;
     let options = http::Options { insecure_tls, insecure_http, ..Default::default() };
     let client = Arc::new(http::Client::new(options)?);

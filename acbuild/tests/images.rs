@@ -190,7 +190,9 @@ fn what_an_image_cannot_begin_with_is_refused_and_leaves_nothing() {
         (&["begin", "./no-rootfs.aci"], "begin: ./no-rootfs.aci: at byte"),
         (&["begin", "./fifo"], "is neither a file nor a directory"),
         (&["begin", "example.com/absent"], "local path must begin with / or ."),
-        (&["begin", "text.aci"], "local path must begin with / or ."),
+        (&["begin", "text.aci"], "begin: text.aci: "),
+        (&["begin", "none.aci"], "begin: no such file or directory: none.aci"),
+        (&["begin", "fifo"], "is neither a file nor a directory"),
         (&["begin", "NOT A NAME"], "path must begin with / or ."),
         (&["begin", "docker://alpine"], "begin: "),
     ];
@@ -218,6 +220,25 @@ fn a_build_begins_with_an_image_of_the_store() {
     let elsewhere = scratch.run(["begin", &id, "--dir", "nowhere"]);
     assert_eq!(elsewhere.code, Some(1), "{elsewhere:#?}");
     assert!(!scratch.path("nowhere").exists());
+}
+
+#[test]
+fn the_name_of_a_file_will_do_where_no_stored_image_has_it() {
+    let scratch = Scratch::new();
+    tree(&scratch);
+    let id = write_from(&scratch, "./tree", "tree.aci");
+    assert_eq!(write_from(&scratch, "tree.aci", "again.aci"), id);
+    fs::copy(scratch.path("tree.aci"), scratch.path("tree-file")).unwrap();
+    assert_eq!(write_from(&scratch, "tree-file", "third.aci"), id);
+    // What a script means by a name is not what happens to lie there.
+    let base = scratch.path("base");
+    fs::create_dir(&base).unwrap();
+    common::store(&scratch, &base, "tree-file", &[]);
+    scratch.ok(["begin", "tree-file"]);
+    assert_eq!(scratch.manifest()["name"], "tree-file");
+    scratch.ok(["end"]);
+    let ran = scratch.run(["begin", "tree"]);
+    assert!(ran.code == Some(1) && ran.stderr.contains("local path must begin with / or ."), "{ran:#?}");
 }
 
 #[test]

@@ -84,6 +84,40 @@ fn what_is_valid_is_passed_over_in_silence() {
 }
 
 #[test]
+fn an_image_is_validated_wherever_it_is() {
+    let scratch = Scratch::named();
+    scratch.file("f", "content");
+    scratch.ok(["copy", "f", "/f"]);
+    scratch.ok(["write", "good.aci"]);
+    scratch.ok(["convert", "good.aci", "oci:layout:1.0"]);
+    scratch.ok(["convert", "good.aci", "oci-archive:oci.tar"]);
+    scratch.ok(["convert", "good.aci", "docker-archive:docker.tar:example/test:1.0"]);
+    scratch.ok(["convert", "good.aci", "bundle:bundle"]);
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let id = store.import(fs::File::open(scratch.path("good.aci")).unwrap(), "x", &appc_image::Quiet).unwrap().id;
+    for (word, what) in [
+        ("example.com/test", "app container image"),
+        (&*id.to_string(), "app container image"),
+        ("oci:layout:1.0", "OCI image"),
+        ("oci-archive:oci.tar", "OCI image"),
+        ("docker-archive:docker.tar", "OCI image"),
+        ("bundle:bundle", "app container image"),
+        ("bundle", "app container image"),
+    ] {
+        let ran = scratch.run(["--debug", "validate", word]);
+        assert_eq!((ran.code, ran.stderr), (Some(0), format!("{word}: valid {what}\n")));
+    }
+    scratch.ok(["validate", "--type=appimage", "example.com/test"]);
+    scratch.refused(["validate", "--type=layout", "example.com/test"], 1, "wrong --type?");
+    scratch.refused(["validate", "--type=appimage", "oci:layout:1.0"], 1, "wrong --type?");
+    sh(
+        &scratch.path("layout/blobs/sha256"),
+        "f=$(ls -S | head -1); printf x | dd of=$f bs=1 seek=40 conv=notrunc status=none",
+    );
+    scratch.refused(["validate", "oci:layout:1.0"], 1, "validate: oci:layout:1.0: invalid OCI image: ");
+}
+
+#[test]
 fn what_is_not_valid_is_named() {
     let scratch = Scratch::new();
     layout(&scratch);
@@ -112,6 +146,9 @@ fn what_is_not_valid_is_named() {
         (&["broken.json"], "broken.json: error unmarshaling manifest: "),
         (&["other.json"], "acKind must be ImageManifest or PodManifest, found \"Other\""),
         (&["missing"], "validate: unable to access missing: "),
+        (&["./missing.aci"], "validate: unable to access ./missing.aci: "),
+        (&["oci:missing"], "missing"),
+        (&["docker:user:secret@registry.example.com/x"], "validate: docker://registry.example.com/x: "),
         (&["--type=manifest", "layout"], "layout is a directory (wrong --type?)"),
         (&["--type=layout", "text"], "it is not a directory (wrong --type?)"),
     ];

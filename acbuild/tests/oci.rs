@@ -310,7 +310,8 @@ fn what_a_build_cannot_begin_with_leaves_nothing() {
         ("./none", "no such file or directory: ./none"),
         ("./text", "begin: "),
         ("oci:none", "none"),
-        ("text", "local path must begin with / or ."),
+        ("text", "begin: text: "),
+        ("nothing", "local path must begin with / or ."),
     ] {
         let ran = scratch.run(["begin", "--build-mode=oci", start]);
         assert_eq!(ran.code, Some(1), "{ran:#?}");

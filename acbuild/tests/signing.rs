@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 use common::{Ran, Scratch, finish, is_root};
-use support::{Gpg, needs};
+use support::{Gpg, Reply, Server, needs};
 
 /// An image `i.aci`.
 fn image() -> Scratch {
@@ -57,6 +57,48 @@ fn what_is_signed_verifies_and_what_is_changed_does_not() {
     assert_eq!(with(&gpg, &scratch, &sign(&["--overwrite"])).code, Some(0));
     scratch.ok(["--modify-appc=i.aci", "set-user", "www"]);
     scratch.refused(["verify", "--key=maker.gpg", "i.aci"], 1, "is not one of this image: one of them was changed");
+}
+
+#[test]
+fn signatures_of_images_elsewhere_are_checked() {
+    needs!("gpg");
+    let (scratch, gpg) = (image(), Gpg::new());
+    let fingerprint = gpg.simple("Maker <maker@example.com>");
+    fs::write(scratch.path("maker.gpg"), gpg.export("maker@example.com")).unwrap();
+    assert_eq!(with(&gpg, &scratch, &[&["sign", "i.aci"][..], &UNATTENDED].concat()).code, Some(0));
+    let said = |shown: &str| format!("{shown}: signed by Maker <maker@example.com>, key {fingerprint}, given");
+
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    store.import(fs::File::open(scratch.path("i.aci")).unwrap(), "x", &appc_image::Quiet).unwrap();
+    let stored = ["verify", "--key=maker.gpg", "--signature=i.aci.asc", "example.com/test"];
+    assert_eq!(scratch.ok(stored), said("example.com/test"));
+    scratch.refused(["verify", "--key=maker.gpg", "example.com/test"], 1, "keeps no signature of it: give --signature");
+    scratch.refused(["verify", "example.com/none"], 1, "no image example.com/none");
+
+    let (content, signature) = (scratch.path("i.aci"), scratch.path("i.aci.asc"));
+    let (content, signature) = (fs::read(content).unwrap(), fs::read(signature).unwrap());
+    let server = Server::https(move |request| match request.path.as_str() {
+        "/x.aci" | "/unsigned.aci" => Reply::ok(content.clone()),
+        "/x.aci.asc" => Reply::ok(signature.clone()),
+        _ => Reply::status(404),
+    });
+    fs::write(scratch.path("authority.pem"), server.authority()).unwrap();
+    let remote = |path: &str| {
+        let url = server.url(path);
+        let mut command = scratch.command(["verify", "--key=maker.gpg", &url]);
+        command.env("SSL_CERT_FILE", scratch.path("authority.pem")).env_remove("HTTPS_PROXY");
+        (finish(&mut command), url)
+    };
+    let before = fs::read_dir(scratch.path("store/store/images")).unwrap().count();
+    let (ran, url) = remote("/x.aci");
+    assert_eq!((ran.code, ran.stdout.trim_end()), (Some(0), &*said(&url)), "{}", ran.stderr);
+    let (ran, url) = remote("/unsigned.aci");
+    assert!(ran.code == Some(1) && ran.stderr.contains(&format!("{url}.asc: the server answers 404")), "{ran:#?}");
+    assert_eq!(fs::read_dir(scratch.path("store/store/images")).unwrap().count(), before, "nothing is kept");
+    // Nor does it lie where the next command would take it without a look.
+    assert!(!scratch.path("store/fetch").exists());
+    scratch.ok(["convert", "i.aci", "oci:layout"]);
+    scratch.refused(["verify", "oci:layout"], 1, "oci:layout: ");
 }
 
 #[test]

@@ -219,8 +219,8 @@ fn every_command_takes_every_word_for_an_image() {
             };
             acbuild(&["cat-manifest", by]).ok().prints(&["I am"]);
             acbuild(&["diff", by, &id]).ok();
-            // What begins without a dot or a slash may be a name: it has always been so.
-            acbuild(&["begin", "--insecure-options=image", if by == "plain.aci" { "./plain.aci" } else { by }]).ok();
+            acbuild(&["validate", "--insecure-options=image", by]).ok();
+            acbuild(&["begin", "--insecure-options=image", by]).ok();
             acbuild(&["end"]).ok();
         }
         assert!(word.starts_with("docker:") || world.requests() == asked, "{word}: it is there");
@@ -326,6 +326,13 @@ fn a_policy_demands_signatures_in_registries() {
         world.rkt(&["run", &format!("--pull-policy={policy}"), APP]).ok().prints(&["I am app"]);
     }
     assert_eq!(world.requests(), asked, "it was checked when it came");
+    let verify = |args: &[&str]| {
+        let command = world.scratch.acbuild([&["verify"], args].concat()).env("SSL_CERT_FILE", &world.authority);
+        command.env("HTTPS_PROXY", world.server.proxy()).env("XDG_CONFIG_HOME", world.scratch.path())
+    };
+    verify(&["--key=team.pub", APP]).ok().prints(&["signed with a key that was given"]);
+    verify(&["--key=stranger.pub", APP]).refused(1, &["signed by none of the keys"]);
+    verify(&[APP]).refused(1, &["give --key PUBKEY"]);
 }
 
 #[test]

@@ -28,12 +28,16 @@ use crate::{images, oci, output, users};
 /// The name of an image that was not given one; such an image cannot be written.
 pub(crate) const UNNAMED: &str = "acbuild-unnamed";
 
+/// What a word may have been meant as that is no image.
+const OR_DIRECTORY: &str = "or is it a directory? A local path must begin with / or .";
+
 /// Start a new build, with either a new and empty image or an existing image
 ///
 /// START is a directory or a tar archive that becomes the root file system, an image file (.aci) that is changed
 /// further, the ID or name of an image in the store, or an image elsewhere: a name that is found by discovery,
 /// https://..., docker://[REGISTRY/]REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]
-/// or bundle:DIR. A path begins with / or . so that it is not taken for a name.
+/// or bundle:DIR. A path begins with / or . so that it is not taken for a name; the name of a file alone will do, unless an
+/// image in the store is called so.
 ///
 /// --arch and --os set the labels of a new image; one that is begun with must be for them.
 ///
@@ -244,7 +248,7 @@ pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<
 
 /// An image that is in the store, or is fetched into it.
 fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session) -> Result<Vec<u8>> {
-    let reference = match reference_of(word)? {
+    let reference = match reference_of(word, session)? {
         Reference::File(path) => return from_path(draft, &path, session),
         other => other,
     };
@@ -263,23 +267,24 @@ fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session)
     Ok(archive::manifest(open()?)?)
 }
 
-/// What a word means that is no path; a file when it says so.
-pub(crate) fn reference_of(word: &Path) -> Result<Reference> {
-    match Reference::from_word(word) {
-        Ok(Reference::File(path)) if !word.as_os_str().as_bytes().starts_with(b"file://") => {
-            Err(Error::Refused(format!("{}: a local path must begin with / or .", path.display())))
+/// What a word means that does not begin like a path: an image, or else a file.
+pub(crate) fn reference_of(word: &Path, session: &Session) -> Result<Reference> {
+    let reference = Reference::from_word(word).map_err(|e| Error::Refused(format!("{e}; {OR_DIRECTORY}")))?;
+    match (&reference, word.to_str().and_then(|word| word.parse().ok())) {
+        // A file that happens to lie here takes no name from an image that a script means.
+        (Reference::File(_), Some(name)) => {
+            let named = Reference::Name(name);
+            let is_stored = images::known(&named, session).is_some_and(|found| found.is_ok());
+            Ok(if is_stored { named } else { reference })
         }
-        Err(e) => Err(Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))),
-        Ok(reference) => Ok(reference),
+        _ => Ok(reference),
     }
 }
 
 /// The image in the store, fetched if it has to be.
 pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session) -> Result<(Store, StoredImage)> {
     images::fetch(reference, insecure, session).map_err(|e| match e {
-        Error::Image(NotFound { .. } | NotStored(_)) => {
-            Error::Refused(format!("{e}; or is it a file? A local path must begin with / or ."))
-        }
+        Error::Image(NotFound { .. } | NotStored(_)) => Error::Refused(format!("{e}; {OR_DIRECTORY}")),
         other => other,
     })
 }

@@ -1,7 +1,7 @@
 //! `acbuild convert`
 
 mod below;
-mod input;
+pub(super) mod input;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use appc_image::archive::{self, Compression, WriteOptions};
 use appc_image::convert::{self, Options, Referrers, WrittenBundle};
 use appc_image::fetch::Insecure;
-use appc_image::layout::{DockerArchive, LayoutDir, OciLayout};
+use appc_image::layout::{LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source};
 use appc_image::reference::Reference;
-use appc_image::registry::Access;
 use appc_spec::ImageManifest;
 use appc_spec::oci::Origin;
 use clap::Args;
@@ -25,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::images;
 use crate::outfile::OutFile;
 use crate::output;
-use crate::place::{self, Target};
+use crate::place::Target;
 use crate::progress::Bar;
 use crate::session::Session;
 
@@ -106,7 +105,7 @@ impl Convert {
         let kept = input::kept(&source, self.insecure(), session)?;
         let input = match &kept {
             Some((store, image)) => input::stored(store, image, &options)?,
-            None => self.input(&source, &options)?,
+            None => input::open(&source, self.insecure(), &options)?,
         };
         match (input, &target) {
             (Input::Archive(archive), Reference::Bundle(dir)) => {
@@ -210,20 +209,6 @@ impl Convert {
         let referrers = if kept { Referrers::Kept } else { Referrers::LeftOut };
         let made: Descriptor = convert::copy(from, &*sink, platform, referrers, &Bar::new())?;
         output::result(made.digest)
-    }
-
-    /// An image that is not looked for in the store.
-    fn input(&self, reference: &Reference, options: &Options) -> Result<Input<'_>> {
-        let from: Box<dyn Source> = match reference {
-            Reference::Bundle(dir) => return input::bundle(dir, options).map(Input::Archive),
-            Reference::File(path) => return Ok(Input::Archive(File::open(path).map_err(Error::io("open", path))?)),
-            Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
-            Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
-            Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
-            Reference::Docker(name) => Box::new(place::registry(name, Access::Pull, self.insecure())?),
-            other => return Err(Error::Refused(format!("cannot convert {other}: fetch it with \"rkt fetch\" first"))),
-        };
-        Ok(Input::Oci(from, input::origin(reference)))
     }
 
     /// Where an image goes, under this `tag` or `name` unless it was given one.

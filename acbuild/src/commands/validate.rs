@@ -1,31 +1,44 @@
 //! `acbuild validate`
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use appc_image::Error::NotStored;
 use appc_image::archive::{self, Compression};
+use appc_image::convert::{self, Options};
+use appc_image::fetch::Insecure;
+use appc_image::oci::Source;
+use appc_image::reference::{Found, Reference, without_login};
 use appc_spec::{ImageManifest, PodManifest};
 use clap::{Args, ValueEnum};
 
+use super::convert::input::{self, Input};
 use super::read_json;
 use crate::error::{Error, Result};
-use crate::output;
+use crate::progress::Bar;
 use crate::session::Session;
+use crate::{images, output};
 
 /// Check images, manifests and extracted images against the specification
 ///
-/// An archive is read to its end. Says nothing of what is valid, but with --debug, and one line about what is not; exits
-/// with 1 then.
+/// An image is read to its end, and so are all layers of one of OCI or docker. Says nothing of what is valid, but with
+/// --debug, and one line about what is not; exits with 1 then.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  acbuild validate hello.aci manifest.json ./layout")]
+#[command(after_help = "Examples:
+  acbuild validate hello.aci manifest.json ./layout
+  acbuild validate example.com/hello:1.0 oci:hello docker://registry.example.com/hello:1.0")]
 pub(crate) struct Validate {
-    /// Image archives, files with image or pod manifests, or directories with a manifest and a rootfs
-    #[arg(required = true, value_name = "FILE")]
-    files: Vec<PathBuf>,
+    /// Image archives, files with image or pod manifests, directories with a manifest and a rootfs, or bundles; what is no
+    /// file or directory is an image: the name or ID of one in the store, or where it is
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
     /// What the files are; found out without it
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<Kind>,
+    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
+    #[arg(long, value_name = "LIST", default_value = "none")]
+    insecure_options: Insecure,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -39,9 +52,9 @@ enum Kind {
 impl Validate {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let mut failed: Option<Error> = None;
-        for path in &self.files {
-            match self.check(path) {
-                Ok(what) => session.debug(format_args!("{}: valid {what}", path.display())),
+        for word in &self.images {
+            match self.check(word, session) {
+                Ok(what) => session.debug(format_args!("{}: valid {what}", shown(word))),
                 Err(error) => {
                     if let Some(before) = failed.replace(error) {
                         output::note(format_args!("validate: {before}"));
@@ -52,32 +65,93 @@ impl Validate {
         failed.map_or(Ok(()), Err)
     }
 
-    /// What the file is, if it is valid.
-    fn check(&self, path: &Path) -> Result<&'static str> {
+    /// What the word names, if that is valid. Files come first: they are what scripts mean.
+    fn check(&self, word: &Path, session: &Session) -> Result<&'static str> {
+        match word.metadata() {
+            Ok(found) if found.is_dir() && self.kind.is_none() && is_bundle(word) => self.check_image(word, session),
+            Ok(found) => self.check_path(word, found.is_dir()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => self.check_image(word, session),
+            Err(e) => Err(Error::Refused(format!("unable to access {}: {e}", shown(word)))),
+        }
+    }
+
+    fn check_path(&self, path: &Path, is_dir: bool) -> Result<&'static str> {
         let shown = path.display();
-        let invalid =
-            |what: &str, why: &dyn std::fmt::Display| Error::Refused(format!("{shown}: invalid {what}: {why}"));
-        let found = path.metadata().map_err(|e| Error::Refused(format!("unable to access {shown}: {e}")))?;
         let kind = match self.kind {
             Some(kind) => kind,
-            None if found.is_dir() => Kind::Layout,
+            None if is_dir => Kind::Layout,
             None => detect(path)?,
         };
-        match (kind, found.is_dir()) {
+        match (kind, is_dir) {
             (Kind::Layout, true) => {
-                archive::validate_layout(path).map_err(|e| invalid("image layout", &e))?;
+                archive::validate_layout(path).map_err(|e| invalid(path, "image layout", &e))?;
                 Ok("image layout")
             }
-            (Kind::Layout, false) => Err(invalid("image layout", &"it is not a directory (wrong --type?)")),
+            (Kind::Layout, false) => Err(invalid(path, "image layout", &"it is not a directory (wrong --type?)")),
             (_, true) => Err(Error::Refused(format!("{shown} is a directory (wrong --type?)"))),
-            (Kind::AppImage, false) => {
-                let file = File::open(path).map_err(Error::io("open", path))?;
-                archive::validate(file).map_err(|e| invalid("app container image", &e))?;
-                Ok("app container image")
-            }
+            (Kind::AppImage, false) => app_image(path, File::open(path).map_err(Error::io("open", path))?),
             (Kind::Manifest, false) => manifest(path),
         }
     }
+
+    fn check_image(&self, word: &Path, session: &Session) -> Result<&'static str> {
+        let shown = shown(word);
+        let reference = match Reference::from_word(word)? {
+            Reference::File(_) => return Err(Error::Refused(format!("unable to access {shown}: no such file"))),
+            reference => reference,
+        };
+        if let Some(Kind::Layout | Kind::Manifest) = self.kind {
+            return Err(Error::Refused(format!("{shown} is an image (wrong --type?)")));
+        }
+        let mut options = Options::new(std::env::temp_dir());
+        options.limit = session.limit();
+        if !matches!(reference, Reference::Id(_) | Reference::Name(_) | Reference::Url(_)) {
+            return match input::open(&reference, self.insecure_options, &options)? {
+                Input::Archive(archive) => app_image(word, archive),
+                Input::Oci(source, _) => self.oci(word, &*source, &options),
+            };
+        }
+        let (store, image) = images::stored(&reference, self.insecure_options, session).map_err(|e| match e {
+            Error::Image(NotStored(_)) => {
+                Error::Refused(format!("unable to access {shown}: no such file, and no such image in the store"))
+            }
+            other => other,
+        })?;
+        match store.oci(&image.id)? {
+            Some(source) => self.oci(word, &source, &options),
+            None => {
+                let blob = store.blob(&image.id);
+                app_image(word, File::open(&blob).map_err(Error::io("open", &blob))?)
+            }
+        }
+    }
+
+    fn oci(&self, word: &Path, source: &dyn Source, options: &Options) -> Result<&'static str> {
+        if let Some(Kind::AppImage) = self.kind {
+            return Err(invalid(word, "app container image", &"it is one of OCI (wrong --type?)"));
+        }
+        convert::validate(source, options, &Bar::new()).map_err(|e| invalid(word, "OCI image", &e))?;
+        Ok("OCI image")
+    }
+}
+
+/// Whether a directory is a bundle, and no image layout.
+fn is_bundle(dir: &Path) -> bool {
+    Found::at(dir) == Some(Found::Bundle) && !dir.join("manifest").exists()
+}
+
+/// The word as it may be shown.
+fn shown(word: &Path) -> String {
+    without_login(&word.to_string_lossy())
+}
+
+fn invalid(word: &Path, what: &str, why: &dyn std::fmt::Display) -> Error {
+    Error::Refused(format!("{}: invalid {what}: {why}", shown(word)))
+}
+
+fn app_image(word: &Path, archive: File) -> Result<&'static str> {
+    archive::validate(archive).map_err(|e| invalid(word, "app container image", &e))?;
+    Ok("app container image")
 }
 
 /// What a file is by its beginning.

@@ -26,7 +26,7 @@ use crate::session::Session;
 pub(crate) fn begin(draft: &Draft, start: Option<&Path>, insecure: Insecure, session: &Session) -> Result<Image> {
     let Some(start) = start else { return Ok(Image::new(Config::new())) };
     if !matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) {
-        return match reference_of(start)? {
+        return match reference_of(start, session)? {
             Reference::File(path) => from_path(draft, &path, insecure, session),
             reference => from_image(draft, &reference, insecure, session),
         };

@@ -36,7 +36,7 @@ pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
 pub(crate) use copy::copy_referrers;
 pub use copy::{Referrers, copy, count_referrers};
 pub(crate) use tail::is_tail;
-pub use to_aci::to_aci;
+pub use to_aci::{to_aci, validate};
 pub use to_oci::{Below, Converted, Files, to_oci};
 
 /// How images are converted.

@@ -27,10 +27,7 @@ pub(super) fn squash(
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Finished> {
-    let mut index = Index::default();
-    for (at, layer) in layers.iter().enumerate() {
-        each(source, layer, options.limit, &Quiet, |_, entry, number| index.add(entry, (at as u32, number)))?;
-    }
+    let index = read(source, layers, options.limit, &Quiet)?;
     let files = index.files();
     std::thread::scope(|scope| {
         let mut writer = TarWriter::start(scope, out, &options.write, (Algorithm::Sha512, false), &Quiet)?;
@@ -46,6 +43,15 @@ pub(super) fn squash(
         let written = write();
         writer.finish(written)
     })
+}
+
+/// Reads `layers` to their ends, and returns what they have together.
+pub(super) fn read(source: &dyn Source, layers: &[&Layer], limit: Limit, progress: &dyn Progress) -> Result<Index> {
+    let mut index = Index::default();
+    for (at, layer) in layers.iter().enumerate() {
+        each(source, layer, limit, progress, |_, entry, number| index.add(entry, (at as u32, number)))?;
+    }
+    Ok(index)
 }
 
 /// Calls `take` with each entry of a layer, which is verified by the time the last one has been read.

@@ -5,7 +5,7 @@ use std::fs::File;
 use appc_spec::ImageManifest;
 use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, MANIFEST_STASH, Origin, to_appc};
 
-use super::squash::squash;
+use super::squash::{self, squash};
 use super::to_oci::WHITELIST;
 use super::{Options, layer, tail};
 use crate::archive::{Compression, Finished, Written, image_id};
@@ -60,6 +60,17 @@ pub(super) fn whole(
     manifest.path_whitelist.clear();
     let layers: Vec<&Layer> = image.layers.iter().collect();
     squash(source, &layers, manifest.to_json().as_bytes(), out, options, progress)
+}
+
+/// Reads the image of `source` for the platform of `options` to its end: both documents, and all layers.
+///
+/// # Errors
+/// What of the image is wrong, with its place.
+pub fn validate(source: &dyn Source, options: &Options, progress: &dyn Progress) -> Result<()> {
+    let image = read_image(source, &options.platform)?;
+    documents(source, &image, &Origin::default())?;
+    let layers: Vec<&Layer> = image.layers.iter().collect();
+    squash::read(source, &layers, options.limit, progress).map(drop)
 }
 
 /// The App Container manifest for an image, and the image's own.

@@ -9,7 +9,7 @@ use appc_spec::{ImageManifest, ImageName};
 use super::cache::{Cache, Known, now};
 use super::download::{Outcome, Place, Room, Small, download, small};
 use super::partial::Partial;
-use super::{Fetcher, http};
+use super::{Fetcher, http, signature_of};
 use crate::archive;
 use crate::error::{Error, Result};
 use crate::reference::{Reference, without_user};
@@ -197,6 +197,18 @@ impl Fetcher<'_> {
                 Err(Error::Fetch { url, why, again: None })
             }
             other => other,
+        }
+    }
+
+    /// The detached signature that lies beside the image at `url`.
+    ///
+    /// # Errors
+    /// [`Error::Fetch`] when there is none.
+    pub fn signature_beside(&self, url: &str) -> Result<Vec<u8>> {
+        let signature_url = signature_of(url);
+        match small(&self.place(&*self.client()?, &signature_url, false), LONGEST)? {
+            Small::Content(signature) => Ok(signature),
+            Small::Deferred => Err(fault(&signature_url, "the server defers the signature")),
         }
     }
 

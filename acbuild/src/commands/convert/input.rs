@@ -7,8 +7,10 @@ use std::path::Path;
 use appc_image::archive::Compression;
 use appc_image::convert::{self, Options};
 use appc_image::fetch::Insecure;
+use appc_image::layout::{DockerArchive, OciLayout};
 use appc_image::oci::Source;
 use appc_image::reference::Reference;
+use appc_image::registry::Access;
 use appc_image::store::{Store, StoredImage};
 use appc_spec::ImageId;
 use appc_spec::oci::Origin;
@@ -16,10 +18,10 @@ use appc_spec::oci::Origin;
 use crate::error::{Error, Result};
 use crate::progress::Bar;
 use crate::session::Session;
-use crate::{images, output};
+use crate::{images, output, place};
 
 /// An image that can be read.
-pub(super) enum Input<'s> {
+pub(in crate::commands) enum Input<'s> {
     /// The archive, from its beginning.
     Archive(File),
     /// The image, and what is known of where it comes from.
@@ -27,7 +29,7 @@ pub(super) enum Input<'s> {
 }
 
 /// What of the store and where images are fetched from is converted: the image, and the store that it is in then.
-pub(super) fn kept(
+pub(in crate::commands) fn kept(
     reference: &Reference,
     insecure: Insecure,
     session: &Session,
@@ -41,7 +43,7 @@ pub(super) fn kept(
 }
 
 /// An image of the store, as what it came as.
-pub(super) fn stored<'s>(store: &'s Store, image: &StoredImage, options: &Options) -> Result<Input<'s>> {
+pub(in crate::commands) fn stored<'s>(store: &'s Store, image: &StoredImage, options: &Options) -> Result<Input<'s>> {
     match store.oci(&image.id)? {
         None => exported(store, &image.id, options).map(Input::Archive),
         Some(oci) => {
@@ -51,8 +53,26 @@ pub(super) fn stored<'s>(store: &'s Store, image: &StoredImage, options: &Option
     }
 }
 
+/// An image that is not looked for in the store.
+pub(in crate::commands) fn open(
+    reference: &Reference,
+    insecure: Insecure,
+    options: &Options,
+) -> Result<Input<'static>> {
+    let from: Box<dyn Source> = match reference {
+        Reference::Bundle(dir) => return bundle(dir, options).map(Input::Archive),
+        Reference::File(path) => return Ok(Input::Archive(File::open(path).map_err(Error::io("open", path))?)),
+        Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
+        Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
+        Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+        Reference::Docker(name) => Box::new(place::registry(name, Access::Pull, insecure)?),
+        other => return Err(Error::Refused(format!("cannot read {other}: fetch it with \"rkt fetch\" first"))),
+    };
+    Ok(Input::Oci(from, origin(reference)))
+}
+
 /// A bundle as an archive.
-pub(super) fn bundle(dir: &Path, options: &Options) -> Result<File> {
+fn bundle(dir: &Path, options: &Options) -> Result<File> {
     let mut file = tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
     let mut plain = options.clone();
     plain.write.compression = Compression::None;
@@ -63,7 +83,7 @@ pub(super) fn bundle(dir: &Path, options: &Options) -> Result<File> {
 }
 
 /// A stored image as a file.
-pub(super) fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
+pub(in crate::commands) fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
     let mut file = tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
     store.export(id, &mut file, &Bar::new())?;
     file.rewind().map_err(Error::io("read", &options.temp_dir))?;
@@ -71,7 +91,7 @@ pub(super) fn exported(store: &Store, id: &ImageId, options: &Options) -> Result
 }
 
 /// What is known of the place that an image comes from.
-pub(super) fn origin(reference: &Reference) -> Origin {
+fn origin(reference: &Reference) -> Origin {
     let file_name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let (registry, repository, tag) = match reference {
         Reference::Docker(name) => {
