@@ -226,6 +226,41 @@ fn files_are_changed_too() {
 }
 
 #[test]
+fn layers_of_an_oci_image_stay_when_only_its_manifest_is_edited() {
+    let scratch = Scratch::new();
+    scratch.file("f", "content");
+    for command in
+        ["begin --build-mode=oci", "copy f /a", "layer", "copy f /b", "set-exec -- /a", "write oci:layers", "end"]
+    {
+        scratch.ok(command.split(' '));
+    }
+    let manifest = |dir: &str| -> Value {
+        let read = |file: &str| fs::read(scratch.path(dir).join(file)).unwrap();
+        let index: Value = serde_json::from_slice(&read("index.json")).unwrap();
+        let digest = index["manifests"][0]["digest"].as_str().unwrap().replace("sha256:", "blobs/sha256/");
+        serde_json::from_slice(&read(&digest)).unwrap()
+    };
+    scratch.ok(["convert", "oci:layers", "x.aci"]);
+    scratch.ok(["--modify-appc=x.aci", "set-user", "www"]);
+    scratch.ok(["patch-manifest", "--replace", "--exec=/b", "x.aci"]);
+    let ran = scratch.run(["convert", "x.aci", "oci:edited"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:#?}");
+    assert_eq!(manifest("edited")["layers"], manifest("layers")["layers"]);
+    assert_eq!(manifest("edited")["layers"].as_array().unwrap().len(), 2);
+    let config = scratch.ok(["--modify-oci=edited", "cat-manifest", "--file=config"]);
+    assert!(config.contains("\"User\":\"www:0\"") && config.contains("[\"/b\"]"), "{config}");
+
+    // Where they cannot stay that is said.
+    scratch.ok(["convert", "oci:layers", "bundle:bundle"]);
+    scratch.ok(["convert", "--no-originals", "oci:layers", "small.aci"]);
+    for from in ["bundle:bundle", "small.aci"] {
+        let ran = scratch.run(["convert", from, &format!("oci:of-{}", from.split([':', '.']).next().unwrap())]);
+        assert!(ran.code == Some(0) && ran.stderr.starts_with("warning: left out: the layers "), "{ran:#?}");
+        assert_eq!(ran.stderr.lines().count(), 1, "{ran:#?}");
+    }
+}
+
+#[test]
 fn many_changes_at_once_all_count_and_none_is_half() {
     let scratch = Scratch::new();
     image(&scratch, "gzip");

@@ -9,10 +9,11 @@ use std::io::{Read, Write};
 use std::sync::Mutex;
 
 use appc_image::archive::{self, Compression, WriteOptions};
-use appc_image::convert::{Below, Files, Options, Referrers, copy, to_aci, to_oci};
+use appc_image::convert::{Below, Converted, Files, Options, Referrers, archive_again, copy, to_aci, to_oci};
 use appc_image::oci::{Descriptor, Digest, Manifest, Platform, Sink, Source, media_type, read_image, verified};
 use appc_image::{Error, Quiet, Result};
 use appc_rooted::Root;
+use appc_spec::ImageManifest;
 use appc_spec::oci::Origin;
 use serde_json::{Value, json};
 use tar::{EntryType, Header};
@@ -418,13 +419,78 @@ fn images_of_others_come_back_the_same() {
     let options = Options { originals: false, ..options() };
     to_aci(&memory, &origin, &small, &options, &Quiet).unwrap();
     let back = Memory::default();
-    to_oci(&small, &[], &back, &options, &Quiet).unwrap();
+    assert!(to_oci(&small, &[], &back, &options, &Quiet).unwrap().without_originals);
     let image = read_image(&back, &options.platform).expect("an image");
     assert_eq!(image.layers.len(), 1);
     let config: Value = serde_json::from_slice(&image.config_bytes).unwrap();
     assert_eq!((&config["config"]["Cmd"], &config["history"]), (&json!(["x"]), &Value::Null));
     let manifest: Value = serde_json::from_slice(&image.manifest_bytes).unwrap();
     assert_eq!(manifest["annotations"]["Who"], "a stranger");
+}
+
+/// The same archive with what `edit` makes of its manifest.
+fn edited(aci: &File, edit: impl FnOnce(&mut Value)) -> File {
+    let mut manifest: Value = serde_json::from_slice(&archive::manifest(temp_again(aci)).unwrap()).unwrap();
+    edit(&mut manifest);
+    let manifest = ImageManifest::parse(manifest.to_string().as_bytes()).unwrap().to_json();
+    let out = tempfile::tempfile().unwrap();
+    archive::replace_manifest(aci, manifest.as_bytes(), &out, &WriteOptions::default(), &Quiet).unwrap();
+    out
+}
+
+fn back_to_oci(aci: &File) -> (Memory, Converted) {
+    let memory = Memory::default();
+    let made = to_oci(aci, &[], &memory, &options(), &Quiet).expect("it converts");
+    (memory, made)
+}
+
+#[test]
+fn an_image_of_others_keeps_its_layers_when_its_manifest_is_edited() {
+    let layers = [tar(&[("a", F, "0"), ("b", F, "1")]), tar(&[(".wh.a", F, "")])];
+    let memory = Memory::default();
+    let history = json!([{"created_by": "one"}, {"created_by": "nothing", "empty_layer": true}, {"created_by": "two"}]);
+    let config = json!({ "os": "linux", "architecture": "amd64", "config": {"Cmd": ["x"]}, "history": history });
+    let mut manifest = memory.json(&memory.image(&layers, config));
+    manifest["layers"][1]["annotations"] = json!({ "org.example.layer": "the second" });
+    manifest["config"]["data"] = json!("e30=");
+    let top = memory.store(media_type::MANIFEST, manifest.to_string().as_bytes());
+    memory.finish(&top).unwrap();
+    let aci = tempfile::tempfile().unwrap();
+    to_aci(&memory, &Origin::default(), &aci, &options(), &Quiet).unwrap();
+
+    let aci = edited(&aci, |manifest| manifest["app"]["exec"] = json!(["y"]));
+    let (back, made) = back_to_oci(&aci);
+    assert!(!made.without_originals);
+    let now = back.json(&made.top);
+    assert_eq!((&now["layers"], &now["annotations"]["Who"]), (&manifest["layers"], &json!("a stranger")));
+    let image = read_image(&back, &options().platform).expect("an image");
+    let config: Value = serde_json::from_slice(&image.config_bytes).unwrap();
+    assert_eq!((&config["history"], &config["config"]["Entrypoint"]), (&history, &json!(["y"])));
+    // There and back: the same image on either side, and unedited the first one again.
+    let again = tempfile::tempfile().unwrap();
+    let written = to_aci(&back, &Origin::default(), &again, &options(), &Quiet).unwrap();
+    let id = archive_again(&aci, &tempfile::tempfile().unwrap(), &options(), &Quiet).unwrap().image_id;
+    assert_eq!(id, written.image_id);
+    assert_eq!(back_to_oci(&again).1.top.digest, made.top.digest);
+    let undone = edited(&aci, |manifest| manifest["app"]["exec"] = json!(["x"]));
+    assert_eq!(back_to_oci(&undone).1.top.digest, top.digest);
+
+    // Somebody put a layer on top: it is not lost for those that the manifest speaks of.
+    let higher = tar(&[("c", F, "2")]);
+    let (mut more, mut config) = (now, config);
+    let layer = back.store(media_type::LAYER_GZIP, &gzip(&higher));
+    more["layers"].as_array_mut().unwrap().push(json!(layer));
+    config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(json!(Digest::of(&higher)));
+    more["config"] = json!(back.store(media_type::CONFIG, config.to_string().as_bytes()));
+    back.finish(&back.store(media_type::MANIFEST, more.to_string().as_bytes())).unwrap();
+    let aci = tempfile::tempfile().unwrap();
+    to_aci(&back, &Origin::default(), &aci, &options(), &Quiet).unwrap();
+    assert!(listing(&mut temp_again(&aci)).contains_key("rootfs/c"));
+    let (whole, made) = back_to_oci(&aci);
+    assert!(made.without_originals);
+    let out = tempfile::tempfile().unwrap();
+    to_aci(&whole, &Origin::default(), &out, &options(), &Quiet).unwrap();
+    assert!(listing(&mut temp_again(&out)).contains_key("rootfs/c"));
 }
 
 #[test]

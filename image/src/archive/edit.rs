@@ -85,6 +85,9 @@ pub fn replace_manifest(
             Rest::Recompressed
         }
     };
+    if options.compression == Compression::Gzip {
+        crate::convert::carry_originals(archive, out)?;
+    }
     progress.finish();
     Ok(rest)
 }
@@ -276,8 +279,8 @@ pub(super) fn write(
 }
 
 /// Where the pieces from `at` on end: at the end of the file, unless they are gzip members of ours that are followed by
-/// the layers that the image was once made of (`convert/tail.rs`). Those say where they lie in the file, and are not what
-/// a changed image is made of.
+/// the layers that the image was once made of (`convert/tail.rs`). Those say where they lie in the file, and are written
+/// anew.
 fn end_of_pieces(archive: &File, mut at: u64) -> Result<u64> {
     let len = archive.metadata().map_err(Error::io("read the archive"))?.len();
     loop {

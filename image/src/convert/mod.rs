@@ -3,8 +3,8 @@
 //! | | how | and back |
 //! |---|---|---|
 //! | App Container → OCI | one layer from the archive, in its order; the manifest mapped by [`appc_spec::oci`] | the manifest is in an annotation, and so is a record of how the archive is made of the layer: the same image ID |
-//! | OCI → App Container | the layers squashed | the two documents are in the manifest, the layers behind the archive: the same manifest digest |
-//! | either → bundle | the layers squashed into a root file system; the app mapped by [`appc_spec::runtime`] | the manifest is in an annotation of `config.json`: the same image, but for what was changed in the files |
+//! | OCI → App Container | the layers squashed | the two documents are in the manifest, the layers behind the archive: the same manifest digest, and the same layers when the manifest was edited |
+//! | either → bundle | the layers squashed into a root file system; the app mapped by [`appc_spec::runtime`] | the manifest is in an annotation of `config.json`: the same image, in one layer, but for what was changed in the files |
 //!
 //! What was edited in between is merged, the rest is kept.
 //!
@@ -35,7 +35,7 @@ pub use archive_again::{WrittenAgain, archive_again};
 pub use bundle::{WrittenBundle, archive_to_bundle, from_bundle, to_bundle_dir};
 pub(crate) use copy::copy_referrers;
 pub use copy::{Referrers, copy, count_referrers};
-pub(crate) use tail::is_tail;
+pub(crate) use tail::{carry as carry_originals, is_tail};
 pub use to_aci::{to_aci, validate};
 pub use to_oci::{Below, Converted, Files, to_oci};
 

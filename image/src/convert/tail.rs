@@ -61,12 +61,16 @@ impl Writer {
 
     /// Appends a blob, unless it is there.
     pub(super) fn put(&mut self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
-        if self.table.iter().any(|blob| blob.digest == descriptor.digest) {
+        self.put_blob(&descriptor.digest, descriptor.size, content)
+    }
+
+    fn put_blob(&mut self, digest: &Digest, size: u64, content: &mut dyn Read) -> Result<()> {
+        if self.table.iter().any(|blob| blob.digest == *digest) {
             return Ok(());
         }
         let offset = self.at;
         self.pieces(content)?;
-        self.table.push(Blob { digest: descriptor.digest.clone(), size: descriptor.size, offset });
+        self.table.push(Blob { digest: digest.clone(), size, offset });
         Ok(())
     }
 
@@ -140,6 +144,16 @@ impl Tail {
         let blob = self.table.iter().find(fits)?;
         Some(Pieces::new(&self.file, blob.offset, blob.size))
     }
+}
+
+/// Appends the tail of the archive `from`, if it has one, to the archive `to`: another one of the same files.
+pub(crate) fn carry(from: &File, to: &File) -> Result<()> {
+    let Some(tail) = Tail::of(from) else { return Ok(()) };
+    let mut writer = Writer::new(to.try_clone().map_err(write_error)?)?;
+    for blob in &tail.table {
+        writer.put_blob(&blob.digest, blob.size, &mut Pieces::new(&tail.file, blob.offset, blob.size))?;
+    }
+    writer.finish().map(drop)
 }
 
 /// Whether a member that begins so is the first of a tail.

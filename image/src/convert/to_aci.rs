@@ -42,7 +42,7 @@ pub fn to_aci(
         }
     };
     let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, options, progress)?;
-    written(&finished, manifest.annotations.get(MANIFEST_STASH).is_some(), source, &image, out, options)
+    written(&finished, has_layers_of(&manifest, &image), source, &image, out, options)
 }
 
 /// Writes the image of `source` with all that its layers have to `out`, which may be a pipe: nothing of what makes an image
@@ -92,10 +92,18 @@ fn clone(out: &File) -> Result<File> {
     out.try_clone().map_err(Error::io("write the archive"))
 }
 
+/// Whether the layers of `image` are those of the image that the manifest says it was made of.
+fn has_layers_of(manifest: &ImageManifest, image: &OciImage) -> bool {
+    let stash = manifest.annotations.get(MANIFEST_STASH);
+    let original = stash.and_then(|text| serde_json::from_str::<Manifest>(text).ok());
+    let digests = image.layers.iter().map(|layer| &layer.descriptor.digest);
+    original.is_some_and(|original| original.layers.iter().map(|layer| &layer.digest).eq(digests))
+}
+
 /// Appends the original layers, if the archive is to carry them and can.
 fn written(
     finished: &Finished,
-    foreign: bool,
+    originals: bool,
     source: &dyn Source,
     image: &OciImage,
     out: &File,
@@ -103,7 +111,7 @@ fn written(
 ) -> Result<Written> {
     let image_id = image_id(&finished.plain)?;
     let mut size = finished.size;
-    if foreign && options.originals && options.write.compression == Compression::Gzip {
+    if originals && options.originals && options.write.compression == Compression::Gzip {
         let mut tail = tail::Writer::new(clone(out)?)?;
         for layer in &image.layers {
             let descriptor = &layer.descriptor;

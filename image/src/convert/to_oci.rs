@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
 use appc_rooted::Root;
-use appc_spec::oci::{ARCHIVE_RECORD, CONFIG_STASH, IMAGE_ID, MANIFEST, MANIFEST_STASH, OciParts, RESOLVED_USER};
+use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, OciParts, Original as Documents, RESOLVED_USER};
 use appc_spec::{App, ImageManifest};
 use serde_json::{Value, json};
 
@@ -46,6 +46,8 @@ pub struct Converted {
     pub top: Descriptor,
     /// What is not in the layers, because it would hide files of other layers there. It comes back with the archive.
     pub omitted: Vec<Omission>,
+    /// The archive was made of an OCI image whose layers, with what was said of them, it no longer has: it became a layer.
+    pub without_originals: bool,
 }
 
 /// Writes the image archive `aci` to `sink`, upon the archives of the images it depends on, lowest first.
@@ -61,7 +63,7 @@ pub fn to_oci(
 ) -> Result<Converted> {
     if let Some(original) = Original::of(aci)? {
         let top = copy(&original, sink, Some(&options.platform), Referrers::LeftOut, progress)?;
-        return Ok(Converted { top, omitted: Vec::new() });
+        return Ok(Converted { top, omitted: Vec::new(), without_originals: false });
     }
     let Some(layer_type) = layer_type(options.write.compression) else {
         let compression = options.write.compression;
@@ -88,14 +90,15 @@ pub fn to_oci(
         layers.restrict(&manifest.path_whitelist)?;
     }
     let mut parts = appc_spec::oci::to_oci(&manifest);
+    let without_originals = parts.came_with.is_some();
     // The layers are not the ones that this speaks of.
-    if let Some(config) = parts.config.as_object_mut().filter(|_| manifest.annotations.get(CONFIG_STASH).is_some()) {
+    if let Some(config) = parts.config.as_object_mut().filter(|_| without_originals) {
         config.shift_remove("history");
     }
     annotate(&mut parts, &manifest, &made)?;
     resolve_user(&mut parts, manifest.app.as_ref(), aci)?;
     omitted.extend(made.omitted);
-    Ok(Converted { top: layers.finish(parts)?, omitted })
+    Ok(Converted { top: layers.finish(parts)?, omitted, without_originals })
 }
 
 /// The layers written so far.
@@ -236,7 +239,7 @@ fn resolve_user(parts: &mut OciParts, app: Option<&App>, archive: &File) -> Resu
     Ok(())
 }
 
-/// The OCI image that an archive was made of, if all of it is still there and nothing was edited.
+/// The OCI image that an archive was made of, with what was edited in the manifest, if all of its layers are still there.
 pub(super) struct Original {
     tail: Tail,
     manifest: Descriptor,
@@ -248,23 +251,47 @@ pub(super) struct Original {
 impl Original {
     pub(super) fn of(aci: &File) -> Result<Option<Original>> {
         let Some(tail) = Tail::of(aci) else { return Ok(None) };
-        // Who has a tail has been written here, with the manifest first: this is quick.
+        // Who has a tail has been written here, with the manifest first: this is quick. Nothing but the manifest was
+        // edited since: whoever changes files writes another archive.
         let manifest = ImageManifest::parse(&archive::manifest(again(aci)?)?).map_err(Error::Manifest)?;
-        let Some(original) = appc_spec::oci::to_oci(&manifest).original else { return Ok(None) };
-        debug_assert!(manifest.annotations.get(MANIFEST_STASH).is_some(), "that is where it comes from");
-        let Ok(parsed) = serde_json::from_str::<Manifest>(&original.manifest) else { return Ok(None) };
+        let Some(documents) = documents(&manifest, aci)? else { return Ok(None) };
+        let Ok(parsed) = serde_json::from_str::<Manifest>(&documents.manifest) else { return Ok(None) };
         let media_type = parsed.media_type.unwrap_or_else(|| media_type::MANIFEST.to_owned());
-        let manifest = Descriptor::of(media_type, original.manifest.as_bytes());
+        let manifest = Descriptor::of(media_type, documents.manifest.as_bytes());
         let original = Original {
             tail,
             manifest,
-            manifest_bytes: original.manifest,
+            manifest_bytes: documents.manifest,
             config: parsed.config,
-            config_bytes: original.config,
+            config_bytes: documents.config,
         };
         let whole = parsed.layers.iter().all(|layer| original.tail.open(layer).is_some());
         Ok(Some(original).filter(|_| whole))
     }
+}
+
+/// The two documents of the image that one with this manifest was made of, as they were, or with what was edited since.
+fn documents(manifest: &ImageManifest, aci: &File) -> Result<Option<Documents>> {
+    let mut parts = appc_spec::oci::to_oci(manifest);
+    if parts.original.is_some() {
+        return Ok(parts.original);
+    }
+    // What it depends on, or leaves out, is no layer of the original.
+    if !manifest.dependencies.is_empty() || !manifest.path_whitelist.is_empty() {
+        return Ok(None);
+    }
+    resolve_user(&mut parts, manifest.app.as_ref(), aci)?;
+    let Some(Value::Object(mut document)) = parts.came_with else { return Ok(None) };
+    let config = parts.config.to_string();
+    if let Some(Value::Object(descriptor)) = document.get_mut("config") {
+        let Descriptor { digest, size, .. } = Descriptor::of(media_type::CONFIG, config.as_bytes());
+        descriptor.insert("digest".into(), json!(digest));
+        descriptor.insert("size".into(), json!(size));
+        // The content itself, in which nothing was edited.
+        descriptor.shift_remove("data");
+    }
+    document.insert("annotations".into(), json!(parts.annotations));
+    Ok(Some(Documents { config, manifest: Value::Object(document).to_string() }))
 }
 
 impl Source for Original {

@@ -52,12 +52,14 @@ const TECHNICAL: [&str; 3] = [MANIFEST, IMAGE_ID, ARCHIVE_RECORD];
 /// An image as OCI has it, but for its layers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OciParts {
-    /// The image configuration, with an empty list of layers unless it is an original one.
+    /// The image configuration, with an empty list of layers unless the image came with some.
     pub config: Value,
     /// The annotations of the image's manifest.
     pub annotations: BTreeMap<String, String>,
     /// The documents this image was made of, if it is exactly what they say.
     pub original: Option<Original>,
+    /// The manifest of the image that this one was made of. The configuration is still about the layers that it lists.
+    pub came_with: Option<Value>,
 }
 
 /// The two documents of an OCI image, byte for byte.
@@ -140,17 +142,22 @@ pub fn to_oci(manifest: &ImageManifest) -> OciParts {
         let mut annotations = stash.annotations();
         if came_as == *manifest {
             let original = Original { config: stash.config_text, manifest: stash.manifest_text };
-            return OciParts { config: stash.config, annotations, original: Some(original) };
+            return OciParts {
+                config: stash.config,
+                annotations,
+                original: Some(original),
+                came_with: Some(stash.manifest),
+            };
         }
         let mut config = stash.config;
         view::write(&project::project(&came_as), &to, &mut config, &mut annotations);
         annotations.insert(MANIFEST.to_owned(), manifest.to_json());
-        return OciParts { config, annotations, original: None };
+        return OciParts { config, annotations, original: None, came_with: Some(stash.manifest) };
     }
     let mut config = json!({});
     let mut annotations = BTreeMap::from([(MANIFEST.to_owned(), manifest.to_json())]);
     view::write(&View::default(), &to, &mut config, &mut annotations);
-    OciParts { config, annotations, original: None }
+    OciParts { config, annotations, original: None, came_with: None }
 }
 
 /// What an OCI image is in App Container words: the manifest that it carries, with what was edited since, or else a
