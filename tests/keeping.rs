@@ -48,6 +48,28 @@ fn what_changed_is_found_and_named() {
 }
 
 #[test]
+fn what_is_damaged_is_not_exported() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    scratch.acbuild(["convert", "example.com/base:1.0", "oci:layout:1.0"]).ok();
+    scratch.rkt(["fetch", "oci:layout:1.0"]).ok();
+    for folder in ["sha512", "sha256"] {
+        for blob in fs::read_dir(scratch.data().join("store/blobs").join(folder)).expect("a store").flatten() {
+            let mut content = fs::read(blob.path()).expect("ours");
+            let at = content.len() / 2;
+            content[at] ^= 1;
+            fs::write(blob.path(), content).expect("ours");
+        }
+    }
+    for image in ["example.com/app", "oci:layout:1.0"] {
+        scratch.rkt(["image", "export", image, "exported"]).refused(254, &[]);
+        let left = fs::read_dir(scratch.work()).expect("ours").flatten().map(|entry| entry.file_name());
+        assert!(!left.into_iter().any(|name| name.to_string_lossy().contains("exported")), "{image}");
+    }
+}
+
+#[test]
 fn images_are_shown_compared_and_rendered() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

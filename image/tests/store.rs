@@ -267,10 +267,29 @@ fn directories_that_nobody_means_are_not_replaced() {
 fn a_damaged_archive_is_not_given_out() {
     let f = Fixture::new();
     let image = f.import("a", "", &FILES);
-    fs::write(f.store.blob(&image.id), "short").unwrap();
-    let error = f.store.export(&image.id, Vec::new(), &Quiet).unwrap_err();
-    assert!(matches!(error, Error::Damaged { .. }), "{error}");
-    // Fetching it again, as the message says, mends it.
-    f.import("a", "", &FILES);
-    f.store.export(&image.id, Vec::new(), &Quiet).unwrap();
+    let good = fs::read(f.store.blob(&image.id)).unwrap();
+    let mut flipped = good.clone();
+    // In a header that no decompressor looks at.
+    flipped[4] ^= 1;
+    for bad in [b"short".to_vec(), flipped] {
+        fs::write(f.store.blob(&image.id), bad).unwrap();
+        let error = f.store.export(&image.id, Vec::new(), &Quiet).unwrap_err();
+        assert!(matches!(error, Error::Damaged { .. }), "{error}");
+        // Fetching it again, as the message says, mends it.
+        f.import("a", "", &FILES);
+        let mut exported = Vec::new();
+        f.store.export(&image.id, &mut exported, &Quiet).unwrap();
+        assert!(exported == good);
+    }
+    // Of an image of older versions nobody has noted the checksum.
+    let other = fs::read(f.store.blob(&f.import("b", "", &FILES).id)).unwrap();
+    let metadata = f.data().join(format!("store/images/{}/metadata", image.id));
+    for (content, whole) in [(good, true), (other, false)] {
+        let mut known: serde_json::Value = serde_json::from_slice(&fs::read(&metadata).unwrap()).unwrap();
+        known.as_object_mut().unwrap().shift_remove("checksum");
+        known["size"] = content.len().into();
+        fs::write(&metadata, known.to_string()).unwrap();
+        fs::write(f.store.blob(&image.id), content).unwrap();
+        assert_eq!(f.store.export(&image.id, Vec::new(), &Quiet).is_ok(), whole);
+    }
 }

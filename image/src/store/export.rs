@@ -1,7 +1,7 @@
 //! Giving images out again: the archive as it came, or its files.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use appc_rooted::Root;
@@ -9,12 +9,15 @@ use appc_spec::ImageId;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::metadata::damaged;
+use super::import::Summed;
+use super::metadata::{Metadata, damaged};
 use super::{IoContext, Store, StoredImage, remove_tree, work};
-use crate::archive::{self, Limit, Ownership, UnpackOptions};
+use crate::archive::{self, Limit, Ownership, UnpackOptions, image_id};
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::layer::digest_layer;
+use crate::oci::Algorithm;
+use crate::progress::{Progress, Quiet};
 use crate::render;
 
 /// How an image is extracted.
@@ -29,9 +32,16 @@ pub struct ExtractOptions {
 impl Store {
     /// Writes the archive into `out`, byte for byte as it was fetched. For images that came as one: an OCI image is had by
     /// [`Store::oci`].
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when it is no longer what was fetched: what `out` has is worth nothing then.
     pub fn export(&self, id: &ImageId, mut out: impl Write, progress: &dyn Progress) -> Result<()> {
-        let (mut blob, size) = self.open_blob(id)?;
-        progress.start(Some(size), "exporting");
+        let (blob, metadata) = self.open_blob(id)?;
+        if metadata.checksum.is_none() {
+            self.check_archive(id, &blob)?;
+        }
+        let mut blob = Summed::new(blob);
+        progress.start(Some(metadata.size), "exporting");
         let mut block = vec![0; 1 << 20];
         loop {
             let length = blob.read(&mut block).on("read", self.blob(id))?;
@@ -42,7 +52,21 @@ impl Store {
             progress.advance(length as u64);
         }
         progress.finish();
-        Ok(())
+        match metadata.checksum {
+            Some(sum) if sum != blob.checksum() => {
+                Err(damaged(id, "the bytes of its archive are not those that were fetched".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an archive that nobody took a checksum of is the image still; it is at its beginning then.
+    fn check_archive(&self, id: &ImageId, mut blob: &File) -> Result<()> {
+        let (digest, _) = digest_layer(blob, None, Algorithm::Sha512, Limit::NONE, &Quiet)?;
+        match image_id(&digest)? {
+            found if found == *id => blob.rewind().on("read", self.blob(id)),
+            found => Err(damaged(id, format!("the image ID of its archive is {found}"))),
+        }
     }
 
     /// Extracts the image, without its dependencies, as the directory `dir`: `manifest` and `rootfs`, or the root file system alone.
@@ -60,10 +84,11 @@ impl Store {
             let fill = |root: &Root| copy_layers(&layers, root, progress).and_then(|()| self.manifest_bytes(id));
             return make_directory(&target, options, fill);
         }
-        let (blob, size) = self.open_blob(id)?;
+        let (blob, metadata) = self.open_blob(id)?;
         make_directory(&target, options, |root| {
             let ownership = Ownership::for_the_caller();
-            let unpack = UnpackOptions { ownership, total: Some(size), limit: Limit::NONE, ..Default::default() };
+            let total = Some(metadata.size);
+            let unpack = UnpackOptions { ownership, total, limit: Limit::NONE, ..Default::default() };
             let unpacked = archive::unpack(blob, root, &unpack, progress)?;
             match unpacked.image_id == *id {
                 true => Ok(unpacked.manifest),
@@ -92,7 +117,19 @@ impl Store {
         })
     }
 
-    fn open_blob(&self, id: &ImageId) -> Result<(File, u64)> {
+    /// Whether the archive has the bytes that were fetched, as far as anybody has noted what those were.
+    pub(super) fn has_intact_archive(&self, id: &ImageId) -> Result<bool> {
+        let (blob, metadata) = match self.open_blob(id) {
+            Err(Error::Damaged { .. }) => return Ok(false),
+            opened => opened?,
+        };
+        let Some(sum) = metadata.checksum else { return Ok(true) };
+        let mut blob = Summed::new(blob);
+        io::copy(&mut blob, &mut io::sink()).on("read", self.blob(id))?;
+        Ok(blob.checksum() == sum)
+    }
+
+    fn open_blob(&self, id: &ImageId) -> Result<(File, Metadata)> {
         let Some((metadata, _)) = self.metadata(id)? else { return Err(Error::NotStored(id.to_string())) };
         let path = self.blob(id);
         let blob = work::found(work::open(&path)).on("read", &path)?;
@@ -101,7 +138,7 @@ impl Store {
         if size != metadata.size {
             return Err(damaged(id, format!("its archive has {size} bytes, it came with {}", metadata.size)));
         }
-        Ok((blob, size))
+        Ok((blob, metadata))
     }
 
     /// `dir` without links, `.` and `..`, when it is one that may be made or replaced.

@@ -43,7 +43,7 @@ impl Store {
         metadata.file = before.filter(|before| Fingerprint::of(&file).ok().flatten().as_ref() == Some(before));
         write_image(work.path(), &unpacked.manifest, &metadata)?;
         let id = unpacked.image_id;
-        let mut parts = Parts { id: &id, work: work.path(), metadata };
+        let mut parts = Parts { id: &id, work: work.path(), metadata, mends: false };
         if !parts.update(self)? {
             share(self, &work.path().join("tree"), listing)?;
             sync_file_system(work.path())?;
@@ -86,6 +86,8 @@ struct Parts<'i> {
     id: &'i ImageId,
     work: &'i Path,
     metadata: Metadata,
+    /// The stored archive is not what was fetched: this one takes its place.
+    mends: bool,
 }
 
 impl Parts<'_> {
@@ -94,9 +96,11 @@ impl Parts<'_> {
         if store.metadata(self.id).ok().flatten().is_none() {
             return Ok(false);
         }
+        // Before others have to wait.
+        self.mends = !store.has_intact_archive(self.id)?;
         let _lock = store.lock()?;
         match store.metadata(self.id).ok().flatten() {
-            Some((stored, _)) if store.is_whole(self.id) && store.blob_size(self.id)? == stored.size => {
+            Some((stored, _)) if !self.mends && store.is_whole(self.id) => {
                 self.metadata.checksum = stored.checksum;
                 self.replace_metadata(store, &stored)?;
                 Ok(true)
@@ -115,7 +119,7 @@ impl Parts<'_> {
             return place_all(&[blob, tree, (self.work.join("image"), image)]);
         };
         // Somebody was quicker, or the stored image has lost something. What it has stays: pods may be using it.
-        if store.blob_size(self.id).ok() != Some(stored.size) {
+        if self.mends || store.blob_size(self.id).ok() != Some(stored.size) {
             place(&blob.0, &blob.1)?;
         } else {
             self.metadata.checksum = stored.checksum;
