@@ -138,6 +138,24 @@ pub enum Error {
         faults: Vec<String>,
     },
 
+    /// An image of that name was found, and nobody has one that may be taken.
+    #[error("image {name} was found, and not taken: {}", faults.join("; "))]
+    NotTaken {
+        /// What was asked for.
+        name: String,
+        /// What is wrong with each address.
+        faults: Vec<String>,
+    },
+
+    /// Something that another host has, or says, is not taken.
+    #[error("{url}: {why}")]
+    Unacceptable {
+        /// The address, without anything secret.
+        url: String,
+        /// Why it is not.
+        why: String,
+    },
+
     /// Something could not be had from, or given to, another host.
     #[error("{url}: {why}")]
     Fetch {

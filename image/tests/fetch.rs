@@ -177,7 +177,7 @@ fn an_address_is_not_asked_again_before_its_time() {
             })
             .is_err()
     );
-    assert_eq!(world.asked(), ["x.aci", "x.aci.asc"]);
+    assert_eq!(world.asked(), ["x.aci", "x.aci.asc", "HEAD images.example.com/x.aci"]);
 }
 
 #[test]
@@ -249,6 +249,7 @@ fn what_arrives_must_be_what_was_asked_for_and_every_address_is_tried() {
     assert!(world.fetch("example.com/app:1.0", |_| {}).is_ok());
     world.put("images.example.com/example.com/app-2.0.aci", world.publish("example.com/app", LABELS));
     let error = world.fetch("example.com/app:2.0", |_| {}).unwrap_err().to_string();
+    assert!(error.contains("was found, and not taken: "), "{error}");
     assert!(error.contains("requested value for label version: \"2.0\" differs from \"1.0\""), "{error}");
 }
 
@@ -263,7 +264,9 @@ fn images_are_signed_by_who_may() {
         error.contains("app-latest.aci.asc: the server answers 404") && error.contains("--insecure-options=image"),
         "{error}"
     );
-    assert!(world.asked().iter().all(|line| line.ends_with(".asc")), "nothing is fetched in vain");
+    assert!(error.starts_with("image example.com/app was found, and not taken: "), "{error}");
+    let looked = |line: &String| line.ends_with(".asc") || line.starts_with("HEAD ");
+    assert!(world.asked().iter().all(looked), "nothing is fetched in vain");
     let signature = gpg.sign("maker", &content);
     let place = "images.example.com/example.com/app-latest.aci.asc";
     world.put(place, &signature);
@@ -275,12 +278,21 @@ fn images_are_signed_by_who_may() {
     let image = world.fetch("example.com/app", signed).unwrap();
     assert!(world.notes.lock().unwrap()[0].contains("signature verified: maker"));
     world.here.store.remove(&image.id).unwrap();
-    world.say(place, [Reply::status(202), Reply::status(202)]);
+    let before = world.asked().len();
+    world.say(place, (0..6).map(|_| Reply::status(202)));
     assert!(world.fetch("example.com/app", signed).unwrap_err().to_string().contains("for ever"));
+    assert_eq!(world.asked().len() - before, 7, "the image, and the signature before it and five times after");
+    // The image need not come again.
+    world.say(place, [Reply::status(202), Reply::status(202), Reply::status(202)]);
+    let image = world.fetch("example.com/app", signed).unwrap();
+    world.here.store.remove(&image.id).unwrap();
     world.say("images.example.com/example.com/app-latest.aci", [Reply::ok(world.publish("example.com/app", ""))]);
     let error = world.fetch("example.com/app", signed).unwrap_err().to_string();
     assert!(error.contains("is not one of this image"), "{error}");
     assert_eq!(world.partial_files(), 0, "what is wrong is not kept");
+    let error = world.fetch("example.com/absent", signed).unwrap_err().to_string();
+    assert!(error.starts_with("image example.com/absent was not found: ") && error.ends_with("from a file"), "{error}");
+    assert!(error.contains("absent-latest.aci: the server answers 404"), "{error}");
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn client(server: &Server, change: impl FnOnce(&mut Options)) -> (Client, TempDi
 
 fn why(error: Error) -> String {
     match error {
-        Error::Fetch { why, .. } => why,
+        Error::Fetch { why, .. } | Error::Unacceptable { why, .. } => why,
         other => panic!("{other}"),
     }
 }

@@ -166,10 +166,7 @@ impl Fetcher<'_> {
         let manifest = manifest_of(partial.reopened()?)?;
         check_name(origin, &manifest)?;
         let signature = match signature {
-            Some(Small::Deferred) => match self.signature(client, origin)? {
-                Small::Content(signature) => Some(signature),
-                Small::Deferred => return Err(fault(origin.signature_url, "the server defers the signature for ever")),
-            },
+            Some(Small::Deferred) => Some(self.deferred_signature(client, origin)?),
             Some(Small::Content(signature)) => Some(signature),
             None => None,
         };
@@ -193,11 +190,27 @@ impl Fetcher<'_> {
                 Ok(Small::Deferred)
             }
             Err(Error::Fetch { url, why, again: None }) => {
+                // Nobody misses the signature of what is not there.
+                self.place(client, origin.url, origin.name.is_some()).look()?;
                 let why = format!("{why}: without a signature it is taken only with --insecure-options=image");
-                Err(Error::Fetch { url, why, again: None })
+                Err(Error::Unacceptable { url, why })
             }
             other => other,
         }
+    }
+
+    /// A signature that the server did not want to give before the image: now it may take a moment to make it.
+    fn deferred_signature(&self, client: &http::Client, origin: &Origin) -> Result<Vec<u8>> {
+        for failures in 1..=http::ATTEMPTS {
+            match self.signature(client, origin)? {
+                Small::Content(signature) => return Ok(signature),
+                Small::Deferred if failures < http::ATTEMPTS => std::thread::sleep(http::wait(failures)),
+                Small::Deferred => {}
+            }
+        }
+        let (url, why) = (without_user(origin.signature_url), "the server defers the signature for ever".into());
+        // What has come is good for the next attempt.
+        Err(Error::Fetch { url, why, again: Some(std::time::Duration::ZERO) })
     }
 
     /// The detached signature that lies beside the image at `url`.
@@ -251,7 +264,7 @@ fn check_name(origin: &Origin, manifest: &ImageManifest) -> Result<()> {
             wanted.name.as_str(),
             manifest.name.as_str()
         );
-        return Err(fault(origin.url, &why));
+        return Err(unacceptable(origin.url, why));
     }
     for label in wanted.labels.iter() {
         let found = manifest.labels.get(label.name.as_str());
@@ -263,7 +276,7 @@ fn check_name(origin: &Origin, manifest: &ImageManifest) -> Result<()> {
                 }
                 None => format!("requested value for label {label}: {wanted:?}, the image has no such label"),
             };
-            return Err(fault(origin.url, &why));
+            return Err(unacceptable(origin.url, why));
         }
     }
     Ok(())
@@ -271,6 +284,10 @@ fn check_name(origin: &Origin, manifest: &ImageManifest) -> Result<()> {
 
 fn manifest_of(file: File) -> Result<ImageManifest> {
     ImageManifest::parse(&archive::manifest(file)?).map_err(Error::Manifest)
+}
+
+fn unacceptable(url: &str, why: String) -> Error {
+    Error::Unacceptable { url: without_user(url), why }
 }
 
 fn fault(url: &str, why: &str) -> Error {

@@ -29,6 +29,16 @@ impl<'a> Place<'a> {
         let request = self.authorizations.apply(self.client.get(self.url), self.url)?;
         Ok(if self.foreign { request.chosen_by_a_server() } else { request })
     }
+
+    /// Whether there is something. What a server does not want to say without sending it may be there.
+    ///
+    /// # Errors
+    /// When there is nothing.
+    pub(super) fn look(&self) -> Result<()> {
+        let request = self.authorizations.apply(self.client.head(self.url), self.url)?;
+        let answer = if self.foreign { request.chosen_by_a_server() } else { request }.send()?;
+        if matches!(answer.status, 404 | 410) { Err(answer.refusal("")) } else { Ok(()) }
+    }
 }
 
 /// What came of a download.

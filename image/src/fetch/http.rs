@@ -168,7 +168,7 @@ impl Request<'_> {
     /// Sends the request and follows redirects. Every other answer, whatever its status, is returned.
     ///
     /// # Errors
-    /// [`Error::Fetch`] when there is no answer, or a redirect leads where it must not.
+    /// [`Error::Fetch`] when there is no answer, [`Error::Unacceptable`] when the address or a redirect leads where it must not.
     pub fn send(self) -> Result<Response> {
         let followed = matches!(self.method, Method::GET | Method::HEAD);
         let mut address = self.start()?;
@@ -182,7 +182,7 @@ impl Request<'_> {
                 return Ok(answer);
             };
             let next = address.join(target).and_then(|next| self.check_redirect(&next).map(|()| next));
-            let next = next.map_err(|why| fault(&address, format!("it redirects wrongly: {why}")))?;
+            let next = next.map_err(|why| refused(&address, format!("it redirects wrongly: {why}")))?;
             at_home = at_home && next.same_origin(&first);
             address = next;
         }
@@ -192,7 +192,7 @@ impl Request<'_> {
     /// Sends the request with `content`, in chunks when its length is not known. No redirect is followed.
     ///
     /// # Errors
-    /// [`Error::Fetch`] when there is no answer.
+    /// [`Error::Fetch`] when there is no answer, [`Error::Unacceptable`] when the address leads where it must not.
     pub fn send_body(mut self, content: &mut dyn Read, length: Option<u64>) -> Result<Response> {
         let address = self.start()?;
         if let Some(length) = length {
@@ -209,7 +209,7 @@ impl Request<'_> {
         }
         let address = Address::parse(&self.url).map_err(bad)?;
         let checked = if self.foreign { self.check_redirect(&address) } else { self.client.check_scheme(&address) };
-        checked.map_err(|why| fault(&address, why))?;
+        checked.map_err(|why| refused(&address, why))?;
         Ok(address)
     }
 
@@ -244,6 +244,11 @@ impl Request<'_> {
 
 fn parse_header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name.parse().ok()?, value.parse().ok()?))
+}
+
+/// An address that is not asked.
+fn refused(address: &Address, why: String) -> Error {
+    Error::Unacceptable { url: address.to_string(), why }
 }
 
 /// An error that will be the same next time.

@@ -192,6 +192,8 @@ impl<'s> Fetcher<'s> {
         {
             faults.push(error.to_string());
         }
+        let mut refused = Vec::new();
+        let found = endpoints.len();
         for endpoint in endpoints {
             let origin =
                 Origin { url: &endpoint.image, signature_url: &endpoint.signature, name: Some(name), signature };
@@ -199,10 +201,17 @@ impl<'s> Fetcher<'s> {
                 Ok(image) => return Ok(image),
                 // What is wrong with this machine is so for every address.
                 Err(error @ Error::Io { .. }) => return Err(error),
-                Err(error) => faults.push(error.to_string()),
+                Err(error @ Error::Fetch { .. }) => faults.push(error.to_string()),
+                Err(error) => refused.push(error.to_string()),
             }
         }
-        Err(Error::NotFound { name: name.to_string(), faults })
+        let name = name.to_string();
+        // Each says what to do about it.
+        if found > 0 && refused.len() == found {
+            return Err(Error::NotTaken { name, faults: refused });
+        }
+        faults.append(&mut refused);
+        Err(Error::NotFound { name, faults })
     }
 
     fn by_url(&self, url: &str, signature: Option<&Path>) -> Result<StoredImage> {

@@ -155,7 +155,7 @@ impl Fetcher<'_> {
                 Ok(())
             }
             // It was not even looked at.
-            Err(error @ Error::Fetch { .. }) => Err(error),
+            Err(error @ (Error::Fetch { .. } | Error::Unacceptable { .. })) => Err(error),
             Err(error) => Err(Error::Key {
                 what: format!("docker://{name}"),
                 rule: format!(

@@ -42,7 +42,7 @@ impl Store {
         gathered.take_over(&image)?;
         loop {
             let mut new = match gathered.fetch(source, &image, progress) {
-                Err(error @ Error::Fetch { .. }) => {
+                Err(error @ (Error::Fetch { .. } | Error::Unacceptable { .. })) => {
                     // The next attempt goes on with the blobs.
                     let trees = work.path().join("store/trees");
                     remove_tree(&trees).on("remove", &trees)?;
