@@ -70,6 +70,22 @@ fn what_is_damaged_is_not_exported() {
 }
 
 #[test]
+fn who_collects_garbage_is_told_of_damaged_images() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    let id = tree_of(&scratch, "example.com/app").parent().and_then(Path::file_name).expect("its ID").to_owned();
+    fs::write(scratch.data().join("store/images").join(&id).join("metadata"), "{").expect("ours");
+    let short = &id.to_string_lossy()[.."sha512-".len() + 12].to_owned();
+    let words = [short, "is damaged", "fetch it again, or remove it with `rkt image rm sha512-"];
+    scratch.rkt(["gc"]).ok().says(&words);
+    scratch.rkt(["image", "gc"]).ok().says(&words);
+    scratch.rkt(["image", "rm", short]).ok();
+    let told = scratch.rkt(["gc"]).ok();
+    told.require(!told.stderr.contains("damaged"), "nothing of an image that is gone");
+}
+
+#[test]
 fn images_are_shown_compared_and_rendered() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

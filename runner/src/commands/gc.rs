@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use appc_image::Error;
+use appc_image::store::Store;
 use appc_spec::ImageId;
 
 use crate::cli::Global;
@@ -84,6 +86,18 @@ fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
     let partial = appc_image::fetch::remove_partial(&store, PARTIAL)?;
     global.debug(format!("broken downloads removed: {partial}"));
     global.debug(format!("store: {report:?}"));
+    tell_damaged(global, &store)
+}
+
+/// Names the images that cannot be read. What they share with others is not known: it stays for as long as they do.
+pub(super) fn tell_damaged(global: &Global, store: &Store) -> Result<(), Failure> {
+    for damaged in store.list_all()?.1 {
+        let remove = match &damaged {
+            Error::Damaged { id, .. } => format!(", or remove it with `rkt image rm {}`", id.short()),
+            _ => String::new(),
+        };
+        global.warn(format!("{damaged}{remove}"));
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use appc_image::Error;
 
 use crate::cli::Global;
-use crate::commands::gc::images_of;
+use crate::commands::gc::{images_of, tell_damaged};
 use crate::failure::{Context, OWN_ERROR, Outcome};
 use crate::pod::dir::{Place, Pods};
 use crate::{duration, human, output};
@@ -28,6 +28,7 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let in_use = images_of(&Pods::new(&global.dir), &Place::ALL)?;
     let report = store.gc(&in_use)?;
     global.debug(format!("store: {report:?}"));
+    tell_damaged(global, &store)?;
     let grace = i64::try_from(args.grace_period.as_nanos()).unwrap_or(i64::MAX);
     let (mut removed, mut failed) = (0, 0);
     for id in store.unused_since(human::now().saturating_sub(grace), &in_use)? {
