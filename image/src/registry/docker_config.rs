@@ -1,9 +1,12 @@
 //! Docker's `config.json`: logins in the file itself and in programs that keep them.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use serde::Deserialize;
@@ -15,6 +18,12 @@ use crate::{Error, Result};
 
 /// Docker Hub's key.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
+
+/// So long a helper may take: some ask the user.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// More than any login needs.
+const ANSWER_MAX: u64 = 1 << 20;
 
 /// What concerns logins in docker's configuration.
 #[derive(Debug)]
@@ -119,28 +128,31 @@ impl DockerConfig {
         }
         let program = format!("docker-credential-{helper}");
         let failed = |e: io::Error| refuse(format!("{program} cannot be run: {}", crate::error::errno_text(&e)));
-        let mut child = Command::new(&program)
-            .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .spawn()
-            .map_err(failed)?;
-        if let Some(mut input) = child.stdin.take() {
-            // One that ends without reading says why.
-            let _ = input.write_all(server.as_bytes());
-        }
-        let output = child.wait_with_output().map_err(failed)?;
-        if !output.status.success() {
+        let mut command = Command::new(&program);
+        let child = command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn();
+        let (status, output) = match answer(child.map_err(failed)?, server, PATIENCE) {
+            Err(e) if e.kind() == io::ErrorKind::TimedOut => {
+                let seconds = PATIENCE.as_secs();
+                return Err(refuse(format!(
+                    "{program} does not answer within {seconds} seconds: does it wait for you?"
+                )));
+            }
+            answered => answered.map_err(failed)?,
+        };
+        if !status.success() {
             // It is not of the protocol what is wrong, but all helpers say these words.
-            let said = String::from_utf8_lossy(&output.stdout);
+            let said = String::from_utf8_lossy(&output);
             if said.contains("credentials not found") {
                 return Ok(None);
             }
-            return Err(refuse(format!("{program} failed: {}", printable(said.trim().as_bytes()))));
+            let said = match said.trim() {
+                "" => format!("without a word, {status}"),
+                said => printable(said.as_bytes()),
+            };
+            return Err(refuse(format!("{program} failed: {said}")));
         }
         // Its output is never shown, as it holds the secret.
-        let Helped { username, secret } = serde_json::from_slice(&output.stdout)
+        let Helped { username, secret } = serde_json::from_slice(&output)
             .map_err(|_| refuse(format!("{program} does not print the JSON that it should")))?;
         Ok(match (username.as_str(), secret.reveal()) {
             (_, "") => None,
@@ -148,6 +160,35 @@ impl DockerConfig {
             _ => Some(Login::Password { user: username, password: secret }),
         })
     }
+}
+
+/// What a helper that is asked for `server` ends with and prints. One that does neither `within` this time is killed.
+fn answer(mut child: Child, server: &str, within: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+    let end = Instant::now() + within;
+    if let Some(mut input) = child.stdin.take() {
+        // One that ends without reading says why.
+        let _ = input.write_all(server.as_bytes());
+    }
+    let (sender, printed) = mpsc::channel();
+    if let Some(output) = child.stdout.take() {
+        // On its own, as whatever the helper has started may keep its output open.
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // Nobody listens any more when it took too long.
+            let _ = sender.send(output.take(ANSWER_MAX).read_to_end(&mut bytes).map(|_| bytes));
+        });
+    }
+    let printed = printed.recv_timeout(within);
+    loop {
+        match child.try_wait()? {
+            Some(status) => return Ok((status, printed.map_err(|_| io::ErrorKind::TimedOut)??)),
+            None if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
+            None => break,
+        }
+    }
+    child.kill()?;
+    child.wait()?;
+    Err(io::ErrorKind::TimedOut.into())
 }
 
 /// Bytes from base64 as `docker login` writes it, padded or not.
@@ -219,6 +260,16 @@ mod tests {
     #[test]
     fn helpers() {
         assert!(config("{}").ask("../x", "x").unwrap_err().to_string().contains("without slashes"));
+        let run = |script: &str, milliseconds: u64| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            answer(command.spawn().unwrap(), "a.example", Duration::from_millis(milliseconds))
+        };
+        let (status, output) = run("cat; exit 3", 60_000).unwrap();
+        assert_eq!((status.code(), &output[..]), (Some(3), &b"a.example"[..]));
+        for hangs in ["exec sleep 60", "exec sleep 60 >&-", "sleep 2 & exit 0"] {
+            assert_eq!(run(hangs, 100).unwrap_err().kind(), io::ErrorKind::TimedOut, "{hangs}");
+        }
         let error = config(r#"{"credsStore": "no-such-helper"}"#).find("a.example", "x").unwrap_err().to_string();
         assert!(error.contains("docker-credential-no-such-helper cannot be run: No such file"), "{error}");
     }
