@@ -8,7 +8,7 @@ use std::path::Path;
 use appc_image::archive::{CopyOptions, copy_tree};
 use appc_image::convert::{Referrers, copy};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Source, media_type, read_image, small};
-use appc_image::store::{ExtractOptions, Report, StoredImage};
+use appc_image::store::{ExtractOptions, Report, StoredImage, Untagged};
 use appc_image::{Error, Quiet, render};
 use appc_rooted::Root;
 use serde_json::json;
@@ -257,6 +257,47 @@ fn several_names_lead_to_one_image() {
     assert_eq!(find("localhost_5000/app:1.0").unwrap(), first.id);
     import(&f, &source, "docker://localhost:5000/app:latest").unwrap();
     assert_eq!(find("localhost_5000/app:latest").unwrap(), first.id);
+}
+
+#[test]
+fn names_are_taken_away_one_by_one() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base()], "");
+    let origin = |tag: &str| format!("docker://localhost:5000/app:{tag}");
+    let id = import(&f, &source, &origin("1.0")).unwrap().id;
+    import(&f, &source, &origin("latest")).unwrap();
+    let names = || f.store.list().unwrap()[0].names();
+    let untag = |tag: &str| f.store.untag(&id, |_, source| source == origin(tag)).unwrap();
+    let used = f.store.list().unwrap()[0].last_used;
+    assert!(matches!(untag("2.0"), Untagged::Nothing));
+    // The first one, which the manifest has.
+    assert!(matches!(untag("1.0"), Untagged::Left(_)));
+    assert_eq!((names(), f.store.list().unwrap()[0].last_used), (vec!["localhost_5000/app:latest".to_owned()], used));
+    let find = |name: &str| f.store.resolve(&name.parse().unwrap());
+    assert!(find("localhost_5000/app:1.0").is_err() && !f.store.list().unwrap()[0].came_from(&origin("1.0")));
+    assert_eq!(find("localhost_5000/app").unwrap().manifest.labels.get("version"), Some("latest"));
+    assert!(f.store.verify(&id, &Quiet).unwrap().is_empty());
+    assert!(matches!(untag("latest"), Untagged::Last));
+    assert_eq!(names(), ["localhost_5000/app:latest"]);
+    // It is fetched by that name again.
+    import(&f, &source, &origin("1.0")).unwrap();
+    assert_eq!(names(), ["localhost_5000/app:1.0", "localhost_5000/app:latest"]);
+    assert!(matches!(
+        f.store.untag(&id, |name, _| name.labels.get("version") == Some("latest")),
+        Ok(Untagged::Left(_))
+    ));
+    assert_eq!(names(), ["localhost_5000/app:1.0"]);
+    assert!(matches!(f.store.untag(&id, |_, _| true).unwrap(), Untagged::Last));
+    // The same name from several places is several.
+    let labelled = Memory::image(&[base()], "another");
+    let id = import(&f, &labelled, "oci:/a/app:1").unwrap().id;
+    for origin in ["oci:/b/app:1", "oci:/a/app:1"] {
+        assert_eq!(import(&f, &labelled, origin).unwrap().id, id);
+    }
+    for (origin, left) in [("oci:/a/app:1", true), ("oci:/b/app:1", false)] {
+        let done = f.store.untag(&id, |_, source| source == origin).unwrap();
+        assert_eq!(matches!(done, Untagged::Left(_)), left, "{origin}");
+    }
 }
 
 #[test]

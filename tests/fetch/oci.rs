@@ -159,6 +159,49 @@ fn images_from_registries_are_run() {
 }
 
 #[test]
+fn an_image_goes_with_the_last_of_its_names() {
+    needs!(root, "busybox");
+    let world = World::new();
+    let manifest = make(&world);
+    push(&world, &manifest);
+    let content = fs::read(world.scratch.work().join("layout/blobs").join(manifest.replace(':', "/"))).expect("ours");
+    world.put(&format!("{REPOSITORY}/manifests/2.0"), content);
+    let other = APP.replace(":1.0", ":2.0");
+    let id = world.rkt(&["fetch", "--full", APP]).ok().text().to_owned();
+    assert_eq!(world.rkt(&["fetch", "--full", &other]).ok().text(), id);
+    let removed = world.rkt(&["image", "rm", APP]).ok();
+    // It says itself that its version is 1.0.
+    removed.prints(&[
+        "successfully removed name",
+        APP,
+        &id,
+        &format!("still images.example.com/team/app:1.0, from {other}"),
+    ]);
+    assert_eq!((ids(&world), removed.stderr.as_str()), (1, ""));
+    world.rkt(&["run", "--pull-policy=never", APP]).refused(254, &["no image"]);
+    world.rkt(&["run", "--pull-policy=never", &other]).ok().prints(&["I am app"]);
+    // It comes back, and goes by its name.
+    assert_eq!(world.rkt(&["fetch", "--full", APP]).ok().text(), id);
+    world.rkt(&["image", "rm", &other]).ok().prints(&[&format!("from {APP}")]);
+    let last = world.rkt(&["image", "rm", APP]).ok();
+    last.prints(&["successfully removed aci for image", &id]);
+    last.says(&["1 image(s) successfully removed"]);
+    assert_eq!(ids(&world), 0);
+}
+
+#[test]
+fn a_credential_helper_that_fails_is_named() {
+    let world = World::new();
+    world.scratch.file("../docker/config.json", r#"{"credHelpers": {"images.example.com": "mute"}}"#);
+    let helper = world.scratch.file("../bin/docker-credential-mute", "#!/bin/sh\nexit 3\n");
+    fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let challenge = Reply::status(401).with("WWW-Authenticate", "Basic realm=\"team\"");
+    world.say_once(&format!("{REPOSITORY}/manifests/1.0"), challenge);
+    let fetched = world.rkt(&["fetch", APP]).env("PATH", helper.parent().expect("a folder"));
+    fetched.refused(254, &["docker-credential-mute failed: without a word, exit status: 3"]);
+}
+
+#[test]
 fn every_command_takes_every_word_for_an_image() {
     needs!(root, "busybox");
     let world = World::new();

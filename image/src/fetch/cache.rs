@@ -111,6 +111,12 @@ impl Cache {
         Ok(())
     }
 
+    /// Forgets what came from `url`.
+    pub(super) fn forget(&self, url: &str) {
+        // What is not known need not be forgotten.
+        let _ = fs::remove_file(self.dir.join("known").join(key(url)));
+    }
+
     /// The file for what comes from `url`.
     pub(super) fn partial(&self, url: &str) -> Result<PathBuf> {
         Ok(self.make("partial")?.join(key(url)))

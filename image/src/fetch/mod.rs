@@ -43,7 +43,7 @@ pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
 pub use discovery::{Announced, discover};
 pub use partial::remove_partial;
 pub use policy::{Insecure, PullPolicy};
-pub use stored::stored_from;
+pub use stored::{forget, stored_from};
 
 use crate::error::{Error, Result};
 use crate::progress::Progress;

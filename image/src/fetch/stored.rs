@@ -49,6 +49,11 @@ pub fn stored_from(store: &Store, reference: &Reference) -> Result<Vec<Summary>>
     }
 }
 
+/// Forgets what was fetched from `origin`, an image's source: it is asked for there the next time.
+pub fn forget(store: &Store, origin: &str) {
+    Cache::of(store).forget(origin);
+}
+
 /// The ID of what lies on this host, where it has one before it is in the store.
 fn id_here(reference: &Reference) -> Result<Option<ImageId>> {
     let source: Box<dyn Source> = match reference {

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 pub struct StoredImage {
     /// The image ID.
     pub id: ImageId,
-    /// The image manifest.
+    /// The image manifest, with the first name that the image has.
     pub manifest: ImageManifest,
     /// Where the image was last fetched from.
     pub source: String,
@@ -129,9 +129,12 @@ impl Store {
     }
 
     fn load(&self, summary: Summary) -> Result<StoredImage> {
-        let Summary { id, source, imported, last_used, size, tree_size, omitted, oci, also, .. } = summary;
+        let Summary { id, name, labels, source, imported, last_used, size, tree_size, omitted, oci, also, .. } =
+            summary;
         let manifest = self.manifest_bytes(&id)?;
-        let manifest = ImageManifest::parse(&manifest).map_err(|e| damaged(&id, format!("manifest: {e}")))?;
+        let mut manifest = ImageManifest::parse(&manifest).map_err(|e| damaged(&id, format!("manifest: {e}")))?;
+        // The first name may have been taken away.
+        (manifest.name, manifest.labels) = (name, labels);
         Ok(StoredImage { id, manifest, source, imported, last_used, size, tree_size, omitted, oci, also })
     }
 

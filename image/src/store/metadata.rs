@@ -23,9 +23,9 @@ const WORTH_A_THREAD: usize = 500;
 pub struct Summary {
     /// The image ID.
     pub id: ImageId,
-    /// The name in the manifest.
+    /// The first name that it has: the one in the manifest, unless that was taken away.
     pub name: AcIdentifier,
-    /// The labels in the manifest.
+    /// The labels that go with that.
     pub labels: Labels,
     /// What else it was fetched as.
     pub also: Vec<OtherName>,
@@ -99,6 +99,9 @@ pub(super) struct Metadata {
     fetched: Option<i64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     also: Vec<Named>,
+    /// The first name was taken away. It stays here, as the manifest has it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    first_gone: bool,
 }
 
 /// A file that is still what it was when it was imported need not be read again. The inode's change time cannot be set
@@ -145,6 +148,7 @@ impl Metadata {
             checksum: None,
             fetched: None,
             also: Vec::new(),
+            first_gone: false,
         }
     }
 
@@ -158,13 +162,32 @@ impl Metadata {
             source: std::mem::replace(&mut self.source, stored.source.clone()),
             fetched: now(),
         };
-        (self.fetched, self.checksum) = (stored.fetched, stored.checksum);
+        (self.fetched, self.checksum, self.first_gone) = (stored.fetched, stored.checksum, stored.first_gone);
         self.also.clone_from(&stored.also);
-        self.also.retain(|also| (&also.name, &also.labels) != (&named.name, &named.labels));
+        let same = |a: &Named| (&a.name, &a.labels, &a.source) == (&named.name, &named.labels, &named.source);
+        self.also.retain(|also| !same(also));
         match (&named.name, &named.labels, &named.source) == (&self.name, &self.labels, &self.source) {
-            true => self.fetched = Some(named.fetched),
+            true => (self.fetched, self.first_gone) = (Some(named.fetched), false),
             false => self.also.push(named),
         }
+    }
+
+    /// How many names there are.
+    pub(super) fn names(&self) -> usize {
+        self.also.len() + usize::from(!self.first_gone)
+    }
+
+    /// Takes away the names that are `gone`, by name and source. Returns how many are left.
+    pub(super) fn without(&mut self, gone: impl Fn(&ImageName, &str) -> bool) -> Result<usize, appc_spec::Error> {
+        let is_gone = |named: Named| named.read().map(|named| gone(&named.name, &named.source));
+        let (name, labels, source) = (self.name.clone(), self.labels.clone(), self.source.clone());
+        self.first_gone |= is_gone(Named { name, labels, source, fetched: 0 })?;
+        for named in std::mem::take(&mut self.also) {
+            if !is_gone(named.clone())? {
+                self.also.push(named);
+            }
+        }
+        Ok(self.names())
     }
 
     /// Whether this is the metadata of the image with that manifest.
@@ -188,13 +211,21 @@ impl Metadata {
     }
 
     fn summary(self, id: &ImageId, last_used: i64) -> Result<Summary, appc_spec::Error> {
+        let mut also = self.also.into_iter().map(Named::read).collect::<Result<Vec<_>, _>>()?;
+        let first = match self.first_gone && !also.is_empty() {
+            true => also.remove(0),
+            false => {
+                let name = ImageName { name: self.name.parse()?, labels: read_labels(self.labels)? };
+                OtherName { name, source: self.source, fetched: self.fetched.unwrap_or(self.imported) }
+            }
+        };
         Ok(Summary {
             id: id.clone(),
-            name: self.name.parse()?,
-            labels: read_labels(self.labels)?,
-            also: self.also.into_iter().map(Named::read).collect::<Result<_, _>>()?,
-            fetched: self.fetched.unwrap_or(self.imported),
-            source: self.source,
+            name: first.name.name,
+            labels: first.name.labels,
+            also,
+            fetched: first.fetched,
+            source: first.source,
             imported: self.imported,
             last_used,
             size: self.size,
@@ -266,7 +297,12 @@ fn parse(id: &ImageId, file: Option<OwnedFd>, text: &mut Vec<u8>) -> Result<Opti
 }
 
 fn summary(id: &ImageId, (metadata, last_used): (Metadata, i64)) -> Result<Summary> {
-    metadata.summary(id, last_used).map_err(|e| damaged(id, format!("metadata: {e}")))
+    metadata.summary(id, last_used).map_err(|e| broken(id, &e))
+}
+
+/// Metadata that cannot be read.
+pub(super) fn broken(id: &ImageId, why: &dyn std::fmt::Display) -> Error {
+    damaged(id, format!("metadata: {why}"))
 }
 
 pub(super) fn damaged(id: &ImageId, why: String) -> Error {
