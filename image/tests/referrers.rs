@@ -82,7 +82,7 @@ fn they_go_from_registries_to_layouts_and_archives_and_back() {
         source.finish(&index).unwrap();
         let (signature, parts) = (about(&source, &ours, "signature"), about(&source, &ours, "parts"));
         let (signed_parts, of_all) = (about(&source, &parts, "signature"), about(&source, &index, "signature"));
-        assert_eq!(count_referrers(&registry(&from, "x:1.0"), &host).unwrap(), 2);
+        assert_eq!(count_referrers(&registry(&from, "x:1.0"), &host).unwrap(), 3);
 
         // One platform, twice, with what is about it; into an archive and into a registry that knows nothing of it.
         let dir = tempfile::tempdir().unwrap();

@@ -119,9 +119,9 @@ pub fn main(arguments: Vec<OsString>) -> u8 {
     if let Some(folder) = appc_manual::asked_for(&arguments) {
         return manual(folder);
     }
-    let cli = match Cli::command().try_get_matches_from(arguments).and_then(|m| Cli::from_arg_matches(&m)) {
+    let cli = match Cli::command().try_get_matches_from(&arguments).and_then(|m| Cli::from_arg_matches(&m)) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return usage(&error, &arguments),
     };
     let (dir, config) = (cli.dir.unwrap_or_else(|| absolute(appc_image::store::default_dir())), cli.config.all());
     let (insecure, trust_keys_from_https) = (cli.insecure_options, cli.trust_keys_from_https);
@@ -193,7 +193,7 @@ fn finish(global: Global, command: impl FnOnce(&Global) -> Outcome) -> u8 {
 }
 
 /// Help goes to standard output; a mistake is one line.
-fn usage(error: &clap::Error) -> u8 {
+fn usage(error: &clap::Error, arguments: &[OsString]) -> u8 {
     let text = error.render().to_string();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::print(&text).map_or(OWN_ERROR, |()| 0),
@@ -202,7 +202,7 @@ fn usage(error: &clap::Error) -> u8 {
         _ => {
             let first = text.split("\n\n").next().unwrap_or(&text);
             let first = first.trim_start_matches("error: ").split_whitespace().collect::<Vec<_>>().join(" ");
-            let path = command_path(&text);
+            let path = command_path(arguments);
             let command = path.strip_prefix("rkt ").unwrap_or(&path);
             output::note(command, &format!("{first}: see `{path} --help`"));
             OWN_ERROR
@@ -210,13 +210,17 @@ fn usage(error: &clap::Error) -> u8 {
     }
 }
 
-/// The command that clap's text gives the usage of: `rkt image rm`.
-fn command_path(text: &str) -> String {
-    let usage = text.split("Usage: ").nth(1).unwrap_or("rkt");
-    let is_name = |w: &&str| !w.starts_with('-') && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
-    let words = usage.split_whitespace().take_while(is_name);
-    let words: Vec<&str> = words.collect();
-    if words.is_empty() { "rkt".into() } else { words.join(" ") }
+/// The command that was typed, as far as it is one: `rkt image rm`.
+fn command_path(arguments: &[OsString]) -> String {
+    let (mut at, mut path) = (&Cli::command(), "rkt".to_owned());
+    let words = arguments.iter().skip(1).filter_map(|word| word.to_str()).take_while(|word| *word != "--");
+    for word in words {
+        if let Some(below) = at.find_subcommand(word) {
+            path = format!("{path} {}", below.get_name());
+            at = below;
+        }
+    }
+    path
 }
 
 #[cfg(test)]
@@ -244,8 +248,10 @@ mod tests {
 
     #[test]
     fn the_usage_names_the_command() {
-        assert_eq!(command_path("x\n\nUsage: rkt image rm [OPTIONS] <IMAGE>"), "rkt image rm");
-        assert_eq!(command_path("x\n\nUsage: rkt --dir <DIR> <COMMAND>"), "rkt");
-        assert_eq!(command_path("nothing"), "rkt");
+        let path = |line: &str| command_path(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        assert_eq!(path("rkt image rm --none"), "rkt image rm");
+        assert_eq!(path("rkt --debug image list --fields=bad"), "rkt image list");
+        assert_eq!(path("rkt --dir x nothing"), "rkt");
+        assert_eq!(path("rkt run x -- list"), "rkt run");
     }
 }

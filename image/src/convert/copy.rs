@@ -23,13 +23,21 @@ pub enum Referrers {
     LeftOut,
 }
 
-/// How many manifests are about the image for `platform`.
+/// How many manifests are about the image for `platform`, or about one of those.
 ///
 /// # Errors
 /// What the source refuses.
 pub fn count_referrers(source: &dyn Source, platform: &Platform) -> Result<usize> {
-    let manifest = find_manifest(source, platform)?;
-    Ok(source.referrers(&manifest.digest)?.len() + attached(source, &manifest.digest)?.len())
+    let mut known = HashSet::from([find_manifest(source, platform)?.digest]);
+    let mut left: Vec<(Digest, usize)> = known.iter().map(|image| (image.clone(), 0)).collect();
+    while let Some((about, depth)) = left.pop() {
+        for found in source.referrers(&about)?.into_iter().chain(attached(source, &about)?) {
+            if known.insert(found.digest.clone()) && depth < NESTING_MAX && known.len() <= REFERRERS_MAX {
+                left.push((found.digest, depth + 1));
+            }
+        }
+    }
+    Ok(known.len() - 1)
 }
 
 /// What lies beside the manifest `about` by tags that stand for it, each with its tag as its name.
