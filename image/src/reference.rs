@@ -235,7 +235,7 @@ fn check_url(text: &str) -> Result<(), String> {
     }
 }
 
-/// What [`Reference::parse`] reads, as far as text can say it. Of an address neither user nor password is shown.
+/// What [`Reference::parse`] reads, as far as text can say it. Of an address neither user, password nor query is shown.
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let with_name = |f: &mut fmt::Formatter, scheme, path: &Path, name: &Option<String>| {
@@ -246,7 +246,7 @@ impl fmt::Display for Reference {
             Reference::File(path) => plain_path(path).display().fmt(f),
             Reference::Id(prefix) => prefix.fmt(f),
             Reference::Name(name) => name.fmt(f),
-            Reference::Url(url) => without_user(url).fmt(f),
+            Reference::Url(url) => without_secrets(url).fmt(f),
             Reference::Docker(name) => write!(f, "docker://{name}"),
             Reference::OciLayout { dir, name } => with_name(f, "oci", dir, name),
             Reference::OciArchive { file, name } => with_name(f, "oci-archive", file, name),
@@ -267,18 +267,20 @@ fn plain_path(path: &Path) -> PathBuf {
     plain.into()
 }
 
-/// A word as it may be shown: without the user and the password that are in an address, or have no place in a name.
+/// A word as it may be shown: without the user, the password and the query that are in an address, or have no place in a
+/// name.
 pub fn without_login(word: &str) -> String {
     match word.strip_prefix("docker:") {
         Some(name) => docker::after_login(name).map_or_else(|| word.into(), |name| format!("docker://{name}")),
-        None => without_user(word),
+        None => without_secrets(word),
     }
 }
 
-/// `https://user:password@host/x` as `https://host/x`.
-pub(crate) fn without_user(url: &str) -> String {
+/// `https://user:password@host/x?token=secret` as `https://host/x?…`: what is in a query may be as good as a password.
+pub(crate) fn without_secrets(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
+    let (path, query) = path.split_once('?').map_or((path, ""), |(path, _)| (path, "?…"));
+    format!("{scheme}://{host}{path}{query}")
 }

@@ -233,6 +233,27 @@ fn what_was_left_over_is_removed() {
 }
 
 #[test]
+fn what_is_in_a_query_is_asked_with_and_not_kept() {
+    let world = World::new();
+    let (one, other) = (world.there.image("example.com/one", "", &[]), world.there.image("example.com/two", "", &[]));
+    world.put("images.example.com/x.aci?token=sekrit&n=1", fs::read(one).unwrap());
+    world.put("images.example.com/x.aci?token=sekrit&n=2", fs::read(other).unwrap());
+    let address = |n: u32| format!("https://images.example.com/x.aci?token=sekrit&n={n}");
+    let images = [1, 2].map(|n| world.fetch(&address(n), |_| {}).unwrap());
+    assert_ne!(images[0].id, images[1].id);
+    for (n, image) in [1, 2].into_iter().zip(&images) {
+        assert_eq!(image.source, "https://images.example.com/x.aci?…");
+        assert_eq!(world.fetch(&address(n), |_| {}).unwrap().id, image.id);
+        let reference = Reference::from_word(address(n)).unwrap();
+        let stored = fetch::stored_from(&world.here.store, &reference).unwrap();
+        assert_eq!(stored.iter().map(|stored| &stored.id).collect::<Vec<_>>(), [&image.id]);
+    }
+    assert_eq!(world.asked().len(), 2, "each once");
+    let found = fs::read_to_string(world.here.data().join(format!("store/images/{}/metadata", images[0].id))).unwrap();
+    assert!(!found.contains("sekrit"), "{found}");
+}
+
+#[test]
 fn what_arrives_must_be_what_was_asked_for_and_every_address_is_tried() {
     let world = World::new();
     let two = PAGE.replace(

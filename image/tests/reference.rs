@@ -143,6 +143,9 @@ fn a_login_in_a_word_is_not_told() {
         let error = Reference::parse(OsStr::new(word), found).unwrap_err().to_string();
         assert!(!error.contains("pass"), "{error}");
     }
+    let shown = Reference::parse(OsStr::new("https://me:pass@example.com/x.aci?token=pass#part"), found).unwrap();
+    assert_eq!(shown.to_string(), "https://example.com/x.aci?…");
+    assert_eq!(without_login("http://example.com?pass"), "http://example.com?…");
     let kept = ["docker://a@sha256:12", "docker://example.com/a@sha256:12", "a@b", "oci:d:1@2"];
     assert_eq!(kept.map(without_login), kept);
 }

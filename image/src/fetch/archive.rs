@@ -12,7 +12,7 @@ use super::partial::Partial;
 use super::{Fetcher, http, signature_of};
 use crate::archive;
 use crate::error::{Error, Result};
-use crate::reference::{Reference, without_user};
+use crate::reference::{Reference, without_secrets};
 use crate::store::StoredImage;
 use crate::trust::{LONGEST, Refused, Verifier, beside, read_signature, verify};
 
@@ -72,7 +72,11 @@ impl Fetcher<'_> {
         if let Some(image) = known.and_then(|id| self.store.get(&id).ok()) {
             return Ok(image);
         }
-        let source = without_user(url);
+        let source = without_secrets(url);
+        if url.contains('?') {
+            // Others may come from an address that differs in its query alone, which is not kept.
+            return Err(Error::NotStored(source));
+        }
         let found = self.store.list()?.into_iter().filter(|image| image.came_from(&source)).max_by_key(|i| i.imported);
         self.store.get(&found.ok_or(Error::NotStored(source))?.id)
     }
@@ -80,7 +84,7 @@ impl Fetcher<'_> {
     /// The image at an address, or what is in the store from there, when that is the same.
     pub(super) fn take_url(&self, client: &http::Client, origin: &Origin) -> Result<StoredImage> {
         let cache = Cache::of(self.store);
-        let shown = without_user(origin.url);
+        let shown = without_secrets(origin.url);
         // From here on nobody else fetches it.
         let mut partial = Partial::open(cache.partial(origin.url)?)?;
         let known = self.known(&cache, origin.url);
@@ -173,7 +177,7 @@ impl Fetcher<'_> {
         if let (Some(verifier), Some(signature)) = (verifier, signature) {
             self.check_signature(verifier, &signature, &manifest)?;
         }
-        let shown = without_user(origin.url);
+        let shown = without_secrets(origin.url);
         self.import(partial.reopened()?, &shown, &shown)
     }
 
@@ -181,7 +185,7 @@ impl Fetcher<'_> {
         if let Some(path) = origin.signature {
             return Ok(Small::Content(read_signature(path)?));
         }
-        let shown = without_user(origin.signature_url);
+        let shown = without_secrets(origin.signature_url);
         self.reporter.debug(&format!("downloading signature from {shown}"));
         let place = self.place(client, origin.signature_url, origin.name.is_some());
         match small(&place, LONGEST) {
@@ -208,7 +212,7 @@ impl Fetcher<'_> {
                 Small::Deferred => {}
             }
         }
-        let (url, why) = (without_user(origin.signature_url), "the server defers the signature for ever".into());
+        let (url, why) = (without_secrets(origin.signature_url), "the server defers the signature for ever".into());
         // What has come is good for the next attempt.
         Err(Error::Fetch { url, why, again: Some(std::time::Duration::ZERO) })
     }
@@ -287,11 +291,11 @@ fn manifest_of(file: File) -> Result<ImageManifest> {
 }
 
 fn unacceptable(url: &str, why: String) -> Error {
-    Error::Unacceptable { url: without_user(url), why }
+    Error::Unacceptable { url: without_secrets(url), why }
 }
 
 fn fault(url: &str, why: &str) -> Error {
-    Error::Fetch { url: without_user(url), why: why.into(), again: None }
+    Error::Fetch { url: without_secrets(url), why: why.into(), again: None }
 }
 
 fn open(path: &Path) -> Result<File> {

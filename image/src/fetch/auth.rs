@@ -79,7 +79,7 @@ impl std::fmt::Debug for Authorizations {
 
 /// `Example.com:80` of `https://user@Example.com:80/x`, in lower case.
 fn host_and_port(url: &str) -> String {
-    let plain = crate::reference::without_user(url);
+    let plain = crate::reference::without_secrets(url);
     let rest = plain.split_once("://").map_or(plain.as_str(), |(_, rest)| rest);
     rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())].to_ascii_lowercase()
 }

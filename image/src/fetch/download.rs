@@ -119,7 +119,7 @@ pub(super) fn download<W: Write>(
             _ => return Err(answer.refusal("")),
         }
         let Some((hasher, position)) = &mut hashed else { return Err(answer.refusal("")) };
-        progress.start(partial.total(), &crate::reference::without_user(place.url));
+        progress.start(partial.total(), &crate::reference::without_secrets(place.url));
         progress.advance(partial.have());
         let before = partial.have();
         let done = receive(answer, partial, hasher, room, progress);
@@ -167,7 +167,7 @@ fn receive(
     let url = answer.url();
     let limit = room.limit.packed(partial.total().is_some());
     let too_long = |total| {
-        let shown = crate::reference::without_user(&url);
+        let shown = crate::reference::without_secrets(&url);
         let rule = format!("{shown} is longer than the {limit} bytes that are allowed{total}");
         Error::TooLarge(format!("{rule}: --max-image-size allows more"))
     };
@@ -198,7 +198,7 @@ fn receive(
 }
 
 fn again(url: &str, why: &str) -> Error {
-    Error::Fetch { url: crate::reference::without_user(url), why: why.into(), again: Some(Duration::ZERO) }
+    Error::Fetch { url: crate::reference::without_secrets(url), why: why.into(), again: Some(Duration::ZERO) }
 }
 
 /// What came instead of a small file.

@@ -203,7 +203,7 @@ impl Request<'_> {
 
     /// The address to begin with; a user and password in it become a secret.
     fn start(&self) -> Result<Address> {
-        let bad = |why: String| Error::Fetch { url: crate::reference::without_user(&self.url), why, again: None };
+        let bad = |why: String| Error::Fetch { url: crate::reference::without_secrets(&self.url), why, again: None };
         if let Some(name) = &self.bad {
             return Err(bad(format!("the header {name} cannot have this value")));
         }

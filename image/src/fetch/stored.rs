@@ -37,7 +37,10 @@ pub fn stored_from(store: &Store, reference: &Reference) -> Result<Vec<Summary>>
         digest.is_some() && own.as_deref() == digest
     };
     let images = store.list()?;
-    let fits = |image: &&Summary| image.came_from(&origin) || Some(&image.id) == known.as_ref() || has_digest(image);
+    // What differs in the query alone is not told apart by its source.
+    let has_source = !matches!(reference, Reference::Url(url) if url.contains('?'));
+    let came_from = |image: &Summary| has_source && image.came_from(&origin);
+    let fits = |image: &&Summary| came_from(image) || Some(&image.id) == known.as_ref() || has_digest(image);
     let found: Vec<Summary> = images.iter().filter(fits).cloned().collect();
     if !found.is_empty() {
         return Ok(found);

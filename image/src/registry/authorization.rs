@@ -84,7 +84,7 @@ impl Authorization<'_> {
     fn exchange(&self, realm: &str, service: &str, token: &Secret) -> Result<Response> {
         if !realm.starts_with("https://") {
             let why = "a login is sent by https only".into();
-            return Err(Error::Fetch { url: crate::reference::without_user(realm), why, again: None });
+            return Err(Error::Fetch { url: crate::reference::without_secrets(realm), why, again: None });
         }
         let scopes = self.scopes.join(" ");
         let fields = [
