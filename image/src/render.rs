@@ -195,7 +195,9 @@ impl Renderer<'_> {
     fn merged(&self, node: &Node, whitelist: &[String]) -> Result<String> {
         let key = merged_key(&node.layers);
         let place_of_tree = self.store.tree_dir(&key);
-        if place_of_tree.exists() {
+        // What has its list is whole.
+        let is_there = || place_of_tree.join("images").exists();
+        if is_there() {
             return Ok(key);
         }
         let work = WorkDir::new(self.store)?;
@@ -211,7 +213,7 @@ impl Renderer<'_> {
         sync_file_system(work.path())?;
         let _lock = self.store.lock()?;
         // Somebody may have been quicker, and may be using theirs.
-        if !place_of_tree.exists() {
+        if !is_there() {
             place(&tree, &place_of_tree)?;
         }
         Ok(key)

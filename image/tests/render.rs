@@ -245,6 +245,12 @@ fn a_merged_tree_is_made_once_and_goes_with_its_images() {
     assert_eq!(f.store.gc(&[]).unwrap(), Report { rendered: 1, ..Report::default() });
     assert!(!tree.exists());
     layers(&f.store, &app).unwrap();
+    // As a killed gc leaves it.
+    let list = tree.with_file_name("images");
+    fs::remove_file(&list).unwrap();
+    fs::remove_file(tree.join("x")).unwrap();
+    layers(&f.store, &app).unwrap();
+    assert!(tree.join("x").exists() && list.exists());
     f.store.remove(&base.id).unwrap();
     assert!(!tree.exists());
 }

@@ -71,7 +71,7 @@ impl Store {
         // From here on it is not in the store, and the rest is anybody's to remove.
         for key in self.rendered_trees()? {
             if self.rendered_from(&key)?.contains(id) {
-                self.remove_path("store/trees", &key)?;
+                self.remove_rendered(&key)?;
             }
         }
         self.remove_path("store/trees", &id.to_string())?;
@@ -94,7 +94,7 @@ impl Store {
         for key in self.rendered_trees()? {
             let from = self.rendered_from(&key)?;
             if !self.still_needed(&from, &images, in_use)? {
-                self.remove_path("store/trees", &key)?;
+                self.remove_rendered(&key)?;
                 report.rendered += 1;
             }
         }
@@ -155,6 +155,13 @@ impl Store {
         let path = self.tree_dir(key).join("images");
         let list = work::found(work::read(&path)).on("read", &path)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&list).lines().filter_map(|line| line.parse().ok()).collect())
+    }
+
+    /// Removes a merged tree. Without its list it is not whole, so that nobody uses half of it.
+    pub(super) fn remove_rendered(&self, key: &str) -> Result<()> {
+        let list = self.tree_dir(key).join("images");
+        work::found(fs::remove_file(&list)).on("remove", &list)?;
+        self.remove_path("store/trees", key)
     }
 
     pub(super) fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
