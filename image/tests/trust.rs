@@ -171,7 +171,10 @@ fn keys_that_were_taken_back() {
     let (gpg, keys) = (Gpg::new(), Keys::new());
     let fingerprint = gpg.simple("gone");
     let signature = gpg.sign("gone", IMAGE);
+    assert_eq!(Key::parse(&gpg.export("gone")).unwrap().fault(), None);
     gpg.revoke(&fingerprint);
+    let fault = Key::parse(&gpg.export("gone")).unwrap().fault();
+    assert!(matches!(&fault, Some(Refused::Revoked { key, .. }) if *key == fingerprint), "{fault:?}");
     keys.trust(&gpg.export("gone"), "");
     let refused = keys.verify("example.com/x", &signature).unwrap_err();
     assert!(matches!(&refused, Refused::Revoked { key, .. } if *key == fingerprint), "{refused}");
@@ -287,6 +290,9 @@ fn files_that_are_no_keys() {
     assert!(fingerprints(&secret).unwrap_err().to_string().contains("secret"));
     assert!(Key::parse(&gpg.run(&["--export"])).unwrap_err().to_string().contains("2"), "one a file");
     assert_eq!(fingerprints(&gpg.run(&["--export"])).unwrap().len(), 2);
+    let blocks = [&b"Two keys:\n"[..], &key, b"\nand\n", &gpg.export("other")].concat();
+    let found: Vec<String> = fingerprints(&blocks).unwrap().iter().map(Key::fingerprint).collect();
+    assert_eq!(found, [fingerprint.clone(), other.clone()]);
     let outside = Scope::Prefix("example.com/../../x".parse().unwrap());
     assert!(keys.store.trust(&Key::parse(&key).unwrap(), &outside).is_err());
     assert!(!Path::new(keys.dir.path()).join("local/x").exists());

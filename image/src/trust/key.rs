@@ -4,6 +4,7 @@ use pgp::composed::{PublicOrSecret, SignedPublicKey};
 use pgp::types::KeyDetails;
 
 use super::signature::one_line;
+use super::{Refused, standing};
 use crate::error::{Error, Result, printable};
 
 /// A file with keys is not longer, even with a photo and a hundred others' signatures.
@@ -24,11 +25,14 @@ pub fn fingerprints(bytes: &[u8]) -> Result<Vec<Key>> {
     if bytes.len() > LONGEST {
         return Err(bad("is too long to be one".into()));
     }
-    let (keys, _) =
-        PublicOrSecret::from_reader_many_buf(bytes).map_err(|e| bad(format!("cannot be read: {}", one_line(&e))))?;
+    let unreadable = |e: pgp::errors::Error| bad(format!("cannot be read: {}", one_line(&e)));
+    let mut keys = Vec::new();
+    for block in blocks(bytes) {
+        keys.extend(PublicOrSecret::from_reader_many_buf(block).map_err(unreadable)?.0);
+    }
     let mut found = Vec::new();
     for key in keys {
-        match key.map_err(|e| bad(format!("cannot be read: {}", one_line(&e))))? {
+        match key.map_err(unreadable)? {
             PublicOrSecret::Public(certificate) => found.push(Key { certificate }),
             PublicOrSecret::Secret(_) => {
                 return Err(bad(
@@ -40,7 +44,20 @@ pub fn fingerprints(bytes: &[u8]) -> Result<Vec<Key>> {
     if found.is_empty() { Err(bad("is missing: there is no key in it".into())) } else { Ok(found) }
 }
 
+/// Each armored block of several in a file; all of a file that is none such.
+fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let begins = memchr::memmem::find_iter(bytes, b"-----BEGIN PGP ").skip(1);
+    let ends: Vec<usize> = begins.chain([bytes.len()]).collect();
+    let mut from = 0;
+    ends.into_iter().map(move |end| &bytes[std::mem::replace(&mut from, end)..end])
+}
+
 impl Key {
+    /// Why nothing that is signed with the key is accepted now: it was revoked, or its time is over.
+    pub fn fault(&self) -> Option<Refused> {
+        standing::fault(self, std::time::SystemTime::now())
+    }
+
     /// Parses exactly one key.
     ///
     /// # Errors

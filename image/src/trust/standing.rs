@@ -127,6 +127,12 @@ impl<'k> Component<'k> {
     }
 }
 
+/// What is wrong with the whole key.
+pub(super) fn fault(key: &Key, now: SystemTime) -> Option<Refused> {
+    let standing = Standing::of_primary(key, now);
+    standing.and_then(|standing| standing.check_dates(Component::Primary(key), now)).err()
+}
+
 /// What the newest self-signature says.
 struct Standing {
     signs: bool,

@@ -73,6 +73,9 @@ pub fn run(global: &Global, args: Args) -> Outcome {
             continue;
         }
         for key in keys {
+            if let Some(fault) = key.fault() {
+                global.warn(format!("{address}: {fault}: nothing that is signed with it is accepted"));
+            }
             let path = store.trust(&key, &scope)?;
             let what = match &scope {
                 Scope::Root => "root key".into(),
@@ -134,7 +137,11 @@ fn list(store: &Keystore) -> Outcome {
             Scope::Root => "(every image)".to_owned(),
             Scope::Prefix(prefix) => prefix.to_string(),
         };
-        let identity = trusted.read().map_or_else(|error| format!("({error})"), |key| key.identity());
+        let describe = |key: Key| match key.fault() {
+            Some(fault) => format!("{} ({fault})", key.identity()),
+            None => key.identity(),
+        };
+        let identity = trusted.read().map_or_else(|error| format!("({error})"), describe);
         rows.push(vec![prefix, trusted.fingerprint, identity]);
     }
     print(&output::table(&rows))?;
