@@ -159,6 +159,36 @@ fn at_a_terminal_the_command_has_one_of_its_own() {
     assert_eq!(fs::read_to_string(scratch.path("out")).unwrap(), "out\n");
 }
 
+#[test]
+fn ctrl_c_ends_a_command_that_does_not_listen() {
+    needs!(root, "busybox", "setsid");
+    let scratch = on_busybox();
+    let start = |script: &str| {
+        let command = Cmd::new(env!("CARGO_BIN_EXE_acbuild")).args(["run", "--", "sh", "-c", script]);
+        Terminal::start(&command.cwd(scratch.path("")).env("RKT_DIR", scratch.path("store")))
+    };
+    let before = scratch.state();
+    let mut deaf = start("trap '' INT TERM HUP; echo > /new; echo begun-$((6 * 7)); while :; do sleep 87654322; done");
+    deaf.expect("begun-42\r\n");
+    for _ in 0..2 {
+        deaf.send("\x03");
+        deaf.expect("^C");
+    }
+    deaf.send("\x03");
+    let ended = deaf.wait();
+    ended.require(ended.code() == 130, "the end that Ctrl-C makes");
+    let lines = fs::read_dir("/proc").unwrap().flatten().flat_map(|p| fs::read(p.path().join("cmdline")));
+    assert!(!lines.into_iter().any(|line| line.starts_with(b"sleep\087654322\0")));
+    assert_eq!(scratch.state(), before);
+    // One that has it as a key gets it.
+    let mut editor = start("stty raw -echo; echo begun-$((6 * 7)); head -c 4 | od -c | head -n 1; exit 9");
+    editor.expect("begun-42");
+    editor.send("\x03\x03\x03\x03");
+    editor.expect("003 003 003 003");
+    let ended = editor.wait();
+    ended.require(ended.code() == 9, "the end of the command itself");
+}
+
 /// A program for the 64-bit ARM architecture that says so: an ELF header with one segment, and eight instructions.
 fn arm_program() -> Vec<u8> {
     const SAID: &[u8] = b"by an ARM\n";

@@ -14,14 +14,17 @@ use rustix::net::{
 };
 use rustix::stdio::{stdin, stdout};
 use rustix::termios::{
-    InputModes, LocalModes, OptionalActions, OutputModes, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr,
-    tcsetwinsize,
+    InputModes, LocalModes, OptionalActions, OutputModes, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr,
+    tcgetwinsize, tcsetattr, tcsetwinsize,
 };
 
 use crate::error::{Context, Result};
 
 /// What a terminal sends for Ctrl-D, the end of the input.
 const END_OF_INPUT: u8 = 4;
+
+/// In the place of a special character that there is none: `_POSIX_VDISABLE` of termios(3).
+const DISABLED: u8 = 0;
 
 /// Keeps the caller's terminal in raw mode; dropping it restores what was.
 #[derive(Debug)]
@@ -87,6 +90,8 @@ pub struct Relay {
     /// The mode the container's terminal was in when it was told of the end of the input.
     end_told: Option<(InputModes, LocalModes)>,
     master_open: bool,
+    /// See [`Relay::take_interrupts`].
+    interrupts: usize,
 }
 
 impl Relay {
@@ -94,7 +99,15 @@ impl Relay {
     pub fn new(master: OwnedFd) -> io::Result<Relay> {
         fcntl_setfl(&master, fcntl_getfl(&master)? | OFlags::NONBLOCK)?;
         let raw = RawMode::enter()?;
-        let relay = Relay { master, raw, typed: Vec::new(), input_open: true, end_told: None, master_open: true };
+        let relay = Relay {
+            master,
+            raw,
+            typed: Vec::new(),
+            input_open: true,
+            end_told: None,
+            master_open: true,
+            interrupts: 0,
+        };
         relay.resize()?;
         Ok(relay)
     }
@@ -130,6 +143,12 @@ impl Relay {
         self.give_input()
     }
 
+    /// How often the user has typed what interrupts a program (Ctrl-C) since this was asked before. Where the container has it
+    /// as a key like others, as editors do, it is not counted.
+    pub fn take_interrupts(&mut self) -> usize {
+        std::mem::take(&mut self.interrupts)
+    }
+
     /// Passes on the last output of a container that has ended, and restores the caller's terminal.
     pub fn finish(mut self) -> io::Result<()> {
         self.take_output()
@@ -163,11 +182,24 @@ impl Relay {
         match rustix::io::read(stdin(), &mut buffer) {
             // EIO: the caller's terminal is gone.
             Ok(0) | Err(Errno::IO) => self.input_open = false,
-            Ok(length) => self.typed.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                self.interrupts += self.interrupts_in(&buffer[..length]);
+                self.typed.extend_from_slice(&buffer[..length]);
+            }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(e) => return Err(e.into()),
         }
         Ok(())
+    }
+
+    fn interrupts_in(&self, typed: &[u8]) -> usize {
+        // One that is gone interrupts nobody.
+        let Ok(modes) = tcgetattr(&self.master) else { return 0 };
+        let key = modes.special_codes[SpecialCodeIndex::VINTR];
+        match modes.local_modes.contains(LocalModes::ISIG) && key != DISABLED {
+            true => typed.iter().filter(|byte| **byte == key).count(),
+            false => 0,
+        }
     }
 
     /// Once more in each mode: a shell that switches its terminal to another one loses what has come before, and

@@ -19,7 +19,9 @@ use crate::session::Session;
 /// What it changes becomes part of the image when it succeeds, also what it deletes of the dependencies; when it fails
 /// the build stays as it was, and acbuild exits with its exit status. It has the image's environment, the host's network,
 /// and /proc, /dev, /sys, /etc/resolv.conf and /etc/hosts of its own, which leave no trace in the image. At a terminal it has
-/// a terminal of its own.
+/// a terminal of its own. Ctrl-C goes to the command there; typed three times within three seconds it also ends one that takes
+/// no notice of it, with all its processes, and leaves the build as it was (with --engine=systemd-nspawn, Ctrl-] within one
+/// second does).
 ///
 /// It takes root, or a user with subordinate ids (see "acbuild begin --help"), whose commands make no devices and are root of
 /// the user's ids only. Programs for another architecture run by way of an emulator that is registered with the kernel, such as

@@ -2,10 +2,11 @@
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use appc_container::cgroup::Layout;
 use appc_container::console::Relay;
-use appc_container::sys::signal::{Received, SignalFd, is_ignored};
+use appc_container::sys::signal::{SignalFd, is_ignored};
 use appc_container::{Network, Plan, Process, RootSource, Sandbox, SandboxOptions, Setup, Stdio, exit_code};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -19,6 +20,10 @@ use crate::output;
 
 /// Those that end the command, and this program after it.
 const STOPPING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+
+/// How often Ctrl-C must be typed within how long to end a command that takes no notice of it.
+const OFTEN: usize = 3;
+const SOON: Duration = Duration::from_secs(3);
 
 /// What the names of our cgroups begin with; the number of the process that made one follows.
 const GROUP: &str = "acbuild-";
@@ -63,7 +68,7 @@ pub(crate) fn execute(inputs: Inputs<'_>, root: OwnedFd, network: Network) -> Re
     };
     process.destroy()?;
     match stopped? {
-        Some(signal) => Err(Error::Exited(u8::try_from(128 + signal.signal).unwrap_or(1))),
+        Some(signal) => Err(Error::Exited(u8::try_from(128 + signal).unwrap_or(1))),
         None => match exit_code(status) {
             0 => Ok(()),
             code => Err(Error::Exited(u8::try_from(code).unwrap_or(1))),
@@ -73,8 +78,9 @@ pub(crate) fn execute(inputs: Inputs<'_>, root: OwnedFd, network: Network) -> Re
 
 /// Waits for the end of the command; earlier, with the signal, when this program is told to end. Passes on what goes
 /// between its terminal, if it has one of its own, and the caller's.
-fn wait(process: &mut Process, signals: &SignalFd) -> Result<Option<Received>> {
+fn wait(process: &mut Process, signals: &SignalFd) -> Result<Option<i32>> {
     let fail = |e: std::io::Error| Error::io("wait for", "the command")(e);
+    let mut interrupts = Interrupts::default();
     let mut relay = process.take_console().map(Relay::new).transpose().map_err(fail)?;
     loop {
         let mut fds = vec![PollFd::new(signals, PollFlags::IN)];
@@ -90,14 +96,32 @@ fn wait(process: &mut Process, signals: &SignalFd) -> Result<Option<Received>> {
             Some(signal) if signal.signal == Signal::WINCH.as_raw() => {
                 relay.iter().try_for_each(Relay::resize).map_err(fail)?;
             }
-            Some(signal) => return Ok(Some(signal)),
+            Some(signal) => return Ok(Some(signal.signal)),
             None => {}
         }
         if process.try_wait()?.is_some() {
             relay.map_or(Ok(()), Relay::finish).map_err(fail)?;
             return Ok(None);
         }
-        relay.iter_mut().try_for_each(Relay::advance).map_err(fail)?;
+        if let Some(relay) = &mut relay {
+            relay.advance().map_err(fail)?;
+            if interrupts.are_too_many(relay.take_interrupts(), Instant::now()) {
+                return Ok(Some(Signal::INT.as_raw()));
+            }
+        }
+    }
+}
+
+/// When Ctrl-C was typed of late at a terminal of the command's own.
+#[derive(Default)]
+struct Interrupts(Vec<Instant>);
+
+impl Interrupts {
+    /// Whether, with so many `more`, it has been typed often enough by somebody whom the command does not listen to.
+    fn are_too_many(&mut self, more: usize, now: Instant) -> bool {
+        self.0.retain(|then| now.duration_since(*then) < SOON);
+        self.0.extend(std::iter::repeat_n(now, more));
+        self.0.len() >= OFTEN
     }
 }
 
