@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub(crate) use plan::{Call, Step, plan};
-pub(crate) use run::{run, wait};
+pub(crate) use run::{handed_on, run, wait};
 pub(crate) use words::is_name;
 
 /// A line of a script, the first when several were joined.

@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::{Ran, Scratch, finish, listing, on_busybox};
@@ -299,17 +299,19 @@ fn systemd_nspawn_ends_with_a_run_that_is_killed() {
     needs!(root, "busybox", "systemd-nspawn");
     let _alone = nspawn_alone();
     let scratch = on_busybox();
-    let script = "echo > /srv/begun; sleep 87654321";
-    let mut command = scratch.command(["run", "--engine=systemd-nspawn", "--", "/bin/sh", "-c", script]);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let script = "echo > /srv/begun; trap '' HUP; sleep 87654321";
     let sleeps = || {
         let lines = fs::read_dir("/proc").unwrap().flatten().flat_map(|p| fs::read(p.path().join("cmdline")));
         lines.into_iter().any(|line| line.starts_with(b"sleep\087654321\0"))
     };
-    common::until(sleeps);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    common::until(|| !sleeps());
+    for (signal, code) in [("-KILL", None), ("-TERM", Some(143)), ("-HUP", Some(129))] {
+        let mut command = scratch.command(["run", "--engine=systemd-nspawn", "--", "/bin/sh", "-c", script]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        common::until(sleeps);
+        Command::new("kill").arg(signal).arg(child.id().to_string()).status().unwrap();
+        assert_eq!(child.wait().unwrap().code(), code, "{signal}");
+        common::until(|| !sleeps());
+    }
     // It clears away what the other has left.
     scratch.ok(["run", "--engine=systemd-nspawn", "--", "/bin/true"]);
     assert!(!nspawn_left_a_cgroup());

@@ -18,7 +18,7 @@ use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::error::{Error, Result};
-use crate::script::wait;
+use crate::script::{handed_on, wait};
 use crate::session::Session;
 
 /// Times in images are whole seconds for many; the second run ends so much later than the first began.
@@ -99,7 +99,7 @@ impl Surroundings {
         let (status, signal) = self
             .inside(|| {
                 let mut child = command.spawn()?;
-                wait(&mut child, interrupt)
+                wait(&mut child, interrupt, handed_on)
             })
             .map_err(Error::io("run", script))?;
         if signal.is_some() {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use appc_container::cgroup::Layout;
-use appc_container::sys::signal::{end_with_this, reset_for};
+use appc_container::sys::signal::{Received, end_with_this, ignore_in, reset_for};
 use appc_container::{Interrupt, Network, exit_code, in_user_namespace};
 use rustix::fs::CWD;
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount};
@@ -15,7 +15,7 @@ use rustix::thread::UnshareFlags;
 
 use super::lower::{Inputs, environment};
 use crate::error::{Error, Result};
-use crate::script::wait;
+use crate::script::{handed_on, wait};
 
 /// What it makes in every tree that has them not, and the image should not get: base-filesystem.c of systemd.
 pub(super) const DIRECTORIES: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/root", "/run", "/tmp", "/var"];
@@ -44,7 +44,9 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
     reset_for(&mut command);
     // Killed, it would leave the container running.
     end_with_this(&mut command, Signal::TERM);
-    let ended = command.spawn().and_then(|mut child| wait(&mut child, &interrupt));
+    // Nor does it expect this one, which ends it in the same way.
+    ignore_in(&mut command, Signal::HUP);
+    let ended = command.spawn().and_then(|mut child| wait(&mut child, &interrupt, for_nspawn));
     unmount(target, UnmountFlags::DETACH).map_err(|e| Error::io("unmount", target)(e.into()))?;
     // What it makes below the cgroup it is started in it leaves there.
     if let Ok(cgroups) = Layout::detect(Path::new("/sys/fs/cgroup")) {
@@ -59,6 +61,14 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
              engine needs no other program",
         )),
         Err(e) => Err(Error::io("run", "systemd-nspawn")(e)),
+    }
+}
+
+/// What systemd-nspawn is sent for a signal to this process.
+fn for_nspawn(received: Received) -> Option<Signal> {
+    match Signal::from_named_raw(received.signal) {
+        Some(Signal::HUP) => Some(Signal::TERM),
+        _ => handed_on(received),
     }
 }
 

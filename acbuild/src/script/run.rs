@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 
-use appc_container::sys::signal::{end_with_this, reset_for};
+use appc_container::sys::signal::{Received, end_with_this, reset_for};
 use appc_container::{Interrupt, exit_code};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -45,7 +45,7 @@ impl Step {
         end_with_this(&mut command, Signal::KILL);
         let mut child = command.spawn().map_err(Error::io("start a command with", "/proc/self/exe"))?;
         let name = &self.name;
-        match wait(&mut child, interrupt).map_err(Error::io("wait for", name))? {
+        match wait(&mut child, interrupt, handed_on).map_err(Error::io("wait for", name))? {
             (_, Some(signal)) => failed(format!("stopped by {}", signal_name(signal)), 128 + signal as u8),
             (status, None) if status.success() => Ok(()),
             (status, None) => {
@@ -56,8 +56,18 @@ impl Step {
     }
 }
 
-/// Waits for the end of `child`, and hands signals on to it; also returns the last of those.
-pub(crate) fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<(ExitStatus, Option<i32>)> {
+/// What a child is sent for a signal to this process: the same, unless the terminal has sent it to the child, too.
+pub(crate) fn handed_on(received: Received) -> Option<Signal> {
+    (received.pid != 0).then(|| Signal::from_named_raw(received.signal)).flatten()
+}
+
+/// Waits for the end of `child`, which is sent what `to_send` says for each signal to this process; also returns the last
+/// of those.
+pub(crate) fn wait(
+    child: &mut Child,
+    interrupt: &Interrupt,
+    to_send: fn(Received) -> Option<Signal>,
+) -> std::io::Result<(ExitStatus, Option<i32>)> {
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     let mut last = None;
     loop {
@@ -66,8 +76,7 @@ pub(crate) fn wait(child: &mut Child, interrupt: &Interrupt) -> std::io::Result<
         let ended = !fds[1].revents().is_empty();
         while let Some(received) = interrupt.received()? {
             last = Some(received.signal);
-            // What the terminal sends, it has sent to the child, too.
-            if let (true, Some(signal)) = (received.pid != 0, Signal::from_named_raw(received.signal)) {
+            if let Some(signal) = to_send(received) {
                 let _gone_is_fine = pidfd_send_signal(&pidfd, signal);
             }
         }

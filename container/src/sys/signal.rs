@@ -160,6 +160,19 @@ pub fn end_with_this(command: &mut std::process::Command, signal: rustix::proces
     unsafe { std::os::unix::process::CommandExt::pre_exec(command, tie) };
 }
 
+/// Has a program of this host take no notice of a signal, as nohup(1) does.
+pub fn ignore_in(command: &mut std::process::Command, signal: rustix::process::Signal) {
+    let ignore = move || {
+        // SAFETY: SIG_IGN is a valid disposition.
+        match unsafe { libc::signal(signal.as_raw(), libc::SIG_IGN) } {
+            libc::SIG_ERR => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: it makes a system call only.
+    unsafe { std::os::unix::process::CommandExt::pre_exec(command, ignore) };
+}
+
 /// Has this process be sent a signal when its parent ends.
 pub fn end_with_parent(signal: rustix::process::Signal) -> io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(Some(signal))?)
