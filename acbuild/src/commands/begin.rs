@@ -98,7 +98,13 @@ impl Begin {
         let use_cache = self.uses_cache()?;
         let draft = Draft::begin(session.work_path())?;
         if use_cache {
-            draft.use_cache(session)?;
+            match draft.use_cache(session) {
+                // Of somebody else's, on a full or a read-only disk: the build can be made all the same.
+                Err(e @ Error::Io { .. }) => {
+                    output::warning(format_args!("this build goes on without a cache: {e}"));
+                }
+                used => used?,
+            }
         }
         match self.build_mode {
             BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,

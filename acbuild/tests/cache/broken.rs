@@ -143,3 +143,19 @@ fn without_room_for_results_steps_are_done_all_the_same() {
     place.sh("mv /x /y");
     assert_eq!(place.written(), id);
 }
+
+#[test]
+fn in_a_store_of_somebody_else_s_there_is_no_cache() {
+    needs!(root);
+    let scratch = Scratch::new();
+    for (name, user) in [("store/cache", 0), ("", 65534)] {
+        fs::create_dir_all(scratch.path(name)).unwrap();
+        std::os::unix::fs::chown(scratch.path(name), Some(user), None).unwrap();
+    }
+    let ran = crate::common::as_nobody(&scratch, &["begin", "--cache"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    let said: Vec<_> = ran.stderr.lines().filter(|line| line.contains("cache")).collect();
+    assert!(said.len() == 1 && said[0].starts_with("warning: this build goes on without a cache: "), "{ran:#?}");
+    let ran = crate::common::as_nobody(&scratch, &["set-name", "example.com/x"]);
+    assert!(ran.code == Some(0) && ran.stderr.is_empty(), "{ran:#?}");
+}
