@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::archive::entry::{Attributes, Time, Type};
 use crate::archive::{Omission, Ownership};
 use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::excluded::Excluded;
 use crate::tree::links::Links;
 use crate::tree::overlay;
 use crate::tree::sparse::copy_content;
@@ -35,7 +36,8 @@ pub struct CopyOptions<'a> {
     /// The source is a folder of the host, not an image's: in an ordinary user's namespace, what belongs to others of the host
     /// becomes root's.
     pub from_host: bool,
-    /// A directory that is left out, with everything in it, wherever the copy comes across it.
+    /// A directory that is left out, with everything in it, wherever the copy comes across it. The one that it is in is copied
+    /// with the time of 1970: its own tells when the other was made.
     pub exclude: Option<&'a Root>,
     /// Is told how many bytes of content were copied.
     pub progress: Option<&'a dyn Progress>,
@@ -94,8 +96,7 @@ pub fn copy_tree(
     if !prefix.is_empty() {
         tree.keep_top();
     }
-    let exclude = options.exclude.map(rustix::fs::fstat).transpose().map_err(Error::io(what()))?;
-    let exclude = exclude.map(|stat| (stat.st_dev, stat.st_ino));
+    let exclude = options.exclude.map(Excluded::new).transpose().map_err(Error::io(what()))?;
     let copied = Copied::default();
     let links = Links::default();
     let id = (target.st_dev, target.st_ino);
@@ -132,7 +133,7 @@ struct Copier<'p> {
     layer: bool,
     /// Owners are those of the host.
     adopt: bool,
-    exclude: Option<(u64, u64)>,
+    exclude: Option<Excluded>,
     /// The directory that the copy is made in.
     target: (u64, u64),
     links: Links,
@@ -142,16 +143,18 @@ struct Copier<'p> {
 
 impl Visitor for Copier<'_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
-        let id = (stat.st_dev, stat.st_ino);
-        if self.exclude == Some(id) {
+        if self.exclude.is_some_and(|excluded| excluded.is(stat)) {
             return Ok(false);
         }
-        if id == self.target {
+        if self.target == (stat.st_dev, stat.st_ino) {
             let rule = "a directory cannot be copied into itself";
             return Err(Error::Tree { path: shown(path), rule: rule.into() });
         }
         let mut attributes = self.attributes(stat, Some(fd));
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        if let Some(excluded) = self.exclude {
+            attributes.mtime = excluded.time(stat, attributes.mtime);
+        }
         if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
             self.tree.empty(&self.to(path)).map_err(|failure| explain(path, failure))?;
         }

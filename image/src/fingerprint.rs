@@ -17,6 +17,7 @@ use crate::archive::Ownership;
 use crate::archive::entry::{Attributes, Time, Type};
 use crate::oci::{Algorithm, Digest, Hasher};
 use crate::tree::apply::{xattrs, xattrs_at};
+use crate::tree::excluded::Excluded;
 use crate::tree::links::Links;
 use crate::tree::walk::{Visitor, changed, failed, walk};
 use crate::tree::{device, owner};
@@ -40,7 +41,7 @@ pub struct FingerprintOptions<'a> {
     pub ownership: Ownership,
     /// As of [`CopyOptions`](crate::copy::CopyOptions).
     pub from_host: bool,
-    /// A directory that is left out, with everything in it, wherever the walk comes across it.
+    /// As of [`CopyOptions`](crate::copy::CopyOptions).
     pub exclude: Option<&'a Root>,
     /// Is asked before a file is read.
     pub memory: Option<&'a dyn Memory>,
@@ -51,13 +52,9 @@ pub struct FingerprintOptions<'a> {
 /// # Errors
 /// When something cannot be read, or changes meanwhile.
 pub fn fingerprint(root: &Root, path: &Path, options: &FingerprintOptions<'_>) -> Result<Digest> {
-    let exclude = options.exclude.map(rustix::fs::fstat).transpose().map_err(Error::io("look at the directory"))?;
-    let mut reader = Reader {
-        hasher: Hasher::new(Algorithm::Sha256),
-        options: *options,
-        exclude: exclude.map(|stat| (stat.st_dev, stat.st_ino)),
-        links: Links::default(),
-    };
+    let exclude = options.exclude.map(Excluded::new).transpose().map_err(Error::io("look at the directory"))?;
+    let mut reader =
+        Reader { hasher: Hasher::new(Algorithm::Sha256), options: *options, exclude, links: Links::default() };
     let what = || format!("read {}", path.display());
     let top = match path.as_os_str().is_empty() {
         true => root.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io(what()))?,
@@ -88,17 +85,20 @@ pub fn content(file: &File, memory: Option<&dyn Memory>) -> Result<Digest> {
 struct Reader<'o> {
     hasher: Hasher,
     options: FingerprintOptions<'o>,
-    exclude: Option<(u64, u64)>,
+    exclude: Option<Excluded>,
     links: Links,
 }
 
 impl Visitor for Reader<'_> {
     fn directory(&mut self, path: &[u8], fd: BorrowedFd<'_>, stat: &Stat) -> Result<bool> {
-        if self.exclude == Some((stat.st_dev, stat.st_ino)) {
+        if self.exclude.is_some_and(|excluded| excluded.is(stat)) {
             return Ok(false);
         }
         let mut attributes = self.attributes(stat, Some(fd));
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        if let Some(excluded) = self.exclude {
+            attributes.mtime = excluded.time(stat, attributes.mtime);
+        }
         self.entry(path, b"directory", &attributes, b"");
         Ok(true)
     }

@@ -19,7 +19,8 @@ use crate::session::Session;
 /// the root of the image.
 ///
 /// Owners, modes, times, hard links, extended attributes and devices are kept. Links in the image are never followed
-/// out of it. Where the image has a path whitelist, the copies are added to that.
+/// out of it. The build itself is left out; the directory that it is in, whose time "acbuild begin" has changed, has that of
+/// 1970. Where the image has a path whitelist, the copies are added to that.
 ///
 /// When an ordinary user builds, the user's own files become root's in the image, and those of others of the host, too; the
 /// user's subordinate ids are the image's users from 1 on.

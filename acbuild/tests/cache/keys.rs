@@ -1,14 +1,14 @@
 //! Whatever a step depends on is in its key: a change of it is a miss, and taking it back a hit.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::fs::XattrFlags;
 use support::{Cmd, Terminal, needs};
 
-use super::{Place, age, base, dependency};
+use super::{LONG_AGO, Place, age, base, dependency};
 use crate::common::Scratch;
 
 type Edit = fn(&Path);
@@ -91,6 +91,31 @@ fn everything_of_the_files_that_are_copied() {
         tree(&source);
         assert_eq!(hits(&format!("{line}2")), [false], "{line}: where to");
     }
+}
+
+#[test]
+fn the_folder_that_the_build_is_in() {
+    let scratch = Scratch::new();
+    let place = Place::new(&scratch, "work");
+    place.file("sub/a", "a");
+    let app = place.dir.join(".acbuild/currentaci/rootfs/app");
+    let mut ids = Vec::new();
+    for (cache, known) in [("--cache", &[false][..]), ("--cache", &[true]), ("", &[])] {
+        age(&place.dir.join("sub"));
+        place.begin(cache);
+        place.say("copy . /app");
+        assert_eq!(place.hits(), known);
+        ids.push(place.say("write --overwrite ../out.aci"));
+        place.say("status");
+        // What is in it has its own times.
+        let times = [app.clone(), app.join("sub")].map(|path| fs::metadata(path).unwrap().mtime());
+        assert_eq!(times, [0, LONG_AGO.cast_signed()]);
+    }
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    place.file("b", "b");
+    place.begin("--cache");
+    place.say("copy . /app");
+    assert_eq!(place.hits(), [false]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub(crate) mod compare;
 pub(crate) mod device;
 mod difference;
 mod dirs;
+pub(crate) mod excluded;
 pub(crate) mod links;
 pub(crate) mod overlay;
 pub(crate) mod owner;
