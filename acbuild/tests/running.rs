@@ -187,7 +187,13 @@ fn later_dependencies_lie_over_earlier_ones_and_diamonds_are_one() {
     assert_eq!(scratch.ok(["run", "cat", "/etc/which"]), "a");
     let id = format!("sha512-{}", "0".repeat(128));
     scratch.ok(["dependency", "add", "--image-id", &id, "example.com/base"]);
-    scratch.refused(["run", "true"], 1, "example.com/base");
+    // Both IDs are named: that which it must have, and that of what there is.
+    let store = appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let query = appc_image::store::Query::Name("example.com/base".parse().unwrap());
+    let stored = store.resolve(&query).unwrap().id.short().to_string();
+    let ran = scratch.run(["run", "true"]);
+    let words = ["example.com/base", "must have the image ID sha512-000000", "in the store has", &stored];
+    assert!(ran.code == Some(1) && words.iter().all(|word| ran.stderr.contains(word)), "{ran:#?}");
 }
 
 #[test]

@@ -230,9 +230,8 @@ pub(crate) fn dependency(store: &Store, image: &ImageManifest, wanted: &Dependen
     };
     let found = match found {
         Err(Error::NotStored(_)) => {
-            let id =
-                wanted.image_id.as_ref().map(|id| format!(" with the image ID {}", id.short())).unwrap_or_default();
-            return Err(wrong(format!("is not in the store{id}: fetch it with `rkt fetch FILE`")));
+            let rule = missing(store, wanted).unwrap_or_else(|| "is not in the store".to_owned());
+            return Err(wrong(format!("{rule}: fetch it with `rkt fetch FILE`")));
         }
         found => found?,
     };
@@ -246,6 +245,15 @@ pub(crate) fn dependency(store: &Store, image: &ImageManifest, wanted: &Dependen
         return Err(wrong(format!("must have {size} bytes, the stored image has {}", found.size)));
     }
     Ok(found)
+}
+
+/// What is wrong with a dependency on an image ID that is not in the store.
+pub(crate) fn missing(store: &Store, wanted: &Dependency) -> Option<String> {
+    let id = wanted.image_id.as_ref()?.short();
+    Some(match store.resolve(&Query::Name(name_of(wanted))) {
+        Ok(other) => format!("must have the image ID {id}, what is in the store has {}", other.id.short()),
+        Err(_) => format!("is not in the store with the image ID {id}"),
+    })
 }
 
 fn name_of(wanted: &Dependency) -> ImageName {

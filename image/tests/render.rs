@@ -121,7 +121,11 @@ fn a_dependency_must_be_what_the_manifest_says() {
     let absent = on_b("n", r#""labels":[{"name":"arch","value":"amd64"}]"#.into());
     assert!(refusal(&f, &absent).contains("is not in the store"));
     let id = on_b("i", format!(r#""imageID":"sha512-{}""#, "0".repeat(128)));
-    assert!(refusal(&f, &id).contains("is not in the store with the image ID sha512-000000000000:"));
+    let rule = format!("must have the image ID sha512-000000000000, what is in the store has {}:", b.id.short());
+    assert!(refusal(&f, &id).contains(&rule), "{}", refusal(&f, &id));
+    let nowhere =
+        f.import("w", &format!(r#""dependencies":[{{"imageName":"c","imageID":"sha512-{}"}}]"#, "0".repeat(128)), &[]);
+    assert!(refusal(&f, &nowhere).contains("is not in the store with the image ID sha512-000000000000:"));
     let both = on_b("o", format!(r#""imageID":"{}","labels":[{{"name":"version","value":"2"}}]"#, b.id));
     assert!(refusal(&f, &both).contains("not these labels"));
     let another = format!(r#""dependencies":[{{"imageName":"example.com/c","imageID":"{}"}}]"#, b.id);

@@ -9,6 +9,7 @@ use appc_spec::{Dependency, ImageManifest, ImageName};
 use super::{Fetcher, PullPolicy};
 use crate::error::{Error, Result};
 use crate::reference::Reference;
+use crate::render::missing;
 use crate::store::StoredImage;
 
 /// How many are fetched at a time.
@@ -90,9 +91,13 @@ impl Fetcher<'_> {
             None | Some(Err(Error::NotStored(_))) => {}
             Some(stored) => return stored,
         }
-        let image = self.by_name_for(&wanted.name, policy, id.is_some()).map_err(|error| match error {
-            Error::NotStored(_) => wrong("is not in the store: fetch it with `rkt fetch FILE`".into()),
-            error => wrong(format!("is not in the store and cannot be fetched: {error}")),
+        let image = self.by_name_for(&wanted.name, policy, id.is_some()).map_err(|error| {
+            wrong(match (error, missing(self.store, &wanted.dependency)) {
+                (Error::NotStored(_), None) => "is not in the store: fetch it with `rkt fetch FILE`".into(),
+                (Error::NotStored(_), Some(rule)) => format!("{rule}: fetch it with `rkt fetch FILE`"),
+                (error, None) => format!("is not in the store and cannot be fetched: {error}"),
+                (error, Some(rule)) => format!("{rule}, and it cannot be fetched: {error}"),
+            })
         })?;
         match id {
             Some(id) if *id != image.id => {
