@@ -150,6 +150,13 @@ fn apps_that_cannot_be_started() {
         scratch.rkt(["run", &format!("{name}.aci")]).refused(254, &["run: "]);
         unchanged.check();
     }
+    // Nor those of one that is there twice, or beside one that could run: then nothing runs at all.
+    busybox_image(&scratch, "fine", "example.com/fine", &["set-exec /bin/echo ran"]);
+    let unchanged = Unchanged::new(&scratch);
+    scratch.rkt(["run", "fine.aci", "fine.aci"]).refused(254, &["run: ", "--name"]);
+    let refused = scratch.rkt(["run", "fine.aci", "exec.aci"]).refused(254, &["run: ", "/bin/no-such-program"]);
+    refused.require(refused.stdout.is_empty(), "nothing ran");
+    unchanged.check();
     for name in names {
         scratch.rkt(["fetch", &format!("{name}.aci")]).ok();
     }

@@ -35,6 +35,8 @@ fn odd_tree(at: &Path) {
             rustix::fs::makedev(1, 3),
         )
         .unwrap();
+        fs::create_dir(at.join("closed")).unwrap();
+        fs::set_permissions(at.join("closed"), fs::Permissions::from_mode(0)).unwrap();
         std::os::unix::fs::lchown(at.join("sub/link"), Some(3_000_000), Some(7)).unwrap();
         std::os::unix::fs::chown(at.join("fifo"), Some(12), Some(34)).unwrap();
         let script = "setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= file 2>/dev/null; true";

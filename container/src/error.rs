@@ -86,6 +86,18 @@ impl<T, E: Into<io::Error>> Context<T> for std::result::Result<T, E> {
     }
 }
 
+impl Error {
+    /// What its user can do about it, where that does not depend on what was to be done.
+    pub fn advice(&self) -> Option<&'static str> {
+        let Error::System { cause, .. } = self else { return None };
+        match cause.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or use another place"),
+            io::ErrorKind::ReadOnlyFilesystem => Some("make it writable, or use another place"),
+            _ => None,
+        }
+    }
+}
+
 /// The kernel's sentence in lower case and without the number: callers of runtimes match on "no such file or directory".
 pub(crate) fn errno_text(error: &io::Error) -> String {
     let text = error.to_string();

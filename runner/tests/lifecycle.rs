@@ -44,7 +44,8 @@ fn apps_share_what_a_pod_shares() {
     script(
         &fixture,
         "get",
-        "while ! [ -s /common/x ]; do sleep 0.02; done; cat /dev/shm/x /common/x; ls -l /proc/self/ns/pid | grep -o 'pid:.*'",
+        "while ! [ -s /common/x ]; do sleep 0.02; done; cat /dev/shm/x /common/x; ls -l /proc/self/ns/pid | grep -o 'pid:.*'; \
+         grep -q ' /dev/shm tmpfs .*size=65536k' /proc/mounts || cat /proc/mounts",
     );
     let args = ["run", "--volume=common,kind=empty", "--mount=volume=common,target=/common", "put.aci", "get.aci"];
     let ended = fixture.run(&args).ok();

@@ -46,9 +46,15 @@ impl CatManifest {
             if let Which::Config = self.file {
                 return Err(no_config());
             }
-            let manifest = of_image(&Reference::from_word(word)?, session)?;
+            let reference = Reference::from_word(word)?;
+            let manifest = of_image(&reference, session)?;
+            let parsed = ImageManifest::parse(&manifest).map_err(|e| {
+                Error::Refused(format!(
+                    "the manifest of {reference} is none: {e}: have its maker write the image again"
+                ))
+            })?;
             return match self.pretty_print {
-                true => output::result(ImageManifest::parse(&manifest)?.to_json_pretty()),
+                true => output::result(parsed.to_json_pretty()),
                 false => output::result(String::from_utf8_lossy(&manifest)),
             };
         }

@@ -63,6 +63,8 @@ impl Isolator {
 impl Add {
     fn run(&self, session: &Session) -> Result<()> {
         let name: AcIdentifier = self.name.parse()?;
+        // Before somebody types a value for nothing.
+        session.mode()?;
         let text = read_json(&self.json_file)?;
         let value: serde_json::Value = serde_json::from_slice(&text)
             .map_err(|e| Error::Refused(format!("{} is not JSON: {e}", self.json_file.display())))?;

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::read_json;
 use crate::document::Mode;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::oci::Config;
 use crate::session::Session;
 
@@ -25,11 +25,16 @@ pub(crate) struct ReplaceManifest {
 impl ReplaceManifest {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug(format_args!("Replacing manifest in current build with {}", self.path.display()));
+        let mode = session.mode()?;
         let json = read_json(&self.path)?;
-        match session.mode()? {
-            Mode::Appc => session.replace(ImageManifest::parse(&json)?),
+        let refused = |rule: String| {
+            let path = self.path.display();
+            Error::Refused(format!("{path}: {rule}: mend it, \"acbuild cat-manifest\" shows what the build has"))
+        };
+        match mode {
+            Mode::Appc => session.replace(ImageManifest::parse(&json).map_err(|e| refused(e.to_string()))?),
             Mode::Oci => {
-                let mut config = Config::parse(&json)?;
+                let mut config = Config::parse(&json).map_err(|e| refused(e.to_string()))?;
                 session.edit_oci(|image| {
                     config.rootfs = image.config.rootfs.clone();
                     image.config = config;

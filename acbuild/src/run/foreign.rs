@@ -11,7 +11,10 @@ pub(super) fn explain(error: Error, image: Option<&str>, host: &str) -> Error {
     // The kernel says the latter of an emulator that it looks for in the image (binfmt_misc without the flag F).
     let no_program = text.ends_with("exec format error");
     let no_emulator = foreign.is_some() && text.starts_with("exec /") && text.ends_with("no such file or directory");
+    let missing =
+        text.starts_with("exec: ") && (text.ends_with("no such file or directory") || text.ends_with("in $PATH"));
     let advice: Cow<'_, str> = match foreign {
+        _ if missing => "it is neither in the image nor in what it depends on".into(),
         _ if !no_program && !no_emulator => return error,
         Some(image) => format!(
             "the image is for {image} and this machine is {host}: have an emulator registered with the kernel, as Debian's \
@@ -38,11 +41,13 @@ mod tests {
             assert!(said.contains(text) && said.contains("for aarch64") && said.contains("qemu-user-static"), "{said}");
         }
         assert!(said("exec /x: exec format error", Some("amd64")).contains("a script whose first line"));
-        for (text, image) in [
-            ("exec /x: no such file or directory", "amd64"),
-            ("exec: \"x\": executable file not found in $PATH", "aarch64"),
-            ("exec /x: permission denied", "aarch64"),
-        ] {
+        let none = "exec: \"x\": executable file not found in $PATH";
+        assert!(
+            said(none, Some("aarch64")).ends_with("in $PATH: it is neither in the image nor in what it depends on")
+        );
+        for (text, image) in
+            [("exec /x: no such file or directory", "amd64"), ("exec /x: permission denied", "aarch64")]
+        {
             assert!(said(text, Some(image)).ends_with(text), "{text}");
         }
     }

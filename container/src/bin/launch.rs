@@ -161,7 +161,7 @@ impl Base {
         let root = globals.containers().map_err(wrong)?;
         check_id(&self.id)?;
         let bundle = std::fs::canonicalize(&self.bundle)
-            .map_err(|e| wrong(format!("--bundle {}: {e}", self.bundle.display())))?;
+            .map_err(|cause| Error::System { what: format!("--bundle {}", self.bundle.display()), cause })?;
         let (spec, text) = load(&bundle.join("config.json"), log)?;
         let stdio = self.stdio(&spec, detach)?;
         let mut setup = Setup::new(&self.id, bundle);

@@ -85,7 +85,8 @@ fn main() -> ExitCode {
             code
         }
         Err(e) => {
-            log.error(&format!("rkt-oci {name} failed: {e}"));
+            let advice = e.advice().map(|advice| format!(" - {advice}")).unwrap_or_default();
+            log.error(&format!("rkt-oci {name} failed: {e}{advice}"));
             arguments.command.failure()
         }
     }

@@ -49,7 +49,7 @@ impl Applier {
             self.check_xattr(name, set, &mut lost)?;
         }
         let mode = self.safe_mode(attributes, &mut lost);
-        if Mode::from(mode) != is {
+        if is.is_empty() || Mode::from(mode) != is {
             rustix::fs::fchmod(fd, Mode::from(mode))?;
         }
         rustix::fs::futimens(fd, &times(attributes))?;

@@ -11,7 +11,7 @@ use crate::images::{self, Screen};
 use crate::output;
 use crate::pod::launch::{self, Launch};
 use crate::pod::prepare::{self, environment};
-use crate::request::{self, PodOptions, Request, flags};
+use crate::request::{self, AppRequest, PodOptions, Request, flags};
 
 /// What `run` takes: a grammar of its own, see [`crate::request`].
 #[derive(Debug, clap::Args)]
@@ -58,8 +58,14 @@ pub fn run(global: &Global, args: Args) -> Outcome {
 fn fetch_and_launch(global: &Global, request: &Request, store: &Store, found: &mut Vec<StoredImage>) -> Outcome {
     let screen = Screen::new(global);
     let fetcher = images::fetcher(global, store, &screen, request.pod.pull_policy.unwrap_or_default())?;
-    for app in &request.apps {
-        found.push(images::find(&fetcher, &app.image, app.signature.as_deref())?);
+    for (number, app) in request.apps.iter().enumerate() {
+        let same = |other: &AppRequest| (&other.image, &other.signature) == (&app.image, &app.signature);
+        // Once for all that are the same: a second time it was there already, also when nothing comes of the run.
+        let image = match request.apps[..number].iter().position(same) {
+            Some(earlier) => found[earlier].clone(),
+            None => images::find(&fetcher, &app.image, app.signature.as_deref())?,
+        };
+        found.push(image);
     }
     drop(fetcher);
     let (manifest, warnings) = prepare::manifest(request, found, &variables(&request.pod)?)?;

@@ -1,16 +1,19 @@
 //! From a manifest and trees to a running pod, and back to nothing but its directory.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::PermissionsExt;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
 use appc_container::cgroup::{Layout, Version};
+use appc_container::sys::namespace::unshare;
 use appc_container::sys::signal::SignalFd;
 use appc_container::{Network as SandboxNetwork, Sandbox, SandboxOptions};
 use appc_image::render::Rendered;
 use appc_image::users;
 use appc_spec::{EventName, PodManifest, RuntimeApp};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::termios::{isatty, tcgetwinsize};
+use rustix::thread::UnshareFlags;
 
 use super::app::{AppRun, Shared};
 use super::dir::{Place, Pod, Pods};
@@ -25,6 +28,9 @@ use crate::cli::Global;
 use crate::failure::{Context, Failure, Outcome};
 use crate::human;
 use crate::request::{Network, PodOptions};
+
+/// As large as that of an app alone.
+const SHARED_MEMORY: &CStr = c"mode=1777,size=65536k";
 
 /// What a pod is made of.
 #[derive(Debug)]
@@ -99,6 +105,7 @@ fn save_uuid(pod: &Pod, options: &PodOptions) -> Result<(), Failure> {
 struct Running<'p> {
     apps: Vec<AppRun>,
     layout: Layout,
+    _memory: Option<SharedMemory>,
     /// Dropped last: its end is the end of everything in the pod.
     _sandbox: Sandbox,
     pod: &'p Pod,
@@ -107,6 +114,8 @@ struct Running<'p> {
 impl<'p> Running<'p> {
     fn prepare(pod: &'p Pod, launch: &mut Launch<'_>, hostname: &str) -> Result<Running<'p>, Failure> {
         let warnings = &mut launch.warnings;
+        // First: what is opened before cannot be mounted after it.
+        let memory = (launch.manifest.apps.len() > 1).then(|| SharedMemory::new(pod)).transpose()?;
         let volumes = volumes::on_host(pod, &launch.manifest)?;
         let mut roots = Vec::new();
         for (app, rendered) in launch.manifest.apps.iter().zip(&launch.rendered) {
@@ -125,7 +134,7 @@ impl<'p> Running<'p> {
             manifest: &launch.manifest,
             volumes,
             namespaces: sandbox.namespace_paths(),
-            shared_memory: (!shared.alone).then(|| shared_memory(pod)).transpose()?,
+            shared_memory: memory.as_ref().map(|memory| memory.0.clone()),
             limit_swap: limits_swap(&layout),
             terminal: terminal(launch.options, shared.alone),
         };
@@ -134,7 +143,7 @@ impl<'p> Running<'p> {
             let name = app.name.to_string();
             apps.push(context.plan(app, root, &shared, warnings).map_err(|e| e.within(format!("app {name:?}")))?);
         }
-        Ok(Running { apps, layout, _sandbox: sandbox, pod })
+        Ok(Running { apps, layout, _memory: memory, _sandbox: sandbox, pod })
     }
 
     /// The outer error is one that came before any app ran.
@@ -224,9 +233,18 @@ impl Lowering<'_> {
             warnings.push(format!("app {:?}: isolator {} is not enforced", app.name.as_str(), isolator.0));
         }
         let manifest = app.app.as_ref().ok_or(lower::Error::NoApp)?;
+        let directory = rootfs::directory(&root.source).context("opening the root file system")?;
+        let handler = manifest.event_handlers.iter().find(|handler| handler.name == EventName::PreStart);
+        let first = handler.map(|handler| lower::handler(&lowered.spec, &handler.exec));
+        // Of a single app the engine says it better. Of several none is to run for nothing.
+        if !shared.alone
+            && let Some(program) = program::missing(&directory, first.as_ref().unwrap_or(&lowered.spec))
+        {
+            let why = format!("{program:?} is not in the image: --exec names another program for this run");
+            return Err(Failure::new(why));
+        }
         // Which may make it: so this is no error yet.
-        if manifest.event_handlers.iter().any(|handler| handler.name == EventName::PreStart) {
-            let directory = rootfs::directory(&root.source).context("opening the root file system")?;
+        if handler.is_some() {
             let missing = program::missing(&directory, &lowered.spec);
             warnings.extend(missing.map(|program| {
                 let name = app.name.as_str();
@@ -257,10 +275,27 @@ fn limits_swap(layout: &Layout) -> bool {
 }
 
 /// `/dev/shm` of a pod with several apps. They share the IPC namespace, so they share this.
-fn shared_memory(pod: &Pod) -> Result<PathBuf, Failure> {
-    let path = pod.mkdir("shm", 0o1777).context("making the pod's shared memory")?;
-    // Whatever the umask.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777))
-        .context("making the pod's shared memory")?;
-    Ok(path)
+struct SharedMemory(PathBuf);
+
+impl SharedMemory {
+    /// Mounts it in the pod's directory, where only this process and those that it starts see it: so it goes with them,
+    /// however they end.
+    fn new(pod: &Pod) -> Result<SharedMemory, Failure> {
+        let path = pod.mkdir("shm", 0o700).context("making the pod's shared memory")?;
+        let mounted = unshare(UnshareFlags::NEWNS.bits().cast_signed()).and_then(|()| {
+            // What is mounted on the host later still reaches the volumes.
+            mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+            Ok(mount("tmpfs", &path, "tmpfs", flags, Some(SHARED_MEMORY))?)
+        });
+        mounted.context("mounting the pod's shared memory")?;
+        Ok(SharedMemory(path))
+    }
+}
+
+impl Drop for SharedMemory {
+    fn drop(&mut self) {
+        // Else it goes with this process; only a pod that is not begun is removed by it.
+        let _gone = unmount(&self.0, UnmountFlags::DETACH);
+    }
 }

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use appc_container::Error;
 use clap::Args;
 use rustix::process::{getegid, geteuid};
 use serde::Serialize as _;
@@ -37,7 +38,7 @@ impl Spec {
         let path = self.bundle.join("config.json");
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::AlreadyExists => wrong("config.json exists: remove it first"),
-            _ => wrong(format!("write {}: {e}", path.display())),
+            _ => Error::System { what: format!("write {}", path.display()), cause: e },
         };
         let text = match self.rootless {
             true => rootless(geteuid().as_raw(), getegid().as_raw()).map_err(|e| failed(e.into()))?,
