@@ -1,6 +1,6 @@
 //! Images that commands are given by a word: in the store, or brought there.
 
-use appc_image::fetch::{self, Fetcher, Insecure};
+use appc_image::fetch::{self, Fetcher, Insecure, PullPolicy};
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage};
@@ -8,13 +8,29 @@ use appc_image::store::{Query, Store, StoredImage};
 use crate::error::Result;
 use crate::session::Session;
 
-/// The image that `reference` means, with the store that it is in. It is fetched when it is not there.
-pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session) -> Result<(Store, StoredImage)> {
+/// How an image is fetched.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pull {
+    /// When.
+    pub(crate) policy: PullPolicy,
+    /// What is not checked of it.
+    pub(crate) insecure: Insecure,
+}
+
+impl From<Insecure> for Pull {
+    fn from(insecure: Insecure) -> Pull {
+        Pull { insecure, ..Pull::default() }
+    }
+}
+
+/// The image that `reference` means, with the store that it is in. Whether it is fetched is for `pull` to say; by default
+/// when it is not there.
+pub(crate) fn fetch(reference: &Reference, pull: impl Into<Pull>, session: &Session) -> Result<(Store, StoredImage)> {
     let dir = session.store_dir();
     // What an ID names cannot come from elsewhere.
     let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
     let store = store.limited(session.limit());
-    let image = fetch_into(&store, reference, insecure, session)?;
+    let image = fetch_into(&store, reference, pull, session)?;
     Ok((store, image))
 }
 
@@ -22,10 +38,10 @@ pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session
 pub(crate) fn fetch_into(
     store: &Store,
     reference: &Reference,
-    insecure: Insecure,
+    pull: impl Into<Pull>,
     session: &Session,
 ) -> Result<StoredImage> {
-    Ok(fetcher(store, insecure, session)?.fetch_alone(reference, None)?)
+    Ok(fetcher(store, pull, session)?.fetch_alone(reference, None)?)
 }
 
 /// Refuses an image that the policy does not let in, for who reads it where it lies, and returns what to read.
@@ -35,8 +51,10 @@ pub(crate) fn checked(reference: &Reference, insecure: Insecure, session: &Sessi
 }
 
 /// What fetches images into `store`.
-pub(crate) fn fetcher<'s>(store: &'s Store, insecure: Insecure, session: &'s Session) -> Result<Fetcher<'s>> {
+pub(crate) fn fetcher<'s>(store: &'s Store, pull: impl Into<Pull>, session: &'s Session) -> Result<Fetcher<'s>> {
+    let Pull { policy, insecure } = pull.into();
     let options = fetch::Options {
+        policy,
         insecure,
         config_dirs: fetch::config_dirs(),
         docker_config: docker_config_path(),

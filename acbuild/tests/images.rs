@@ -242,6 +242,16 @@ fn the_name_of_a_file_will_do_where_no_stored_image_has_it() {
 }
 
 #[test]
+fn whether_an_image_elsewhere_is_asked_for_is_the_caller_s_to_say() {
+    let scratch = Scratch::new();
+    appc_image::store::Store::open(scratch.path("store")).unwrap();
+    let begin = |flags: &[&'static str]| [&["begin"], flags, &["docker://images.example.com/app:1"]].concat();
+    scratch.refused(begin(&["--pull-policy=never"]), 1, "no image docker://images.example.com/app:1 in the store");
+    scratch.refused(begin(&[]), 1, "https://images.example.com/v2/app/manifests/1");
+    scratch.refused(begin(&["--pull-policy=x"]), 3, "none of never, new and update");
+}
+
+#[test]
 fn the_script_of_the_tutorial_works_word_by_word() {
     let scratch = Scratch::new();
     scratch.file("hello", "#!/bin/sh\n");

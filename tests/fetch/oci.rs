@@ -399,4 +399,14 @@ fn builds_begin_with_them() {
         assert!(world.scratch.work().join(".acbuild/currentaci/rootfs/bin/busybox").is_file(), "{start}");
         acbuild(&["end"]).ok();
     }
+    // What is stored is taken, until somebody asks for the newest.
+    world.scratch.acbuild(["--modify-oci=oci:layout:1.0", "label", "add", "note", "I am newer"]).ok();
+    let index = read(&world.scratch.work().join("layout/index.json"));
+    push(&world, index["manifests"][0]["digest"].as_str().expect("a digest"));
+    for (policy, newer) in [("new", false), ("never", false), ("update", true), ("new", true)] {
+        acbuild(&["begin", "--build-mode=oci", &format!("--pull-policy={policy}"), APP]).ok();
+        let config = acbuild(&["cat-manifest", "--file=config"]).ok();
+        assert_eq!(config.stdout.contains("I am newer"), newer, "{policy}");
+        acbuild(&["end"]).ok();
+    }
 }

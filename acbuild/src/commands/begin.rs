@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
-use appc_image::fetch::Insecure;
+use appc_image::fetch::{Insecure, PullPolicy};
 use appc_image::oci::DOCUMENT_MAX;
 use appc_image::reference::{Reference, without_login};
 use appc_image::store::{Store, StoredImage};
@@ -19,6 +19,7 @@ use serde_json::Value;
 use crate::cache::{Key, fill};
 use crate::context::Draft;
 use crate::error::{Error, Result};
+use crate::images::Pull;
 use crate::install::copy_from_host;
 use crate::platform::Platform;
 use crate::progress::Bar;
@@ -75,6 +76,10 @@ pub(crate) struct Begin {
     /// Do not do again what was done before: see above
     #[arg(long)]
     cache: bool,
+    /// When an image elsewhere is fetched: new (unless it is in the store, whatever the name or tag means by now), update (unless
+    /// it has not changed), never
+    #[arg(long, value_name = "POLICY", default_value = "new")]
+    pull_policy: PullPolicy,
     /// Operating system that the image is for; linux without it
     #[arg(long)]
     os: Option<String>,
@@ -109,7 +114,7 @@ impl Begin {
         match self.build_mode {
             BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,
             BuildMode::Oci => {
-                let mut image = oci::begin(&draft, self.start.as_deref(), self.insecure(), session)?;
+                let mut image = oci::begin(&draft, self.start.as_deref(), self.pull(), session)?;
                 if let Some(platform) = &platform {
                     platform.describe(&mut image)?;
                 }
@@ -126,7 +131,7 @@ impl Begin {
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => {
                 from_path(&draft, start, session)?
             }
-            Some(word) => from_image(&draft, word, self.insecure(), session)?,
+            Some(word) => from_image(&draft, word, self.pull(), session)?,
         };
         match platform {
             Some(platform) => {
@@ -141,8 +146,9 @@ impl Begin {
 }
 
 impl Begin {
-    fn insecure(&self) -> Insecure {
-        self.insecure_options.and(Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() })
+    fn pull(&self) -> Pull {
+        let both = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
+        Pull { policy: self.pull_policy, insecure: self.insecure_options.and(both) }
     }
 
     /// Whether the build is to have a cache.
@@ -253,12 +259,12 @@ pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<
 }
 
 /// An image that is in the store, or is fetched into it.
-fn from_image(draft: &Draft, word: &Path, insecure: Insecure, session: &Session) -> Result<Vec<u8>> {
+fn from_image(draft: &Draft, word: &Path, pull: Pull, session: &Session) -> Result<Vec<u8>> {
     let reference = match reference_of(word, session)? {
         Reference::File(path) => return from_path(draft, &path, session),
         other => other,
     };
-    let (store, image) = fetch(&reference, insecure, session)?;
+    let (store, image) = fetch(&reference, pull, session)?;
     if store.oci(&image.id)?.is_some() {
         oci::lay_down(&store, &image, draft, session)?;
         return Ok(image.manifest.to_json().into_bytes());
@@ -288,8 +294,8 @@ pub(crate) fn reference_of(word: &Path, session: &Session) -> Result<Reference> 
 }
 
 /// The image in the store, fetched if it has to be.
-pub(crate) fn fetch(reference: &Reference, insecure: Insecure, session: &Session) -> Result<(Store, StoredImage)> {
-    images::fetch(reference, insecure, session).map_err(|e| match e {
+pub(crate) fn fetch(reference: &Reference, pull: Pull, session: &Session) -> Result<(Store, StoredImage)> {
+    images::fetch(reference, pull, session).map_err(|e| match e {
         Error::Image(NotFound { .. } | NotStored(_)) => Error::Refused(format!("{e}; {OR_DIRECTORY}")),
         other => other,
     })

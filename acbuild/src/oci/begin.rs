@@ -6,7 +6,6 @@ use std::path::Path;
 
 use appc_image::archive;
 use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
-use appc_image::fetch::Insecure;
 use appc_image::layout::{ArchiveKind, archive_kind};
 use appc_image::oci::{Platform, read_image};
 use appc_image::reference::Reference;
@@ -19,27 +18,28 @@ use crate::cache::{Key, fill};
 use crate::commands::begin::{fetch, from_directory, of_archive, reference_of, unpack};
 use crate::context::Draft;
 use crate::error::{Error, Result};
+use crate::images::Pull;
 use crate::output;
 use crate::session::Session;
 
 /// Fills `draft` with what `start` names.
-pub(crate) fn begin(draft: &Draft, start: Option<&Path>, insecure: Insecure, session: &Session) -> Result<Image> {
+pub(crate) fn begin(draft: &Draft, start: Option<&Path>, pull: Pull, session: &Session) -> Result<Image> {
     let Some(start) = start else { return Ok(Image::new(Config::new())) };
     if !matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) {
         return match reference_of(start, session)? {
-            Reference::File(path) => from_path(draft, &path, insecure, session),
-            reference => from_image(draft, &reference, insecure, session),
+            Reference::File(path) => from_path(draft, &path, pull, session),
+            reference => from_image(draft, &reference, pull, session),
         };
     }
-    from_path(draft, start, insecure, session)
+    from_path(draft, start, pull, session)
 }
 
-fn from_path(draft: &Draft, start: &Path, insecure: Insecure, session: &Session) -> Result<Image> {
+fn from_path(draft: &Draft, start: &Path, pull: Pull, session: &Session) -> Result<Image> {
     let metadata = fs::metadata(start).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", start.display())),
         _ => Error::io("read", start)(e),
     })?;
-    let image = |reference| from_image(draft, &reference, insecure, session);
+    let image = |reference| from_image(draft, &reference, pull, session);
     if metadata.is_dir() {
         if is_layout(start) {
             return image(Reference::OciLayout { dir: start.to_owned(), name: None });
@@ -81,8 +81,8 @@ fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
     Ok(Image::new(Config::new()))
 }
 
-fn from_image(draft: &Draft, reference: &Reference, insecure: Insecure, session: &Session) -> Result<Image> {
-    let (store, stored) = fetch(reference, insecure, session)?;
+fn from_image(draft: &Draft, reference: &Reference, pull: Pull, session: &Session) -> Result<Image> {
+    let (store, stored) = fetch(reference, pull, session)?;
     let image = of_stored(&store, &stored)?.ok_or_else(|| not_oci(&reference.to_string()))?;
     lay_down(&store, &stored, draft, session)?;
     Ok(image)
