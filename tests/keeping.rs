@@ -40,10 +40,13 @@ fn what_changed_is_found_and_named() {
     fs::write(tree_of(&scratch, "example.com/app").join("srv/own"), "something else").expect("the store is ours");
     let found = scratch.rkt(["image", "verify", "example.com/app"]).exits(1);
     found.prints(&["is not what was fetched", "/srv/own", "content"]);
-    scratch.rkt(["image", "verify", "example.com/base"]).ok();
+    found.prints(&["tree of \"example.com/app\" is damaged: rebuilt from its archive"]);
+    scratch.rkt(["image", "verify"]).ok();
+    fs::remove_file(tree_of(&scratch, "example.com/app").join("srv/own")).expect("the store is ours");
     let found = scratch.rkt(["image", "verify", "--format=json"]).exits(1).json();
     let bad = found.as_array().expect("a list").iter().find(|image| image["verified"] == false).expect("the app");
-    assert_eq!((&bad["name"], &bad["faults"][0]["path"]), (&"example.com/app".into(), &"/srv/own".into()));
+    assert_eq!((&bad["name"], &bad["repair"]), (&"example.com/app".into(), &"rebuilt".into()));
+    assert!(bad["faults"].as_array().expect("a list").iter().any(|fault| fault["path"] == "/srv/own"), "{bad}");
     scratch.rkt(["image", "verify", "example.com/none"]).refused(254, &["example.com/none"]);
 }
 

@@ -34,6 +34,19 @@ fn damaged_metadata_hides_no_other_image_and_can_be_removed() {
 }
 
 #[test]
+fn an_archive_that_is_cut_off_is_mended_by_fetching() {
+    let f = Fixture::new();
+    let file = f.image("example.com/app", "", &[("file", "content")]);
+    let fetch = || f.store.import(fs::File::open(&file).unwrap(), file.to_str().unwrap(), &appc_image::Quiet).unwrap();
+    let image = fetch();
+    let blob = f.store.blob(&image.id);
+    let good = fs::read(&blob).unwrap();
+    fs::write(&blob, &good[..good.len() / 2]).unwrap();
+    fetch();
+    assert_eq!(fs::read(&blob).unwrap(), good);
+}
+
+#[test]
 fn folders_that_somebody_tidied_up_are_made_again() {
     let f = Fixture::new();
     fs::remove_dir_all(f.data().join("locks")).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use appc_image::oci::{Platform, Source};
 use appc_image::render::{self, Change, Rules};
-use appc_image::store::{ExtractOptions, StoredImage};
+use appc_image::store::{ExtractOptions, Repair, StoredImage};
 use appc_image::{Error, Quiet};
 
 mod memory;
@@ -19,7 +19,7 @@ use tarball::Tar;
 
 /// What verifying finds, one line for each.
 fn faults(f: &Fixture, image: &StoredImage) -> Vec<String> {
-    let faults = f.store.verify(&image.id, &Quiet).unwrap();
+    let faults = f.store.verify(&image.id, &Quiet).unwrap().faults;
     faults
         .iter()
         .map(|fault| format!("{} {} {}", fault.part, fault.path.as_deref().unwrap_or("-"), fault.what))
@@ -104,6 +104,55 @@ fn whatever_changes_in_a_tree_is_named() {
     assert!(found.iter().filter(|fault| !fault.contains("changed: time")).count() == 3, "{found:?}");
     fs::remove_dir_all(&tree).unwrap();
     one_fault(&f, &image, &["tree", "missing"]);
+}
+
+#[test]
+fn damaged_trees_are_made_again_of_what_was_fetched() {
+    let f = Fixture::new();
+    // The same inode in two trees, where the file system cannot share blocks.
+    let files = [("bin/app", "program"), ("bin/sh", "shell")];
+    let (image, twin) = (f.import("example.com/a", "", &files), f.import("example.com/b", "", &files));
+    let dependencies = r#""dependencies":[{"imageName":"example.com/a"}],"pathWhitelist":["/bin/app"]"#;
+    let merged = render::layers(&f.store, &f.import("example.com/top", dependencies, &[])).unwrap().lower.remove(0);
+    let [app, sh] = ["bin/app", "bin/sh"].map(|path| f.store.tree(&image.id).join(path));
+    keep_times(&app, |path| fs::write(path, "virus!!").unwrap());
+    fs::remove_file(&sh).unwrap();
+
+    let pin = f.store.pin([&image.id]).unwrap();
+    let verify = |image: &StoredImage| f.store.verify(&image.id, &Quiet).unwrap();
+    let found = verify(&image);
+    assert!(found.faults.iter().all(|fault| fault.is_of_tree()) && found.repair == Some(Repair::InUse), "{found:?}");
+    assert!(!sh.exists(), "a pod gets no other files under its feet");
+    drop(pin);
+
+    assert_eq!(verify(&image).repair, Some(Repair::Rebuilt));
+    assert_eq!((fs::read(&app).unwrap(), fs::read(&sh).unwrap()), (b"program".into(), b"shell".into()));
+    let found = verify(&image);
+    assert_eq!((found.faults, found.repair), (Vec::new(), None));
+    assert!(!merged.exists(), "it is made again when it is needed, of files that are good");
+    verify(&twin);
+    assert_eq!(fs::read(f.store.tree(&twin.id).join("bin/app")).unwrap(), b"program");
+    assert_eq!(f.store.gc(&[]).unwrap(), appc_image::store::Report::default());
+}
+
+#[test]
+fn damaged_layers_are_made_again_unless_another_image_uses_them() {
+    let f = Fixture::new();
+    let lower = Tar::default().dir("etc").file("etc/x", b"x").end();
+    let upper = Tar::default().file("etc/y", b"y").end();
+    let image = oci(&f, &[lower.clone(), upper], "oci:one");
+    let other = oci(&f, &[lower], "oci:other");
+    let trees: Vec<PathBuf> = fs::read_dir(f.data().join("store/trees")).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(trees.iter().any(|tree| tree.file_name().unwrap().to_str().unwrap().starts_with("fix-")), "{trees:?}");
+    for damage in [|tree: &Path| fs::remove_dir_all(tree.join("rootfs/etc")), |tree: &Path| fs::remove_dir_all(tree)] {
+        trees.iter().for_each(|tree| damage(tree).unwrap());
+        let pin = f.store.pin([&other.id]).unwrap();
+        assert_eq!(f.store.verify(&image.id, &Quiet).unwrap().repair, Some(Repair::InUse));
+        drop(pin);
+        assert_eq!(f.store.verify(&image.id, &Quiet).unwrap().repair, Some(Repair::Rebuilt));
+        assert_eq!((faults(&f, &image), faults(&f, &other)), (Vec::new(), Vec::new()));
+    }
+    assert_eq!(fs::read_dir(f.data().join("tmp")).unwrap().count(), 0);
 }
 
 #[test]

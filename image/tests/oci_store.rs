@@ -276,7 +276,7 @@ fn names_are_taken_away_one_by_one() {
     let find = |name: &str| f.store.resolve(&name.parse().unwrap());
     assert!(find("localhost_5000/app:1.0").is_err() && !f.store.list().unwrap()[0].came_from(&origin("1.0")));
     assert_eq!(find("localhost_5000/app").unwrap().manifest.labels.get("version"), Some("latest"));
-    assert!(f.store.verify(&id, &Quiet).unwrap().is_empty());
+    assert!(f.store.verify(&id, &Quiet).unwrap().faults.is_empty());
     assert!(matches!(untag("latest"), Untagged::Last));
     assert_eq!(names(), ["localhost_5000/app:latest"]);
     // It is fetched by that name again.

@@ -271,10 +271,10 @@ fn the_store_keeps_them_with_the_image() {
         fetch();
         check(&f.store.oci(&stored.id).unwrap().unwrap());
         fs::write(f.store.oci_blob(&parts.digest), "spoilt").unwrap();
-        let faults = f.store.verify(&stored.id, &Quiet).unwrap();
+        let faults = f.store.verify(&stored.id, &Quiet).unwrap().faults;
         assert!(faults.len() == 1 && faults[0].part == format!("blob {}", parts.digest), "{faults:?}");
         f.store.import_about(&stored.id, &archive, &Quiet).unwrap();
-        assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap(), []);
+        assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap().faults, []);
         drop(oci);
         f.store.remove(&stored.id).unwrap();
         assert_eq!(f.names(), Vec::<String>::new());

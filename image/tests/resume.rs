@@ -113,7 +113,7 @@ fn what_has_come_is_not_fetched_again() {
     let layers: Vec<_> = asked.iter().filter(|(digest, _)| !small(&whole, digest)).collect();
     assert_eq!(layers.len(), 1, "the other was whole: {layers:?}");
     assert!(layers[0].0 == whole.last().digest.to_string() && layers[0].1 > (LEN / 2) as u64, "{layers:?}");
-    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap(), []);
+    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap().faults, []);
     f.store.gc(&[]).unwrap();
     assert_eq!(fs::read_dir(f.data().join("tmp")).unwrap().count(), 0);
 }
@@ -132,7 +132,7 @@ fn what_is_left_and_wrong_is_found_out_and_gone() {
     fs::write(&partial, vec![0; usize::try_from(len).unwrap()]).unwrap();
     import(&f, &Broken::new(image(), false)).unwrap_err();
     let stored = import(&f, &Broken::new(image(), false)).unwrap();
-    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap(), []);
+    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap().faults, []);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn registries_are_asked_for_the_rest() {
     let name = format!("{}/x:1", server.address).parse().unwrap();
     let registry = Registry::new(client.into(), name, Access::Pull, Credentials::none().into());
     let stored = import(&f, &registry).unwrap();
-    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap(), []);
+    assert_eq!(f.store.verify(&stored.id, &Quiet).unwrap().faults, []);
     let of_last = |asked: &lying::Asked| asked.path.ends_with(&last.digest.to_string());
     let asked = server.asked.lock().unwrap();
     let ranges: Vec<_> = asked.iter().filter(|asked| of_last(asked)).map(lying::Asked::from).collect();

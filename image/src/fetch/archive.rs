@@ -155,7 +155,7 @@ impl Fetcher<'_> {
     fn known(&self, cache: &Cache, url: &str) -> Option<(StoredImage, Known)> {
         let known = cache.get(url).filter(|known| known.verified || self.options.insecure.image)?;
         let image = self.store.get(&known.id()?).ok()?;
-        self.store.blob(&image.id).is_file().then_some((image, known))
+        self.store.is_whole(&image.id, image.size).then_some((image, known))
     }
 
     /// Takes what was downloaded into the store, if it is what it should be.

@@ -59,7 +59,7 @@ impl Store {
             // An image whose metadata cannot be read is not this one.
             let Ok(Some((metadata, _))) = self.metadata(&id) else { continue };
             let same = metadata.file.as_ref() == Some(file) && metadata.source == origin;
-            if same && self.is_whole(&id) {
+            if same && self.is_whole(&id, metadata.size) {
                 return Ok(Some(id));
             }
         }
@@ -71,8 +71,9 @@ impl Store {
         Ok(fs::metadata(&blob).on("read", &blob)?.len())
     }
 
-    fn is_whole(&self, id: &ImageId) -> bool {
-        self.tree(id).is_dir() && self.blob(id).is_file() && self.has_manifest(id)
+    /// Whether everything of an image of so many bytes is there, as far as that is known without reading it.
+    pub(crate) fn is_whole(&self, id: &ImageId, size: u64) -> bool {
+        self.tree(id).is_dir() && self.blob_size(id).is_ok_and(|there| there == size) && self.has_manifest(id)
     }
 
     /// Whether the manifest is there and can be read: fetching again is to mend one that cannot.
@@ -100,7 +101,7 @@ impl Parts<'_> {
         self.mends = !store.has_intact_archive(self.id)?;
         let _lock = store.lock()?;
         match store.metadata(self.id).ok().flatten() {
-            Some((stored, _)) if !self.mends && store.is_whole(self.id) => {
+            Some((stored, _)) if !self.mends && store.is_whole(self.id, stored.size) => {
                 self.metadata.checksum = stored.checksum;
                 self.replace_metadata(store, &stored)?;
                 Ok(true)

@@ -1,21 +1,22 @@
 //! Whether a stored image is still what was fetched.
 //!
 //! What was fetched is read again, from beginning to end, and extracted once more below `tmp/`, one layer at a time; the tree in
-//! the store has to be the same in everything.
+//! the store has to be the same in everything. What was extracted takes the place of one that is not (`mend.rs`).
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use appc_rooted::Root;
 use appc_spec::{ImageId, ImageManifest};
 use serde::Serialize;
 
 use super::import::Summed;
+use super::mend::{Fresh, Repair};
 use super::metadata::Metadata;
 use super::oci::fix::{describe_empty, rebuild};
-use super::oci::jobs::unpack_into;
+use super::oci::jobs::{unpack_into, write_info};
 use super::oci::{Info, StoredLayer, StoredOci, layer_key};
 use super::{IoContext, Store, WorkDir, remove_tree, work};
 use crate::archive::{self, Limit, Ownership, UnpackOptions};
@@ -23,6 +24,15 @@ use crate::error::{Error, Result};
 use crate::oci::{Source, small, verified};
 use crate::progress::Progress;
 use crate::tree::compare::{Change, Difference, Rules, compare};
+
+/// What was found of an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Everything that is not what was fetched.
+    pub faults: Vec<Fault>,
+    /// What was done about its trees, when these were damaged.
+    pub repair: Option<Repair>,
+}
 
 /// Something of a stored image that is not what was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,19 +59,33 @@ impl Fault {
         };
         Fault { part: part.to_owned(), path: Some(difference.path.to_string_lossy().into_owned()), what }
     }
+
+    /// Whether it is in what was made of what was fetched, and can be made again.
+    pub fn is_of_tree(&self) -> bool {
+        self.part == "tree" || self.part.starts_with("layer ")
+    }
 }
 
 impl Store {
-    /// Compares the image with what was fetched, and returns everything that is not the same.
+    /// Compares the image with what was fetched, and tells everything that is not the same. Trees that are not are made again.
     ///
     /// # Errors
-    /// [`Error::NotStored`]; [`Error::Damaged`] when the metadata cannot be read; why something could not be compared.
-    pub fn verify(&self, id: &ImageId, progress: &dyn Progress) -> Result<Vec<Fault>> {
+    /// [`Error::NotStored`]; [`Error::Damaged`] when the metadata cannot be read; why something could not be compared or
+    /// replaced.
+    pub fn verify(&self, id: &ImageId, progress: &dyn Progress) -> Result<Verified> {
+        let work = WorkDir::new(self)?;
+        let fresh = Fresh::below(work.path());
+        let faults = self.compare(id, work.path(), &fresh, progress)?;
+        let repair = self.replace_trees(id, &fresh)?;
+        Ok(Verified { faults, repair })
+    }
+
+    /// Compares the image, and leaves in `fresh` what is to be instead of its trees.
+    fn compare(&self, id: &ImageId, work: &Path, fresh: &Fresh, progress: &dyn Progress) -> Result<Vec<Fault>> {
         let (metadata, _) = self.metadata(id)?.ok_or_else(|| Error::NotStored(id.to_string()))?;
         let _pin = self.pin([id])?;
-        let work = WorkDir::new(self)?;
         let mut faults = Vec::new();
-        let check = Check { store: self, id, metadata: &metadata, work: work.path(), progress };
+        let check = Check { store: self, id, metadata: &metadata, work, fresh, progress };
         match self.oci(id)? {
             Some(oci) => check.oci(&oci, &mut faults)?,
             None => check.archive(&mut faults)?,
@@ -75,6 +99,7 @@ struct Check<'c> {
     id: &'c ImageId,
     metadata: &'c Metadata,
     work: &'c Path,
+    fresh: &'c Fresh<'c>,
     progress: &'c dyn Progress,
 }
 
@@ -87,8 +112,9 @@ impl Check<'_> {
             return Ok(());
         };
         let size = blob.metadata().on("read", &path)?.len();
-        let rootfs = self.work.join("rootfs");
-        fs::create_dir(&rootfs).on("create", &rootfs)?;
+        let tree = self.work.join("tree");
+        let rootfs = tree.join("rootfs");
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
         let root = open(&rootfs)?;
         let ownership = Ownership::of_this_process();
         let options =
@@ -112,7 +138,10 @@ impl Check<'_> {
         if manifest.is_some_and(|manifest| manifest != unpacked.manifest) {
             faults.push(Fault::of("manifest", "it is not the one in the archive"));
         }
-        self.tree("tree", &self.store.tree(self.id), &root, faults)
+        match self.tree("tree", &self.store.tree(self.id), &root, faults)? {
+            true => Ok(()),
+            false => self.fresh.take(&tree, &self.id.to_string()),
+        }
     }
 
     fn oci(&self, oci: &StoredOci, faults: &mut Vec<Fault>) -> Result<()> {
@@ -147,9 +176,10 @@ impl Check<'_> {
     /// One layer: its blob, and its tree when that is good.
     fn layer(&self, oci: &StoredOci, layer: &StoredLayer, faults: &mut Vec<Fault>) -> Result<()> {
         let (blob, part) = (&layer.blob, format!("layer {}", layer.diff_id));
-        let fresh = self.work.join("layer/rootfs");
-        // What was made of one that could not be unpacked.
-        remove_tree::remove(&self.work.join("layer")).on("remove", &fresh)?;
+        let tree = self.work.join("layer");
+        let fresh = tree.join("rootfs");
+        // What was made of the one before.
+        remove_tree::remove(&tree).on("remove", &tree)?;
         let unpacked = oci.open(blob).and_then(|content| {
             unpack_into(&fresh, verified(content, blob), None, layer.diff_id.algorithm(), Limit::NONE, self.progress)
         });
@@ -158,47 +188,65 @@ impl Check<'_> {
             Ok(_) => return blob_fault(&blob.digest, Err(wrong("it is not the layer that it was")), faults),
             Err(e) => return blob_fault(&blob.digest, Err(e), faults),
         };
-        let tree = self.store.tree_dir(&layer_key(&layer.diff_id));
-        let stored = work::found(work::read(&tree.join("layer"))).on("read", tree.join("layer"))?;
-        match stored.map(|text| serde_json::from_slice::<Info>(&text)) {
-            Some(Ok(stored)) if stored == info => {}
-            _ => faults.push(Fault::of(&part, "what is known of it is not what it says")),
+        let key = layer_key(&layer.diff_id);
+        let stored = self.store.tree_dir(&key);
+        let text = work::found(work::read(&stored.join("layer"))).on("read", stored.join("layer"))?;
+        let known =
+            matches!(text.map(|text| serde_json::from_slice::<Info>(&text)), Some(Ok(stored)) if stored == info);
+        if !known {
+            faults.push(Fault::of(&part, "what is known of it is not what it says"));
         }
-        self.tree(&part, &tree.join("rootfs"), &open(&fresh)?, faults)
+        if !self.tree(&part, &stored.join("rootfs"), &open(&fresh)?, faults)? || !known {
+            write_info(&tree, &info)?;
+            self.fresh.take(&tree, &key)?;
+        }
+        Ok(())
+    }
+
+    /// The tree `key` as it should be.
+    fn good(&self, key: &str) -> PathBuf {
+        Some(self.fresh.tree(key)).filter(|tree| tree.exists()).unwrap_or_else(|| self.store.tree_dir(key))
     }
 
     /// The tree `key`, which is made of the trees below it.
     fn fix(&self, below: &[String], key: &str, faults: &mut Vec<Fault>) -> Result<()> {
-        let rootfs = |key: &String| self.store.tree_dir(key).join("rootfs");
-        let fresh = self.work.join("fix");
-        fs::create_dir(&fresh).on("create", &fresh)?;
-        fs::set_permissions(&fresh, std::os::unix::fs::PermissionsExt::from_mode(0o755)).on("create", &fresh)?;
+        let tree = self.work.join("fix");
+        let rootfs = tree.join("rootfs");
+        remove_tree::remove(&tree).on("remove", &tree)?;
+        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
+        fs::set_permissions(&rootfs, std::os::unix::fs::PermissionsExt::from_mode(0o755)).on("create", &rootfs)?;
         if let Some((own, below)) = below.split_last() {
-            let info = self.store.tree_dir(own).join("layer");
-            let Ok(Ok(info)) = work::read(&info).map(|text| serde_json::from_slice::<Info>(&text)) else {
+            let Ok(Ok(info)) =
+                work::read(&self.good(own).join("layer")).map(|text| serde_json::from_slice::<Info>(&text))
+            else {
                 return Ok(()); // Which has been said of the layer.
             };
-            let below = below.iter().map(|key| open(&rootfs(key))).collect::<Result<Vec<Root>>>();
-            let (Ok(below), Ok(own)) = (below, open(&rootfs(own))) else { return Ok(()) };
-            if let Err(e) = rebuild(&below, &own, &info, &open(&fresh)?) {
+            let root = |key: &String| open(&self.good(key).join("rootfs"));
+            let below = below.iter().map(root).collect::<Result<Vec<Root>>>();
+            let (Ok(below), Ok(own)) = (below, root(own)) else { return Ok(()) };
+            if let Err(e) = rebuild(&below, &own, &info, &open(&rootfs)?) {
                 faults.push(Fault::of("tree", format!("what the layers share cannot be compared: {e}")));
+                return Ok(());
             }
         } else {
-            describe_empty(&open(&fresh)?)?;
+            describe_empty(&open(&rootfs)?)?;
         }
-        self.tree("tree", &rootfs(&key.to_owned()), &open(&fresh)?, faults)?;
-        remove_tree::remove(&fresh).on("remove", &fresh)
+        match self.tree("tree", &self.store.tree_dir(key).join("rootfs"), &open(&rootfs)?, faults)? {
+            true => Ok(()),
+            false => self.fresh.take(&tree, key),
+        }
     }
 
-    /// Compares the tree at `stored` with what it has to be.
-    fn tree(&self, part: &str, stored: &Path, right: &Root, faults: &mut Vec<Fault>) -> Result<()> {
+    /// Compares the tree at `stored` with what it has to be, and tells whether it is.
+    fn tree(&self, part: &str, stored: &Path, right: &Root, faults: &mut Vec<Fault>) -> Result<bool> {
         let Some(stored) = work::found(Root::open(stored)).on("open", stored)? else {
             faults.push(Fault::of(part, "missing"));
-            return Ok(());
+            return Ok(false);
         };
         let different = compare(std::slice::from_ref(right), &[stored], Rules::Exact)?;
+        let same = different.is_empty();
         faults.extend(different.into_iter().map(|difference| Fault::path(part, difference)));
-        Ok(())
+        Ok(same)
     }
 
     /// The manifest, when it can be read and is of the image that the metadata speaks of.

@@ -262,7 +262,7 @@ pub(in crate::store) fn unpack_into(
 }
 
 /// Writes what is known of a tree beside it.
-pub(super) fn write_info(tree: &Path, info: &Info) -> Result<()> {
+pub(in crate::store) fn write_info(tree: &Path, info: &Info) -> Result<()> {
     let path = tree.join("layer");
     let text = serde_json::to_vec(info).map_err(io::Error::from).on("write", &path)?;
     fs::write(&path, text).on("write", &path)

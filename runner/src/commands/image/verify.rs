@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use appc_image::store::{Fault, Store, Summary};
+use appc_image::store::{Fault, Repair, Store, Summary, Verified};
 use serde::Serialize;
 
 use crate::cli::Global;
@@ -35,18 +35,24 @@ struct Verdict {
     name: String,
     verified: bool,
     faults: Vec<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    repair: Option<Repair>,
+    /// What its trees are made of.
+    #[serde(skip)]
+    from: &'static str,
 }
 
-/// Compares stored images with what was fetched. Ends with 1 when something differs.
+/// Compares stored images with what was fetched, and makes trees that are damaged again. Ends with 1 when something differs.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = global.store()?;
     let (images, mut unreadable) = chosen(global, &store, &args.images)?;
     let mut verdicts = Vec::new();
     for image in images {
         match store.verify(&image.id, &Bar::default()) {
-            Ok(faults) => {
+            Ok(Verified { faults, repair }) => {
                 let (id, name) = (image.id.to_string(), image.name_and_version());
-                verdicts.push(Verdict { id, name, verified: faults.is_empty(), faults });
+                let from = if image.oci.is_some() { "layers" } else { "archive" };
+                verdicts.push(Verdict { id, name, verified: faults.is_empty(), faults, repair, from });
             }
             Err(e) => {
                 global.warn(Failure::from(e).within(image.describe()).line());
@@ -85,6 +91,19 @@ fn report(verdict: &Verdict) -> String {
     for fault in &verdict.faults {
         let path = fault.path.as_ref().map(|path| format!("{path:?}: ")).unwrap_or_default();
         text.push_str(&format!("  {}: {path}{}\n", fault.part, fault.what));
+    }
+    match verdict.repair {
+        Some(Repair::Rebuilt) => {
+            text.push_str(&format!("tree of {name:?} is damaged: rebuilt from its {}\n", verdict.from))
+        }
+        Some(Repair::InUse) => {
+            let hint = "it is in use: stop what runs it, and verify it again to have it rebuilt";
+            text.push_str(&format!("tree of {name:?} is damaged: {hint}\n"));
+        }
+        None => {}
+    }
+    if !verdict.faults.iter().all(Fault::is_of_tree) {
+        text.push_str(&format!("what was fetched of {name:?} is damaged: `rkt image rm {id}` and fetch it again\n"));
     }
     text
 }
