@@ -9,9 +9,10 @@ use appc_spec::ImageId;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::beside::Beside;
 use super::import::Summed;
 use super::metadata::{Metadata, damaged};
-use super::{IoContext, Store, StoredImage, remove_tree, work};
+use super::{IoContext, Store, StoredImage, work};
 use crate::archive::{self, Limit, Ownership, UnpackOptions, image_id};
 use crate::copy::{CopyOptions, copy_tree};
 use crate::error::{Error, Result};
@@ -184,20 +185,24 @@ fn copy_layers(layers: &[PathBuf], to: &Root, progress: &dyn Progress) -> Result
 fn make_directory(target: &Path, options: ExtractOptions, fill: impl FnOnce(&Root) -> Result<Vec<u8>>) -> Result<()> {
     let above = target.parent().unwrap_or(Path::new("/"));
     // In the same directory: an ordinary user cannot move one that is read-only into another.
-    let new = Beside(work::fresh(above, ".extract-", |path| fs::create_dir(path)).on("write to", above)?);
-    let old = Beside(new.0.with_extension("old"));
-    let rootfs = if options.rootfs_only { new.0.clone() } else { new.0.join("rootfs") };
+    let beside = Beside::new(above)?;
+    let (new, old) = (beside.new_dir(), beside.old_dir());
+    let rootfs = if options.rootfs_only { new.to_owned() } else { new.join("rootfs") };
     fs::create_dir_all(&rootfs).on("create", &rootfs)?;
     let manifest = fill(&Root::open(&rootfs).on("open", &rootfs)?)?;
     if !options.rootfs_only {
-        fs::write(new.0.join("manifest"), &manifest).on("write", new.0.join("manifest"))?;
+        fs::write(new.join("manifest"), &manifest).on("write", new.join("manifest"))?;
+    }
+    // At no moment is neither there, where the file system can do that.
+    if options.overwrite && rustix::fs::renameat_with(CWD, new, CWD, target, RenameFlags::EXCHANGE).is_ok() {
+        return Ok(());
     }
     if options.overwrite {
-        work::found(fs::rename(target, &old.0)).on("replace", target)?;
+        work::found(fs::rename(target, &old)).on("replace", target)?;
     }
-    if let Err(e) = rename_new(&new.0, target) {
+    if let Err(e) = rename_new(new, target) {
         // Put back what was there; when there was nothing, there is nothing to put back.
-        let _ = fs::rename(&old.0, target);
+        let _ = fs::rename(&old, target);
         return Err(e).on("create", target);
     }
     Ok(())
@@ -209,14 +214,5 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
         // Not every file system has that flag; then an empty directory may be replaced.
         Err(Errno::INVAL) => fs::rename(from, to),
         done => Ok(done?),
-    }
-}
-
-/// A directory that is removed at the end, whatever is in it.
-struct Beside(PathBuf);
-
-impl Drop for Beside {
-    fn drop(&mut self) {
-        let _ = remove_tree::remove(&self.0);
     }
 }
