@@ -254,6 +254,25 @@ fn what_is_in_a_query_is_asked_with_and_not_kept() {
 }
 
 #[test]
+fn records_of_what_is_no_more_are_removed() {
+    let world = World::new();
+    world.publish("example.com/app", LABELS);
+    let image = world.fetch("example.com/app", |_| {}).unwrap();
+    let known = world.here.data().join("fetch/known");
+    let (left, living) = (known.join(".tmpLEFT"), known.join(".tmpNEW"));
+    let hours_ago = std::time::SystemTime::now() - Duration::from_secs(7200);
+    fs::File::create(&left).unwrap().set_modified(hours_ago).unwrap();
+    fs::write(&living, "").unwrap();
+    let records = || fs::read_dir(&known).unwrap().count();
+    assert_eq!(records(), 3);
+    assert_eq!(fetch::remove_unknown(&world.here.store).unwrap(), 1);
+    assert!(!left.exists() && records() == 2, "what is there, and what is on its way");
+    world.here.store.remove(&image.id).unwrap();
+    assert_eq!(fetch::remove_unknown(&world.here.store).unwrap(), 1);
+    assert!(living.exists() && records() == 1);
+}
+
+#[test]
 fn what_arrives_must_be_what_was_asked_for_and_every_address_is_tried() {
     let world = World::new();
     let two = PAGE.replace(

@@ -8,10 +8,10 @@
 //! Losing any of it costs a download.
 
 use std::fs::{self, DirBuilder};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use appc_spec::ImageId;
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,11 @@ use serde::{Deserialize, Serialize};
 use super::http::Response;
 use crate::error::{Error, Result};
 use crate::store::Store;
+
+/// How the names of records begin that are being written.
+const NEW: &str = ".tmp";
+/// More than writing one takes.
+const WRITTEN: Duration = Duration::from_secs(60);
 
 /// What came from an address.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -104,8 +109,8 @@ impl Cache {
     pub(super) fn put(&self, url: &str, known: &Known) -> Result<()> {
         let dir = self.make("known")?;
         let what = || format!("write below {}", dir.display());
-        let mut file = tempfile::NamedTempFile::new_in(&dir).map_err(Error::io(what()))?;
-        let text = serde_json::to_vec(known).map_err(|e| Error::io(what())(std::io::Error::from(e)))?;
+        let mut file = tempfile::Builder::new().prefix(NEW).tempfile_in(&dir).map_err(Error::io(what()))?;
+        let text = serde_json::to_vec(known).map_err(|e| Error::io(what())(io::Error::from(e)))?;
         file.write_all(&text).map_err(Error::io(what()))?;
         file.persist(dir.join(key(url))).map_err(|e| Error::io(what())(e.error))?;
         Ok(())
@@ -127,6 +132,40 @@ impl Cache {
         make_dir(&dir)?;
         Ok(dir)
     }
+}
+
+/// Removes what is known of addresses whose images are not in the store any more, and records that a killed process was writing, and
+/// returns how many those are.
+///
+/// # Errors
+/// When the directory cannot be read or written to.
+pub fn remove_unknown(store: &Store) -> Result<usize> {
+    let dir = store.dir().join("fetch/known");
+    let entries = match fs::read_dir(&dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(Error::io(format!("read {}", dir.display())))?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let path = entry.map_err(Error::io(format!("read {}", dir.display())))?.path();
+        let is_new = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(NEW.as_bytes()));
+        let is_of_use = if is_new { is_young(&path) } else { is_of_stored(store, &path) };
+        if !is_of_use && fs::remove_file(&path).is_ok() {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether somebody may still be writing it.
+fn is_young(path: &Path) -> bool {
+    let changed = fs::symlink_metadata(path).and_then(|stat| stat.modified());
+    changed.is_ok_and(|changed| SystemTime::now().duration_since(changed).unwrap_or_default() < WRITTEN)
+}
+
+fn is_of_stored(store: &Store, record: &Path) -> bool {
+    let known = fs::read(record).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+    known.and_then(|known| known.id()).is_some_and(|id| !matches!(store.pin([&id]), Err(Error::NotStored(_))))
 }
 
 /// Nobody else has a business there.

@@ -39,6 +39,7 @@ use appc_spec::{AcIdentifier, ImageName};
 
 use archive::Origin;
 pub use auth::Authorizations;
+pub use cache::remove_unknown;
 pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
 pub use discovery::{Announced, discover};
 pub use partial::remove_partial;

@@ -85,6 +85,8 @@ fn store(global: &Global, pods: &Pods) -> Result<(), Failure> {
     let report = store.gc(&in_use)?;
     let partial = appc_image::fetch::remove_partial(&store, PARTIAL)?;
     global.debug(format!("broken downloads removed: {partial}"));
+    let unknown = appc_image::fetch::remove_unknown(&store)?;
+    global.debug(format!("records of images that are no more removed: {unknown}"));
     global.debug(format!("store: {report:?}"));
     tell_damaged(global, &store)
 }
