@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use appc_spec::ImageId;
 
@@ -10,6 +11,20 @@ use crate::archive::Compression;
 
 /// `Result` with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// When something may succeed that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// After so long.
+    After(Duration),
+    /// Only if it takes less time then, which is seldom.
+    Faster,
+}
+
+impl Again {
+    /// After a moment.
+    pub const SOON: Again = Again::After(Duration::ZERO);
+}
 
 /// Why something could not be done with an image.
 ///
@@ -163,8 +178,8 @@ pub enum Error {
         url: String,
         /// What the host, or the way to it, is at fault of.
         why: String,
-        /// After how long the same may succeed; none when it will not.
-        again: Option<std::time::Duration>,
+        /// When the same may succeed; none when it will not.
+        again: Option<Again>,
     },
 
     /// A part of an OCI image, or a place where one lies, breaks a rule.

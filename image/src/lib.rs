@@ -26,5 +26,5 @@ mod tree;
 pub mod trust;
 pub mod users;
 
-pub use error::{Error, Result, advice_on_io};
+pub use error::{Again, Error, Result, advice_on_io};
 pub use progress::{Progress, Quiet};

@@ -254,6 +254,21 @@ fn what_is_in_a_query_is_asked_with_and_not_kept() {
 }
 
 #[test]
+fn of_many_addresses_some_are_left_aside() {
+    let world = World::new();
+    let tag = |number: usize| {
+        format!(
+            r#"<meta name="ac-discovery" content="example.com https://images.example.com/{number}/{{name}}.{{ext}}">"#
+        )
+    };
+    let page: String = (0..40).map(tag).collect();
+    world.put("example.com/?ac-discovery=1", page);
+    let error = world.fetch("example.com/app", |_| {}).unwrap_err().to_string();
+    assert!(error.contains("/15/example.com/app.aci") && !error.contains("/16/"), "{error}");
+    assert!(error.contains("24 more addresses that the page names are left aside"), "{error}");
+}
+
+#[test]
 fn records_of_what_is_no_more_are_removed() {
     let world = World::new();
     world.publish("example.com/app", LABELS);

@@ -219,6 +219,31 @@ fn what_belongs_to_no_content_has_an_end() {
 }
 
 #[test]
+fn a_document_has_a_time_that_fits_its_length() {
+    let server = Server::https(|_| Reply::ok(vec![b'x'; 600]).endless(Duration::from_millis(200)));
+    let (client, _dir) = client(&server, |_| {});
+    let begun = Instant::now();
+    let get = || client.get("https://example.com/").send();
+    // Fast enough for a large file, but a document of 64 KiB has three seconds.
+    let error = retry(|_| get()?.bytes(64 << 10)).unwrap_err();
+    assert!(why(error).contains("more than the 3 seconds"));
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    let mut body = get().unwrap().reader(1 << 20);
+    let mut content = vec![0; 15_000];
+    body.read_exact(&mut content).unwrap();
+    assert!(begun.elapsed() > Duration::from_secs(7), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn who_is_silent_is_asked_twice() {
+    let server = Server::https(|_| Reply::silence(Duration::from_secs(20)));
+    let (client, _dir) = client(&server, |_| {});
+    let error = retry(|_| client.get("https://example.com/").send()).unwrap_err();
+    assert!(why(error).contains("no answer in time"));
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[test]
 fn busy_servers_are_asked_again() {
     let count = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&count);

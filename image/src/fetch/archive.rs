@@ -11,7 +11,7 @@ use super::download::{Outcome, Place, Room, Small, download, small};
 use super::partial::Partial;
 use super::{Fetcher, http, signature_of};
 use crate::archive;
-use crate::error::{Error, Result};
+use crate::error::{Again, Error, Result};
 use crate::reference::{Reference, without_secrets};
 use crate::store::StoredImage;
 use crate::trust::{LONGEST, Refused, Verifier, beside, read_signature, verify};
@@ -214,7 +214,7 @@ impl Fetcher<'_> {
         }
         let (url, why) = (without_secrets(origin.signature_url), "the server defers the signature for ever".into());
         // What has come is good for the next attempt.
-        Err(Error::Fetch { url, why, again: Some(std::time::Duration::ZERO) })
+        Err(Error::Fetch { url, why, again: Some(Again::SOON) })
     }
 
     /// The detached signature that lies beside the image at `url`.

@@ -9,6 +9,9 @@ use super::http::Client;
 use super::{Options, Reporter};
 use crate::error::Result;
 
+/// A page may name as many addresses as it likes; those of one image that are tried.
+pub(super) const ENDPOINTS: usize = 16;
+
 /// More than the home page of anybody.
 const LONGEST_PAGE: u64 = 4 << 20;
 

@@ -1,14 +1,13 @@
 //! One file from one address: resumed where an earlier attempt ended, hashed as it comes.
 
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
 use super::auth::Authorizations;
 use super::cache::{Validators, max_age};
 use super::http::{Client, Request, Response, read_error, retry};
 use super::partial::Partial;
 use crate::archive::Limit;
-use crate::error::{Error, Result};
+use crate::error::{Again, Error, Result};
 use crate::progress::Progress;
 
 /// After so many bytes a connection that breaks has been worth it: the count of failures begins anew.
@@ -198,7 +197,7 @@ fn receive(
 }
 
 fn again(url: &str, why: &str) -> Error {
-    Error::Fetch { url: crate::reference::without_secrets(url), why: why.into(), again: Some(Duration::ZERO) }
+    Error::Fetch { url: crate::reference::without_secrets(url), why: why.into(), again: Some(Again::SOON) }
 }
 
 /// What came instead of a small file.

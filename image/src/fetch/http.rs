@@ -27,7 +27,7 @@ use ureq::{Agent, SendBody};
 pub use body::{Body, error as read_error};
 pub use response::Response;
 pub(crate) use retry::wait;
-pub use retry::{ATTEMPTS, retry};
+pub use retry::{ATTEMPTS, retry, weight};
 pub use ureq::http as types;
 
 use crate::error::{Error, Result};
@@ -262,5 +262,5 @@ fn unreachable_host(address: &Address, agent: &Agent, error: &ureq::Error) -> Er
     if let Some(proxy) = agent.config().proxy().filter(|proxy| !proxy.is_no_proxy(address.uri())) {
         why += &format!(" (by way of the proxy {}:{})", proxy.host(), proxy.port());
     }
-    Error::Fetch { url: address.to_string(), why, again: again.then_some(Duration::ZERO) }
+    Error::Fetch { url: address.to_string(), why, again }
 }

@@ -194,8 +194,9 @@ impl<'s> Fetcher<'s> {
             faults.push(error.to_string());
         }
         let mut refused = Vec::new();
-        let found = endpoints.len();
-        for endpoint in endpoints {
+        let aside = endpoints.len().saturating_sub(discovery::ENDPOINTS);
+        let found = endpoints.len() - aside;
+        for endpoint in endpoints.into_iter().take(found) {
             let origin =
                 Origin { url: &endpoint.image, signature_url: &endpoint.signature, name: Some(name), signature };
             match self.take_url(&client, &origin) {
@@ -206,12 +207,15 @@ impl<'s> Fetcher<'s> {
                 Err(error) => refused.push(error.to_string()),
             }
         }
+        let aside = (aside > 0).then(|| format!("{aside} more addresses that the page names are left aside"));
         let name = name.to_string();
         // Each says what to do about it.
         if found > 0 && refused.len() == found {
+            refused.extend(aside);
             return Err(Error::NotTaken { name, faults: refused });
         }
         faults.append(&mut refused);
+        faults.extend(aside);
         Err(Error::NotFound { name, faults })
     }
 

@@ -100,7 +100,7 @@ impl<'r> Blob<'r> {
                 }
                 None => self.connect(),
             };
-            self.failures = *failures + u32::from(result.is_err());
+            self.failures = *failures + result.as_ref().err().map_or(0, http::weight);
             result
         })
     }

@@ -1,13 +1,11 @@
 //! What a registry says when it refuses.
 
 use std::io::Read;
-use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::connection::Connection;
-use crate::Error;
-use crate::error::printable;
+use crate::error::{Again, Error, printable};
 use crate::fetch::http::Response;
 
 /// More of an answer is not looked at.
@@ -36,11 +34,11 @@ pub(super) fn refusal(connection: &Connection, answer: Response) -> Error {
     let without_body = answer.refusal("");
     let mut body = Vec::new();
     // What is cut off is no JSON and says nothing.
-    let _ = answer.reader(LONGEST).read_to_end(&mut body);
+    let _ = answer.document(LONGEST).read_to_end(&mut body);
     let errors = errors(&body);
     // Blobs come before the manifest that has them, so they are there; while another client puts the same, some registries
     // cannot see them.
-    let soon = errors.iter().any(|one| one.code == "MANIFEST_BLOB_UNKNOWN").then_some(Duration::ZERO);
+    let soon = errors.iter().any(|one| one.code == "MANIFEST_BLOB_UNKNOWN").then_some(Again::SOON);
     let said = said(errors);
     let advice = if matches!(status, 401 | 403) { connection.advice() } else { String::new() };
     let detail: Vec<&str> = [said.as_str(), &advice].into_iter().filter(|text| !text.is_empty()).collect();
@@ -54,7 +52,7 @@ pub(super) fn refusal(connection: &Connection, answer: Response) -> Error {
 
 /// What an answer means that says that there is no such thing. It is read, so that its connection can be used again.
 pub(super) fn nothing<T>(answer: Response) -> Option<T> {
-    let _ = answer.reader(LONGEST).read_to_end(&mut Vec::new());
+    let _ = answer.document(LONGEST).read_to_end(&mut Vec::new());
     None
 }
 

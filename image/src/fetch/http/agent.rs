@@ -16,7 +16,7 @@ use ureq::{Agent, Proxy, Timeout, config::Config};
 use super::Options;
 use super::address::{Address, is_link_local};
 use super::piece::Watching;
-use crate::error::{Error, Result};
+use crate::error::{Again, Error, Result};
 
 /// Where distributions keep the certificates of authorities; the first that is there counts.
 const BUNDLES: [&str; 4] = [
@@ -156,35 +156,36 @@ impl Resolver for Cautious {
     }
 }
 
-/// An error in words, and whether the same may succeed a little later.
-pub(super) fn explain(error: &ureq::Error) -> (String, bool) {
+/// An error in words, and when the same may succeed.
+pub(super) fn explain(error: &ureq::Error) -> (String, Option<Again>) {
     match error {
         ureq::Error::Io(e) => io_words(e),
-        ureq::Error::Timeout(Timeout::Connect) => ("no connection in time".into(), true),
-        ureq::Error::Timeout(_) => ("no answer in time".into(), true),
-        ureq::Error::HostNotFound => ("there is no such host".into(), false),
-        ureq::Error::Rustls(e) => (tls_words(&e.to_string()), false),
-        ureq::Error::Protocol(e) => (format!("not an answer in HTTP: {e}"), false),
-        ureq::Error::LargeResponseHeader(..) => ("the head of the answer is too long".into(), false),
-        other => (other.to_string(), false),
+        ureq::Error::Timeout(Timeout::Connect) => ("no connection in time".into(), Some(Again::Faster)),
+        ureq::Error::Timeout(_) => ("no answer in time".into(), Some(Again::Faster)),
+        ureq::Error::HostNotFound => ("there is no such host".into(), None),
+        ureq::Error::Rustls(e) => (tls_words(&e.to_string()), None),
+        ureq::Error::Protocol(e) => (format!("not an answer in HTTP: {e}"), None),
+        ureq::Error::LargeResponseHeader(..) => ("the head of the answer is too long".into(), None),
+        other => (other.to_string(), None),
     }
 }
 
-pub(super) fn io_words(error: &io::Error) -> (String, bool) {
+pub(super) fn io_words(error: &io::Error) -> (String, Option<Again>) {
     use io::ErrorKind as Kind;
+    const SOON: Option<Again> = Some(Again::SOON);
     // TLS errors, and errors from below, come wrapped.
     if let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<ureq::Error>()) {
         return explain(inner);
     }
     let text = crate::error::errno_text(error);
     match error.kind() {
-        Kind::UnexpectedEof => ("the connection ended early".into(), true),
-        Kind::InvalidData => (tls_words(&text), false),
-        Kind::TimedOut | Kind::WouldBlock => ("no answer in time".into(), true),
-        Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => (text, true),
-        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => (text, true),
+        Kind::UnexpectedEof => ("the connection ended early".into(), SOON),
+        Kind::InvalidData => (tls_words(&text), None),
+        Kind::TimedOut | Kind::WouldBlock => ("no answer in time".into(), Some(Again::Faster)),
+        Kind::ConnectionRefused | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe => (text, SOON),
+        Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown => (text, SOON),
         _ => {
-            let later = text.contains("Temporary failure");
+            let later = SOON.filter(|_| text.contains("Temporary failure"));
             (text.replace("failed to lookup address information", "cannot look up the host"), later)
         }
     }

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use ureq::BodyReader;
 
 use super::{Patience, agent, piece};
-use crate::error::Error;
+use crate::error::{Again, Error};
+
+/// What is small comes whole at so many bytes a second, after the time that anything may take.
+const WHOLE: u64 = 64 << 10;
 
 /// The body of an answer.
 pub struct Body {
@@ -25,6 +28,12 @@ impl Body {
 
     pub(super) fn limited(self, limit: u64) -> Body {
         Body { limit, ..self }
+    }
+
+    /// Ends it, too, when so many bytes have had time enough.
+    pub(super) fn ending(mut self, bytes: u64) -> Body {
+        self.pace.longest = Some(self.pace.window + Duration::from_secs(bytes / WHOLE));
+        self
     }
 
     /// The address that the body comes from, for people.
@@ -56,6 +65,9 @@ impl Read for Body {
 
 /// Tells a slow line from a server that wants to be waited for until the end of days.
 struct Pace {
+    begun: Instant,
+    /// For how long it may come.
+    longest: Option<Duration>,
     since: Instant,
     bytes: u64,
     window: Duration,
@@ -64,10 +76,15 @@ struct Pace {
 
 impl Pace {
     fn new(patience: &Patience) -> Pace {
-        Pace { since: Instant::now(), bytes: 0, window: patience.window, least: patience.least }
+        let (begun, since) = (Instant::now(), Instant::now());
+        Pace { begun, longest: None, since, bytes: 0, window: patience.window, least: patience.least }
     }
 
     fn check(&mut self, bytes: u64) -> io::Result<()> {
+        if let Some(longest) = self.longest.filter(|longest| self.begun.elapsed() > *longest) {
+            let text = format!("it takes more than the {} seconds that are enough for it", longest.as_secs());
+            return Err(io::Error::other(text));
+        }
         self.bytes += bytes;
         if self.bytes >= self.least {
             (self.bytes, self.since) = (0, Instant::now());
@@ -83,11 +100,11 @@ impl Pace {
 pub fn error(url: String, error: &io::Error) -> Error {
     let (why, again) = match error.kind() {
         io::ErrorKind::TimedOut if error.get_ref().is_some_and(|e| e.is::<ureq::Error>()) => agent::io_words(error),
-        io::ErrorKind::FileTooLarge => (error.to_string(), false),
-        io::ErrorKind::TimedOut => (error.to_string(), true),
+        io::ErrorKind::FileTooLarge => (error.to_string(), None),
+        io::ErrorKind::TimedOut => (error.to_string(), Some(Again::Faster)),
         _ => agent::io_words(error),
     };
-    Error::Fetch { url, why, again: again.then_some(Duration::ZERO) }
+    Error::Fetch { url, why, again }
 }
 
 pub(super) fn too_long(limit: u64) -> String {

@@ -77,17 +77,23 @@ impl Response {
         self.body.limited(limit)
     }
 
-    /// The whole body.
+    /// The body of something small: refused, too, once it has had time enough for `limit`.
+    pub fn document(self, limit: u64) -> Body {
+        let most = self.length().map_or(limit, |length| length.min(limit));
+        self.reader(limit).ending(most)
+    }
+
+    /// The whole body of something small.
     ///
     /// # Errors
-    /// [`Error::Fetch`] when it is longer than `limit`, or does not come.
+    /// [`Error::Fetch`] when it is longer than `limit`, or does not come, or not in a time that fits its length.
     pub fn bytes(self, limit: u64) -> Result<Vec<u8>> {
         let address = self.address.clone();
         if self.length().is_some_and(|length| length > limit) {
             return Err(fault(&address, body::too_long(limit)));
         }
         let mut bytes = Vec::new();
-        self.reader(limit).read_to_end(&mut bytes).map_err(|e| body::error(address.to_string(), &e))?;
+        self.document(limit).read_to_end(&mut bytes).map_err(|e| body::error(address.to_string(), &e))?;
         Ok(bytes)
     }
 }
