@@ -121,6 +121,37 @@ fn a_layer_that_is_in_an_image_twice_is_fetched_once() {
     assert!(rendered(&f, &image).path().join("tmp/old").exists());
 }
 
+/// Takes its time, so that somebody else comes meanwhile.
+struct Slow<'m>(&'m Memory);
+
+impl Source for Slow<'_> {
+    fn top(&self) -> Result<Descriptor, Error> {
+        self.0.top()
+    }
+
+    fn open(&self, descriptor: &Descriptor) -> Result<Box<dyn std::io::Read + Send + '_>, Error> {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        self.0.open(descriptor)
+    }
+
+    fn describe(&self) -> String {
+        self.0.describe()
+    }
+}
+
+#[test]
+fn two_who_want_the_same_layers_at_once_fetch_them_once() {
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), upper()], "");
+    let fetch = || f.store.import_oci(&Slow(&source), &Platform::host(), "oci:x:latest", &Quiet).unwrap().id;
+    std::thread::scope(|scope| {
+        let [one, two] = [scope.spawn(fetch), scope.spawn(fetch)];
+        assert_eq!(one.join().unwrap(), two.join().unwrap());
+    });
+    assert_eq!(source.opened(), 6, "manifest and configuration by each, a layer by one of them");
+    assert_eq!(f.store.gc(&[]).unwrap(), Report::default());
+}
+
 #[test]
 fn gc_mends_nothing_it_cannot_know_and_removes_leftovers() {
     let f = Fixture::new();

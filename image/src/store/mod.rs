@@ -12,6 +12,7 @@
 //! <dir>/store/blobs/sha256/, trees/layer-…/       parts of OCI images, which these share (`oci.rs`)
 //! <dir>/tmp/store-<random>/                   an import or rendering on its way, or what a killed one left, whose blobs the
 //!                                             next import of the same image goes on with
+//! <dir>/tmp/store-blob-<hex>                  locked by who fetches this layer of an OCI image
 //! <dir>/locks/store                           held while names in `store/` change
 //! ```
 //!

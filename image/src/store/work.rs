@@ -58,6 +58,34 @@ impl Drop for WorkDir {
     }
 }
 
+/// A name below `tmp/` that one at a time has. What a killed process leaves of it is collected as its directories are.
+#[derive(Debug)]
+pub(super) struct Turn {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Turn {
+    /// Waits until nobody else has the name.
+    pub(super) fn take(store: &Store, name: &str) -> Result<Turn> {
+        let path = store.dir.join("tmp").join(format!("{PREFIX}{name}"));
+        loop {
+            let file = File::options().write(true).create(true).truncate(false).open(&path).on("write to", &path)?;
+            flock(&file, FlockOperation::LockExclusive).on("lock", &path)?;
+            // Whoever had it has removed it.
+            if still_at(&file, &path).on("lock", &path)? {
+                return Ok(Turn { path, _lock: file });
+            }
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// Removes the directories that nobody works in any more, and returns how many.
 pub(super) fn remove_abandoned(store: &Store) -> Result<usize> {
     let mut removed = 0;

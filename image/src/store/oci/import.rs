@@ -23,7 +23,8 @@ impl Store {
     /// [`Reference`].
     ///
     /// Blobs and layers that are in the store already are neither fetched nor extracted, whichever image they came with; of a
-    /// blob that an import was killed over, or its network failed, only the rest is. Any number of processes may import at once.
+    /// blob that an import was killed over, or its network failed, only the rest is. Any number of processes may import at once; whoever
+    /// wants a layer that another one is fetching waits for that.
     ///
     /// # Errors
     /// What is wrong with the image, or why it or the store cannot be had. Then nothing has changed.
@@ -39,6 +40,7 @@ impl Store {
         let manifest = manifest_of(&image, origin).map_err(Error::Manifest)?;
         let work = WorkDir::new(self)?;
         let gathered = Gathered { store: self, work: work.path() };
+        let _turns = gathered.turns(&image)?;
         gathered.take_over(&image)?;
         loop {
             let mut new = match gathered.fetch(source, &image, progress) {

@@ -1,6 +1,6 @@
 //! Fetching and extracting what is missing of an OCI image, several layers at once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -18,7 +18,7 @@ use crate::parallel::for_each;
 use crate::pour::pour;
 use crate::progress::Progress;
 use crate::store::share::{list, share};
-use crate::store::work::{each_abandoned, found, open};
+use crate::store::work::{Turn, each_abandoned, found, open};
 use crate::store::{IoContext, Store};
 
 /// Layers that are worked on at once. Each has threads of its own; more only take turns at the disk.
@@ -151,6 +151,14 @@ impl Gathered<'_> {
             fs::rename(&partial, &path).on("write to", &path)?;
         }
         Ok(())
+    }
+
+    /// Waits for those who are fetching layers of the image; who comes later waits for this one.
+    pub(super) fn turns(&self, image: &OciImage) -> Result<Vec<Turn>> {
+        let missing = image.layers.iter().map(|layer| &layer.descriptor).filter(|blob| !self.has_blob(blob));
+        // In the same order for all, so that no two wait for each other.
+        let names: BTreeSet<String> = missing.map(|blob| format!("blob-{}", blob.digest.hex())).collect();
+        names.iter().map(|name| Turn::take(self.store, name)).collect()
     }
 
     /// Takes over what imports that were broken off have left of the image's layers.
