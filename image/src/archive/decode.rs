@@ -158,7 +158,8 @@ impl<'scope> Stream<'scope> {
                 })
             }
         };
-        let (input, blocks) = pipeline::start(scope, if ours { pipeline::threads(0) } else { 0 }, make);
+        let (input, blocks) =
+            pipeline::start(scope, if ours { pipeline::threads(0) } else { 0 }, pipeline::WAITING, make);
         let feeder = scope.spawn(move || {
             let bound = Bound::new(how.limit, intake.counter());
             let mut feeder = Feeder { intake, compression, bound, pool, members: Pool::default(), input };
@@ -166,7 +167,7 @@ impl<'scope> Stream<'scope> {
             let _ = feeder.run();
             feeder.intake.taken()
         });
-        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, how.algorithm), feeder })
+        Ok(Stream { blocks, current: None, from: 0, digest: Digest::start(scope, how.algorithm, BLOCK_LEN), feeder })
     }
 
     /// The digest of the plain and the number of compressed bytes, once everything has been read.

@@ -6,15 +6,15 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use appc_spec::ImageId;
 
-use super::block::Block;
+use super::block::{BLOCK_LEN, Block};
 use super::pipeline::Closed;
 use crate::oci::{self, Algorithm, Hasher};
 use crate::{Error, Result};
 
-/// Blocks that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
-/// steady: with fewer, one waits for the other in turn. A conversion has two such queues and two of `pipeline.rs`, all
+/// Bytes that may wait to be hashed. Making many small files takes long and large ones go fast, while hashing is
+/// steady: with fewer, one waits for the other in turn. A conversion has up to three such queues and three of `pipeline.rs`, all
 /// full in the worst case, and is to stay below 100 MB.
-const WAITING: usize = 16;
+const WAITING: usize = 12 * BLOCK_LEN;
 
 /// The ID of the image whose plain archive has this digest.
 pub(crate) fn image_id(digest: &oci::Digest) -> Result<ImageId> {
@@ -28,8 +28,9 @@ pub(super) struct Digest<'scope> {
 }
 
 impl<'scope> Digest<'scope> {
-    pub(super) fn start(scope: &'scope Scope<'scope, '_>, algorithm: Algorithm) -> Digest<'scope> {
-        let (blocks, queue) = sync_channel::<Arc<Block>>(WAITING);
+    /// `block_len` is the length of the longest block.
+    pub(super) fn start(scope: &'scope Scope<'scope, '_>, algorithm: Algorithm, block_len: usize) -> Digest<'scope> {
+        let (blocks, queue) = sync_channel::<Arc<Block>>(WAITING / block_len);
         let thread = scope.spawn(move || {
             let mut hasher = Hasher::new(algorithm);
             for block in queue {

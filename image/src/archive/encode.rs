@@ -63,14 +63,15 @@ impl<'scope, 'p> Sink<'scope, 'p> {
             let packed = packed.clone();
             move |block: Arc<Block>| compressor.compress(block, &packed)
         };
-        let (input, compressed) = pipeline::start(scope, pipeline::threads(options.threads), make);
-        let output = scope.spawn(move || write_out(out, &compressed, packed_too.then(|| Hasher::new(algorithm))));
         let block_len = block_len(compression);
+        let (threads, waiting) = (pipeline::threads(options.threads), pipeline::WAITING * BLOCK_LEN / block_len);
+        let (input, compressed) = pipeline::start(scope, threads, waiting, make);
+        let output = scope.spawn(move || write_out(out, &compressed, packed_too.then(|| Hasher::new(algorithm))));
         let mut sink = Sink {
             current: pool.take(),
             block_len,
             pool,
-            digest: Digest::start(scope, algorithm),
+            digest: Digest::start(scope, algorithm, block_len),
             input,
             output,
             progress,

@@ -18,13 +18,16 @@ pub(super) struct Output<R> {
     order: Receiver<Receiver<R>>,
 }
 
-/// Results that may wait, done or not: stages of uneven speed lend each other time, and memory is still bounded.
-const WAITING: usize = 16;
+/// Results of the usual length that may wait, done or not: stages of uneven speed lend each other time, and memory is still
+/// bounded.
+pub(super) const WAITING: usize = 12;
 
-/// Starts `threads` threads, each with its own worker from `make`.
+/// Starts `threads` threads, each with its own worker from `make`. So many results may be `waiting`, at least one for each
+/// thread.
 pub(super) fn start<'scope, J, R, W>(
     scope: &'scope Scope<'scope, '_>,
     threads: usize,
+    waiting: usize,
     mut make: impl FnMut() -> W,
 ) -> (Input<J, R>, Output<R>)
 where
@@ -33,7 +36,7 @@ where
     W: FnMut(J) -> R + Send + 'scope,
 {
     let (jobs, queue) = sync_channel::<(J, SyncSender<R>)>(threads);
-    let (order, results) = sync_channel(WAITING);
+    let (order, results) = sync_channel(waiting.max(threads));
     let queue = Arc::new(Mutex::new(queue));
     for _ in 0..threads {
         let (queue, mut work) = (queue.clone(), make());
@@ -91,7 +94,7 @@ mod tests {
     #[test]
     fn results_keep_their_order() {
         std::thread::scope(|scope| {
-            let (input, output) = start(scope, 3, || {
+            let (input, output) = start(scope, 3, WAITING, || {
                 |n: u64| {
                     std::thread::sleep(std::time::Duration::from_micros(n % 7 * 50));
                     n * 2
@@ -115,7 +118,7 @@ mod tests {
     #[test]
     fn a_consumer_that_leaves_stops_the_producer() {
         std::thread::scope(|scope| {
-            let (input, output) = start(scope, 2, || |n: u32| n);
+            let (input, output) = start(scope, 2, WAITING, || |n: u32| n);
             drop(output);
             let stopped = (0..1000).find(|n| input.job(*n).is_err());
             assert!(stopped.is_some());
