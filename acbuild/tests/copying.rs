@@ -36,7 +36,7 @@ fn odd_tree(at: &Path) {
         )
         .unwrap();
         fs::create_dir(at.join("closed")).unwrap();
-        fs::set_permissions(at.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(at.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
         std::os::unix::fs::lchown(at.join("sub/link"), Some(3_000_000), Some(7)).unwrap();
         std::os::unix::fs::chown(at.join("fifo"), Some(12), Some(34)).unwrap();
         let script = "setfattr -n security.capability -v 0sAQAAAgAgAAAAAAAAAAAAAAAAAAA= file 2>/dev/null; true";
