@@ -93,6 +93,7 @@ impl Error {
         match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some("make room, or use another place"),
             io::ErrorKind::ReadOnlyFilesystem => Some("make it writable, or use another place"),
+            io::ErrorKind::PermissionDenied => Some("run this as a user who may, such as root"),
             _ => None,
         }
     }
