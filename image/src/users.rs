@@ -36,7 +36,9 @@ pub enum Error {
         file: &'static str,
     },
     /// The file that is to say the owner, or passwd or group, cannot be read.
-    #[error("reading {path} in the image for its {kind}: {cause}: give a name or a number, or the path of a file in the image")]
+    #[error(
+        "reading {path} in the image for its {kind}: {cause}: give a name or a number, or the path of a file in the image"
+    )]
     Read {
         /// The file.
         path: String,
