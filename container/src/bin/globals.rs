@@ -21,7 +21,7 @@ pub(crate) struct Globals {
     /// Data directory of all three programs
     #[arg(long, value_name = "DIR", env = "RKT_DIR", hide_env_values = true)]
     dir: Option<PathBuf>,
-    /// File that messages are appended to, besides standard error
+    /// File that messages are appended to: warnings there alone, errors on standard error as well
     #[arg(long, value_name = "FILE")]
     pub(crate) log: Option<PathBuf>,
     /// How messages are written to it

@@ -64,6 +64,7 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
+        // What cannot be removed now goes with the next one here.
         let _ = remove(&self.path);
     }
 }

@@ -82,11 +82,12 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
+        // What cannot be removed now is found by the next gc.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Removes the directories that nobody works in any more, and returns how many.
+/// Removes the directories and names that nobody works with any more, and returns how many.
 pub(super) fn remove_abandoned(store: &Store) -> Result<usize> {
     let mut removed = 0;
     each_abandoned(store, |path| {
