@@ -101,7 +101,7 @@ cd bundle
 rkt-oci spec
 sed -i 's/"terminal": *true/"terminal": false/; s/"sh"/"true"/' config.json
 ours=$(median 50 true "rkt-oci --root $work/ours run bench-ours-$$")
-runc=$(median 50 true "runc --root $work/runc run bench-runc-$$")
 bwrap=$(median 50 true 'bwrap --unshare-all --bind rootfs / --proc /proc --dev /dev true')
+runc=$(median 50 true "runc --root $work/runc run bench-runc-$$")
 row 'rkt-oci run true, ms' "$ours" "$runc" 'runc run' ''
 row 'rkt-oci run true, ms' "$ours" "$bwrap" 'bwrap, without cgroups' ''

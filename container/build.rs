@@ -1,4 +1,5 @@
-//! Tells `rkt-oci --version` which commit it is built from, and has its relocations packed.
+//! Tells `rkt-oci --version` which commit it is built from, and how the program is linked: where it begins, and with
+//! packed relocations.
 //!
 //! The commit is read from the files of the repository, as git itself need not be there. Only for releases: looking again
 //! at every commit would have a developer's every build start from here. Anything else says the version of the crate.
@@ -15,6 +16,10 @@ fn main() {
     let commit = commit.or_else(|| if release { commit_of(Path::new("../.git")) } else { None });
     let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
     println!("cargo::rustc-env=RKT_OCI_COMMIT={}", commit.unwrap_or(version).trim());
+    // See src/sys/entry.rs.
+    if std::env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        println!("cargo::rustc-link-arg-bins=-Wl,--entry=appc_protected_entry");
+    }
     if packs_relocations() {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

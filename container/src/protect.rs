@@ -8,6 +8,8 @@
 //!    mount: when the execve closes its descriptor the kernel takes it out of every mount namespace;
 //! 2. where mounting is not allowed, nothing needs to be done for an executable that this user cannot write;
 //! 3. else a copy in memory that is sealed.
+//!
+//! `rkt-oci` does the first before its `main`, see `sys/entry.rs`.
 
 use std::ffi::{CStr, CString, OsString};
 use std::fs::File;
@@ -37,22 +39,25 @@ const MOUNT_ATTR_RDONLY: u64 = 1;
 pub fn protect(name: &CStr) -> Result<()> {
     let protect = || -> io::Result<()> {
         if statvfs(OWN)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
-            return settle(name);
+            return Ok(());
         }
         let executable = match read_only_mount() {
             Ok(mount) => mount,
-            Err(_) if is_sealed()? => return settle(name),
-            Err(_) if is_others()? => return Ok(()),
+            Err(_) if is_sealed()? || is_others()? => return Ok(()),
             Err(_) => sealed_copy(name)?,
         };
         Err(execute(&executable, &arguments(), &environment()))
     };
-    protect().context(|| "protect the executable from containers")
+    protect().context(|| "protect the executable from containers")?;
+    rename(name)
 }
 
-/// Executed by descriptor, the program has that descriptor's number for a name.
-fn settle(name: &CStr) -> io::Result<()> {
-    Ok(rustix::thread::set_name(name)?)
+/// Gives the program its name again: executed by descriptor, it has that descriptor's number for one.
+///
+/// # Errors
+/// None that a Linux kernel has.
+pub fn rename(name: &CStr) -> Result<()> {
+    rustix::thread::set_name(name).context(|| "set the name of the process")
 }
 
 fn arguments() -> Vec<CString> {

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cgroup::Saved as SavedCgroup;
 use crate::error::{Context, Error, Result};
-use crate::files::read_regular;
+use crate::files::{read_kernels, read_regular};
 use crate::hooks::Hooks;
 use crate::resctrl;
 use crate::{fault, fifo};
@@ -327,7 +327,7 @@ fn still(pid: i32, start_time: u64) -> Result<Option<OwnedFd>> {
 
 /// When a living process started; none when it has ended, waited for or not.
 pub fn alive_since(pid: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let stat = File::open(format!("/proc/{pid}/stat")).and_then(read_kernels).ok()?;
     // The name, in parentheses, may hold anything; after it come the state and, 19 fields on, the start time.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     if matches!(*fields.first()?, "Z" | "X") { None } else { fields.get(19)?.parse().ok() }

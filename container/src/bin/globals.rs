@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
+use appc_container::in_user_namespace;
 use clap::Args;
 use rustix::process::geteuid;
 
@@ -173,14 +174,6 @@ fn users_root() -> Option<PathBuf> {
         Some(runtime) if !root && !runtime.is_empty() => Some(PathBuf::from(runtime).join("rkt-oci")),
         _ => None,
     }
-}
-
-/// Whether root here is not root of the host.
-fn in_user_namespace() -> bool {
-    // What the first namespace has; see user_namespaces(7).
-    let whole = ["0", "0", "4294967295"];
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    !map.is_empty() && !map.split_whitespace().eq(whole)
 }
 
 /// Without `..`, by name only: this is a path of the caller's.

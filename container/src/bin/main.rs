@@ -10,10 +10,11 @@ mod log;
 mod spelling;
 mod units;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
+use appc_container::protect::{protect, rename};
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser};
 
 use crate::commands::Command;
@@ -54,15 +55,17 @@ struct Arguments {
     command: Command,
 }
 
+/// What `ps` shows.
+const NAME: &CStr = c"rkt-oci";
+
 /// The commands after which a container's processes can see this one.
 const EXPOSED: [&str; 4] = ["create", "run", "exec", "restore"];
 
 fn main() -> ExitCode {
     let typed: Vec<OsString> = spelling::as_meant(std::env::args_os().collect(), quick);
     // By mere mention: a container called `run` costs a little time.
-    if typed.iter().any(|word| EXPOSED.iter().any(|command| word == command))
-        && let Err(e) = appc_container::protect::protect(c"rkt-oci")
-    {
+    let exposed = typed.iter().any(|word| EXPOSED.iter().any(|command| word == command));
+    if let Err(e) = if exposed { protect(NAME) } else { rename(NAME) } {
         return log::failed("start", &e.to_string());
     }
     if let Some(folder) = appc_manual::asked_for(&typed) {

@@ -1,10 +1,12 @@
 //! Which cgroup hierarchies this host has, and where this process is in them.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use libc::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC};
 
 use super::{Error, Result};
+use crate::files::read_kernels;
 
 /// How the cgroup file systems are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +51,7 @@ impl Layout {
     /// When there are none, or they cannot be read.
     pub fn detect(root: &Path) -> Result<Layout> {
         let own = Path::new("/proc/self/cgroup");
-        let own = std::fs::read_to_string(own).map_err(|e| Error::io("read", own, e))?;
+        let own = File::open(own).and_then(read_kernels).map_err(|e| Error::io("read", own, e))?;
         let mut layout = Layout::from_own(root, &own, |dir, version| {
             let magic = if version == Version::V2 { CGROUP2_SUPER_MAGIC } else { CGROUP_SUPER_MAGIC };
             rustix::fs::statfs(dir).is_ok_and(|s| s.f_type == magic)
@@ -131,7 +133,7 @@ impl Layout {
 /// The controllers that the root of a version 2 hierarchy can give.
 fn offered(mount: &Path) -> Result<Vec<String>> {
     let path = mount.join("cgroup.controllers");
-    let text = std::fs::read_to_string(&path).map_err(|e| Error::io("read", path, e))?;
+    let text = File::open(&path).and_then(read_kernels).map_err(|e| Error::io("read", path, e))?;
     Ok(names(text.trim(), ' '))
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Error, Result};
+use crate::files::read_kernels;
 
 /// Directories made on the way are marked with the sticky bit, see the [module](super).
 const ON_THE_WAY: Mode = Mode::from_bits_retain(0o1755);
@@ -105,9 +106,7 @@ impl Dir {
 
     pub(super) fn read(&self, file: &str) -> io::Result<String> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut text = String::new();
-        File::from(rustix::fs::openat(&self.fd, file, flags, Mode::empty())?).read_to_string(&mut text)?;
-        Ok(text)
+        read_kernels(File::from(rustix::fs::openat(&self.fd, file, flags, Mode::empty())?))
     }
 
     /// One `write(2)`, as these files want it.

@@ -3,6 +3,8 @@
 pub mod bpf;
 pub mod clone;
 pub mod credentials;
+#[cfg(all(target_arch = "x86_64", target_pointer_width = "64"))]
+mod entry;
 pub(crate) mod environment;
 pub mod exec;
 pub mod keyring;

@@ -1,8 +1,11 @@
 //! Entering and leaving namespaces, and the names a UTS namespace holds.
 #![allow(unsafe_code)]
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::files::read_kernels;
 
 /// Moves this thread into a namespace, which must be of the given `CLONE_NEW*` kind (`EINVAL` else).
 pub fn setns(namespace: BorrowedFd<'_>, kind: i32) -> io::Result<()> {
@@ -50,6 +53,6 @@ pub fn set_domain_name(name: &str) -> io::Result<()> {
 /// Whether this process is in a user namespace other than the first one, where root may do less.
 pub fn in_user_namespace() -> bool {
     // user_namespaces(7): the first one has all numbers as they are.
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let map = File::open("/proc/self/uid_map").and_then(read_kernels).unwrap_or_default();
     !map.is_empty() && !map.split_whitespace().eq(["0", "0", "4294967295"])
 }
