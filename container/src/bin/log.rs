@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::ExitCode;
 
+use appc_container::Error;
 use appc_container::plan::Warnings;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
@@ -27,7 +28,9 @@ impl Log {
     /// Opens the log file.
     pub(crate) fn new(globals: &Globals) -> Result<Log, String> {
         let file = match &globals.log {
-            Some(path) => Some(open(path).map_err(|e| format!("{}: {e}", path.display()))?),
+            Some(path) => Some(
+                open(path).map_err(|cause| Error::System { what: path.display().to_string(), cause }.to_string())?,
+            ),
             None => None,
         };
         Ok(Log { file, format: globals.log_format, debug: globals.debug })

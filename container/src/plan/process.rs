@@ -74,7 +74,7 @@ impl ProcessPlan {
             uid: user.uid(),
             gid: user.gid(),
             groups: user.additional_gids().clone().unwrap_or_default(),
-            umask: user.umask().unwrap_or(0o022) & 0o777,
+            umask: umask(user.umask())?,
             capabilities,
             rlimits: rlimits(process.rlimits().as_deref().unwrap_or_default())?,
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
@@ -101,6 +101,14 @@ impl ProcessPlan {
     /// The value of a variable.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.env.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// The kernel would take the rest of the number away without a word.
+fn umask(given: Option<u32>) -> Result<u32> {
+    match given.unwrap_or(0o022) {
+        mask @ 0..=0o777 => Ok(mask),
+        more => Err(Error::refused("process.user.umask", format!("{more} is more than 511, which is 0777"))),
     }
 }
 

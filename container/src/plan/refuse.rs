@@ -22,7 +22,11 @@ pub(super) fn unsupported(spec: &Spec) -> Result<()> {
             return Err(Error::refused(field, "is for another platform: this engine makes Linux containers"));
         }
     }
-    Ok(())
+    // Keys "MUST NOT be an empty string" (config.md, annotations).
+    match spec.annotations().as_ref().is_some_and(|annotations| annotations.contains_key("")) {
+        true => Err(Error::refused("annotations", "have a key that is empty")),
+        false => Ok(()),
+    }
 }
 
 /// Names a field of a process that means nothing here.

@@ -52,8 +52,10 @@ impl GetOrInsert for Value {
 }
 
 #[test]
-fn what_is_for_other_platforms_is_refused_by_name() {
+fn what_means_nothing_here_is_refused_by_name() {
     assert_eq!(refused("/process/commandLine", json!("x")), "process.commandLine");
+    assert_eq!(refused("/process/user/umask", json!(0o1000)), "process.user.umask");
+    assert_eq!(refused("/annotations", json!({"": "x"})), "annotations");
     for foreign in ["windows", "solaris", "vm", "zos"] {
         let value = match foreign {
             "vm" => json!({"kernel": {"path": "/x"}}),
