@@ -21,11 +21,16 @@ use tarball::{Tar, snapshot};
 
 /// Imports an image of the tree that `make` makes; all its times are the same.
 fn import(store: &Store, name: &str, make: impl FnOnce(&Path)) -> StoredImage {
+    import_of(1, store, name, make)
+}
+
+/// The same, of a time.
+fn import_of(time: i64, store: &Store, name: &str, make: impl FnOnce(&Path)) -> StoredImage {
     let dir = tempfile::tempdir().unwrap();
     let (tree, file) = (dir.path().join("tree"), dir.path().join("image.aci"));
     fs::create_dir(&tree).unwrap();
     make(&tree);
-    let options = WriteOptions { source_date_epoch: Some(1), ..Default::default() };
+    let options = WriteOptions { source_date_epoch: Some(time), ..Default::default() };
     let out = File::create(&file).unwrap();
     archive::write(manifest(name, "").as_bytes(), &Root::open(&tree).unwrap(), out, &options, &Quiet).unwrap();
     store.import(File::open(&file).unwrap(), name, &Quiet).unwrap()
@@ -147,32 +152,25 @@ impl Drop for Mounted {
     }
 }
 
-#[test]
-fn blocks_are_shared_where_the_file_system_can() {
-    ::support::needs!(root, "mkfs.xfs", "mount");
-    let dir = tempfile::tempdir().unwrap();
-    let (disk, mount) = (dir.path().join("disk"), dir.path().join("mount"));
+/// A new xfs in `dir`; nothing when the kernel has none.
+fn xfs(dir: &Path) -> Option<Mounted> {
+    let (disk, mount) = (dir.join("disk"), dir.join("mount"));
     File::create(&disk).unwrap().set_len(320 << 20).unwrap();
     fs::create_dir(&mount).unwrap();
     let run = |program: &str, args: &[&Path]| Command::new(program).args(args).output().unwrap();
     let made = run("mkfs.xfs", &["-q".as_ref(), "-m".as_ref(), "reflink=1".as_ref(), &disk]);
     assert!(made.status.success(), "{made:?}");
     let mounted = run("mount", &["-o".as_ref(), "loop".as_ref(), &disk, &mount]);
-    if !::support::need::check(mounted.status.success(), "a kernel with xfs and loop devices") {
-        return;
-    }
-    let mounted = Mounted(mount);
-    let store = Store::open(mounted.0.join("data")).unwrap();
-    let noise: Vec<u8> = (0..5_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let fill = |tree: &Path, own: &[u8]| {
-        put(tree, "bin/big", &noise);
-        fs::set_permissions(tree.join("bin/big"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
-        put(tree, "own", own);
-    };
-    let one = import(&store, "example.com/one", |tree| fill(tree, b"one"));
-    let before = used(&mounted.0);
-    let two = import(&store, "example.com/two", |tree| fill(tree, b"two"));
-    let blob = fs::metadata(store.blob(&two.id)).unwrap().len();
+    ::support::need::check(mounted.status.success(), "a kernel with xfs and loop devices").then_some(Mounted(mount))
+}
+
+fn noise() -> Vec<u8> {
+    (0..5_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+/// What importing `image` took of the disk of which `before` had been given away is its archive and little more.
+fn took_its_archive_alone(store: &Store, mounted: &Mounted, before: u64, image: &StoredImage) {
+    let blob = fs::metadata(store.blob(&image.id)).unwrap().len();
     let mut grown = used(&mounted.0) - before;
     // What was removed is given back some time later.
     for _ in 0..400 {
@@ -183,7 +181,48 @@ fn blocks_are_shared_where_the_file_system_can() {
         grown = used(&mounted.0) - before;
     }
     assert!(grown < blob + (1 << 20), "grown by {grown}, of which the archive is {blob}");
+}
+
+#[test]
+fn blocks_are_shared_where_the_file_system_can() {
+    ::support::needs!(root, "mkfs.xfs", "mount");
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mounted) = xfs(dir.path()) else { return };
+    let store = Store::open(mounted.0.join("data")).unwrap();
+    let noise = noise();
+    let fill = |tree: &Path, own: &[u8]| {
+        put(tree, "bin/big", &noise);
+        fs::set_permissions(tree.join("bin/big"), std::os::unix::fs::PermissionsExt::from_mode(0o4755)).unwrap();
+        put(tree, "own", own);
+    };
+    let one = import(&store, "example.com/one", |tree| fill(tree, b"one"));
+    let before = used(&mounted.0);
+    let two = import(&store, "example.com/two", |tree| fill(tree, b"two"));
+    took_its_archive_alone(&store, &mounted, before, &two);
     assert_ne!(inode(&store, &one, "bin/big"), inode(&store, &two, "bin/big"));
     assert_eq!(fs::metadata(store.tree(&two.id).join("bin/big")).unwrap().nlink(), 1);
+    clean(&store, &[&one, &two]);
+}
+
+#[test]
+fn blocks_are_shared_by_what_differs_in_time_mode_and_owner() {
+    ::support::needs!(root, "mkfs.xfs", "mount");
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mounted) = xfs(dir.path()) else { return };
+    let store = Store::open(mounted.0.join("data")).unwrap();
+    let one = import_of(1, &store, "example.com/one", |tree| put(tree, "bin/big", &noise()));
+    let before = used(&mounted.0);
+    let two = import_of(1_000_000_000, &store, "example.com/two", |tree| {
+        put(tree, "bin/big", &noise());
+        std::os::unix::fs::chown(tree.join("bin/big"), Some(7), Some(8)).unwrap();
+        fs::set_permissions(tree.join("bin/big"), std::os::unix::fs::PermissionsExt::from_mode(0o4711)).unwrap();
+    });
+    took_its_archive_alone(&store, &mounted, before, &two);
+    let about = |image: &StoredImage| {
+        let file = fs::metadata(store.tree(&image.id).join("bin/big")).unwrap();
+        (file.mtime(), file.mode() & 0o7777, file.uid(), file.gid(), file.nlink())
+    };
+    assert_eq!(about(&one), (1, 0o644, 0, 0, 1));
+    assert_eq!(about(&two), (1_000_000_000, 0o4711, 7, 8, 1));
     clean(&store, &[&one, &two]);
 }

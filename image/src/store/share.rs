@@ -1,15 +1,15 @@
 //! Files that images have in common, on the disk once.
 //!
-//! A file of a new tree that another tree has, under the same path and with the same content, owner, mode, time and attributes, is
-//! made from that one: its blocks are shared where the file system can do so (nobody can tell), else it becomes another
-//! name of it. That is safe since nobody writes to trees: pods stack something of their own on them or run on copies, and what
+//! A file of a new tree that another tree has, under the same path and with the same content, is made from that one. Where the
+//! file system can do so, its blocks are shared: nobody can tell, and owner, mode, time and attributes may be others. Else
+//! it becomes another name of it, when it agrees in all of these, too. That is safe since nobody writes to trees: pods stack something of their own on them or run on copies, and what
 //! is extracted or rendered for users is copied.
 //!
 //! Hard links show in what programs see as a file's link count. So files that are hard links within their own tree are left
 //! alone, be it here or there, for then two names of one image could become one file; and what lies in `etc` or `var`, too, where
 //! programs such as cron refuse files with more than one name.
 //!
-//! What trees have is listed beside each of them, in `files`: a number for each path with size, owner, mode and time, sorted. The
+//! What trees have is listed beside each of them, in `files`: a number for each path with size, sorted. The
 //! list can be lost: then only nothing is shared with that tree.
 
 use std::collections::{HashMap, HashSet};
@@ -56,7 +56,7 @@ pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Resu
     fs::write(dir.join("files"), list).on("write", dir.join("files"))?;
 
     let tree = Root::open(&rootfs).on("open", &rootfs)?;
-    let mut sharing = Sharing { tree, left: listing.0, touched: HashMap::new(), clones: true };
+    let mut sharing = Sharing { tree, left: listing.0, touched: HashMap::new(), clones: can_clone(dir)? };
     for key in entries(&store.dir.join("store/trees"))? {
         if sharing.left.is_empty() {
             break;
@@ -103,12 +103,12 @@ fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, Errno> {
 /// What is compared before a file is looked at. Whether two files are the same is never told from this alone.
 fn number(path: &[u8], stat: &Stat) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (path, about(stat)).hash(&mut hasher);
+    (path, stat.st_size).hash(&mut hasher);
     hasher.finish()
 }
 
 /// Everything of a file's inode that programs see, but for its number of names.
-fn about(stat: &Stat) -> impl Hash + PartialEq {
+fn about(stat: &Stat) -> impl PartialEq {
     (stat.st_size, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
 }
 
@@ -118,7 +118,7 @@ struct Sharing {
     left: HashMap<u64, Box<[u8]>>,
     /// The times of directories, which change with what is made in them.
     touched: HashMap<Box<[u8]>, Timestamps>,
-    /// Whether the file system may be able to share blocks.
+    /// Whether the file system can share blocks.
     clones: bool,
 }
 
@@ -149,33 +149,23 @@ impl Sharing {
         let from = open(other, Path::new(OsStr::from_bytes(above)), flags)?;
         let to = open(&self.tree, Path::new(OsStr::from_bytes(above)), flags)?;
         let (theirs, own) = (stat(from.as_fd(), name)?, stat(to.as_fd(), name)?);
-        if about(&theirs) != about(&own)
-            || xattrs_at(from.as_fd(), name)? != xattrs_at(to.as_fd(), name)?
-            || !same_content(&from, &to, name)?
-        {
+        // A clone has attributes of its own.
+        let alike = theirs.st_size == own.st_size
+            && (self.clones
+                || about(&theirs) == about(&own) && xattrs_at(from.as_fd(), name)? == xattrs_at(to.as_fd(), name)?);
+        if !alike || !same_content(&from, &to, name)? {
             return Ok(false);
         }
         if !self.touched.contains_key(above) {
             self.touched.insert(above.into(), times(&rustix::fs::statat(&to, "", AtFlags::EMPTY_PATH)?));
         }
         let name = Path::new(OsStr::from_bytes(name));
-        self.make(&from, &to, name, &own)?;
+        match self.clones {
+            true => clone(&from, &to, name, &own)?,
+            false => rustix::fs::linkat(&from, name, &to, NEW, AtFlags::empty())?,
+        }
         rustix::fs::renameat(&to, NEW, &to, name).inspect_err(|_| unlink(&to).unwrap_or_default())?;
         Ok(true)
-    }
-
-    /// Makes what will be `name` in `to` of the same file in `from`.
-    fn make(&mut self, from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat) -> Result<(), Errno> {
-        if self.clones {
-            let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(to, NEW, write, Mode::from(0o600))?;
-            self.clones = clone(from, to, name, own, &file).inspect_err(|_| unlink(to).unwrap_or_default())?;
-            if self.clones {
-                return Ok(());
-            }
-            unlink(to)?;
-        }
-        rustix::fs::linkat(from, name, to, NEW, AtFlags::empty())
     }
 
     fn finish(self) -> Result<()> {
@@ -193,21 +183,33 @@ fn unlink(dir: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::unlinkat(dir, NEW, AtFlags::empty())
 }
 
-/// Makes `file`, a new one, share its blocks with `name` in `from` and otherwise be as `name` in `to`. Tells whether the
-/// file system can.
-fn clone(from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat, file: &OwnedFd) -> Result<bool, Errno> {
+/// Whether the file system of the new tree in `dir` can share blocks, tried with the list that is there.
+fn can_clone(dir: &Path) -> Result<bool> {
+    let (list, copy) = (dir.join("files"), dir.join("files.copy"));
+    let (from, to) = (File::open(&list).on("read", &list)?, File::create(&copy).on("create", &copy)?);
+    let cloned = rustix::fs::ioctl_ficlone(to, from).is_ok();
+    fs::remove_file(&copy).on("remove", &copy)?;
+    Ok(cloned)
+}
+
+/// Makes a new file in `to` that shares its blocks with `name` in `from` and otherwise is as `name` in `to`.
+fn clone(from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat) -> Result<(), Errno> {
     let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let source = rustix::fs::openat(from, name, read, Mode::empty())?;
-    if rustix::fs::ioctl_ficlone(file, &source).is_err() {
-        return Ok(false);
-    }
+    let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(to, NEW, write, Mode::from(0o600))?;
+    fill(&source, to, name, own, &file).inspect_err(|_| unlink(to).unwrap_or_default())
+}
+
+fn fill(source: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat, file: &OwnedFd) -> Result<(), Errno> {
+    // Not of these two, as when one of them must not be shared: then they stay apart.
+    rustix::fs::ioctl_ficlone(file, source).map_err(|_| Errno::OPNOTSUPP)?;
     rustix::fs::fchown(file, Some(Uid::from_raw(own.st_uid)), Some(Gid::from_raw(own.st_gid)))?;
     for (attribute, value) in xattrs_at(to.as_fd(), name.as_os_str().as_bytes())? {
         rustix::fs::fsetxattr(file, attribute, &value, rustix::fs::XattrFlags::empty())?;
     }
     rustix::fs::fchmod(file, Mode::from_raw_mode(own.st_mode & 0o7777))?;
-    rustix::fs::futimens(file, &times(own))?;
-    Ok(true)
+    rustix::fs::futimens(file, &times(own))
 }
 
 fn times(stat: &Stat) -> Timestamps {
