@@ -90,6 +90,11 @@ impl Progress for Bar {
     fn finish(&self) {
         self.with(ProgressBar::finish_and_clear);
     }
+
+    fn part(&self) -> Option<Box<dyn Progress + '_>> {
+        let among = self.among.clone()?;
+        Some(Box::new(Bar { among: Some(among), bar: Mutex::new(None), begun: std::time::Instant::now() }))
+    }
 }
 
 /// What tells an address from others is its end.

@@ -1,5 +1,6 @@
 //! Images by name and by address, from a server that is every host; and OCI images from there and from this host.
 
+mod bars;
 mod names;
 mod oci;
 

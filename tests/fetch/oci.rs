@@ -9,8 +9,8 @@ use support::{Cmd, Reply, busybox_image, needs, tree};
 use super::World;
 
 /// An image in a registry.
-const APP: &str = "docker://images.example.com/team/app:1.0";
-const REPOSITORY: &str = "images.example.com/v2/team/app";
+pub(super) const APP: &str = "docker://images.example.com/team/app:1.0";
+pub(super) const REPOSITORY: &str = "images.example.com/v2/team/app";
 
 /// Makes `app.aci` and of that the layout `layout` with the image `1.0`, and returns the digest of its manifest.
 fn make(world: &World) -> String {
@@ -23,7 +23,7 @@ fn make(world: &World) -> String {
 }
 
 /// Puts the image of the layout into the registry.
-fn push(world: &World, manifest: &str) {
+pub(super) fn push(world: &World, manifest: &str) {
     let blobs = world.scratch.work().join("layout/blobs/sha256");
     for blob in fs::read_dir(blobs).expect("a layout has blobs").flatten() {
         let name = blob.file_name().to_string_lossy().into_owned();
@@ -307,7 +307,7 @@ fn logins_stay_with_the_registry() {
     }
 }
 
-fn read(path: &Path) -> Value {
+pub(super) fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("ours")).expect("JSON")
 }
 

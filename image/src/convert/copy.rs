@@ -12,6 +12,7 @@ use crate::oci::{
     small, subject,
 };
 use crate::parallel::for_each;
+use crate::progress::Part;
 use crate::{Error, Progress, Result};
 
 /// What becomes of the manifests that are about an image, such as signatures and lists of its parts.
@@ -74,6 +75,7 @@ pub fn copy(
 ) -> Result<Descriptor> {
     let referrers_left = if referrers == Referrers::Kept { Some(REFERRERS_MAX) } else { None };
     let mut copy = Copy { source, sink, done: HashSet::new(), referrers_left, progress };
+    progress.start(None, "copy");
     let top = match platform {
         Some(platform) => {
             let image = read_image(source, platform)?;
@@ -92,6 +94,7 @@ pub fn copy(
         }
     };
     sink.finish(&top)?;
+    progress.finish();
     Ok(top)
 }
 
@@ -196,7 +199,8 @@ impl Copy<'_> {
                 return Ok(());
             }
             // The sink refuses what does not match: once is enough.
-            let mut content = Counted { content: self.source.open(blob)?, progress: self.progress, failed };
+            let part = Part::new(self.progress, blob.size, &blob.digest.short());
+            let mut content = Counted { content: self.source.open(blob)?, progress: &part, failed };
             self.sink.put(blob, &mut content)
         })
     }

@@ -16,7 +16,7 @@ use crate::layer::{LayerOptions, digest_layer, unpack_layer};
 use crate::oci::{Algorithm, Descriptor, Digest, Layer, OciImage, Source, verified};
 use crate::parallel::for_each;
 use crate::pour::pour;
-use crate::progress::Progress;
+use crate::progress::{Part, Progress};
 use crate::store::share::{list, share};
 use crate::store::work::{Turn, each_abandoned, found, open};
 use crate::store::{IoContext, Store};
@@ -82,7 +82,7 @@ impl Gathered<'_> {
             }
             self.store.check_room(&source.describe(), total)?;
             progress.start(Some(total), "fetch");
-            self.run(&jobs, source, &Part(progress))?;
+            self.run(&jobs, source, progress)?;
             progress.finish();
         }
         Ok(fetched || !jobs.is_empty())
@@ -127,12 +127,13 @@ impl Gathered<'_> {
             }
         };
         let content = Stoppable { content, failed: stopped.failed };
+        let part = Part::new(stopped.progress, descriptor.size, &descriptor.digest.short());
         // Its name is its digest, which is known to be right only at the end.
         let partial = self.blob(&descriptor.digest).with_extension("partial");
         let tee = if job.blob { Some(self.new_file(&partial)?) } else { None };
         let (found, size) = match job.tree {
-            true => self.extract(content, tee, diff_id, stopped.progress)?,
-            false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), self.store.limit(), stopped.progress)?,
+            true => self.extract(content, tee, diff_id, &part)?,
+            false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), self.store.limit(), &part)?,
         };
         if found != *diff_id {
             return Err(wrong(job.layer, format!("its plain tar is {found}, the configuration says {diff_id}")));
@@ -278,15 +279,6 @@ pub(in crate::store) fn write_info(tree: &Path, info: &Info) -> Result<()> {
 
 fn wrong(layer: &Layer, rule: String) -> Error {
     Error::Oci { what: format!("layer {}", layer.descriptor.digest), rule }
-}
-
-/// The part of the whole progress that one layer makes: it neither starts nor finishes it.
-struct Part<'p>(&'p dyn Progress);
-
-impl Progress for Part<'_> {
-    fn advance(&self, bytes: u64) {
-        self.0.advance(bytes);
-    }
 }
 
 struct Stopped<'p> {
