@@ -135,6 +135,26 @@ fn starts_that_are_no_image() {
 }
 
 #[test]
+fn what_is_no_regular_file_is_not_waited_for() {
+    needs!("mkfifo");
+    let scratch = Scratch::new();
+    Cmd::new("mkfifo").arg("fifo.aci").cwd(scratch.work()).ok();
+    let unchanged = Unchanged::new(&scratch);
+    for (word, what) in [("./fifo.aci", "it is a pipe, not a regular file"), ("/dev/zero", "it is a device")] {
+        for command in [&["fetch"][..], &["run"], &["image", "verify"], &["image", "rm"]] {
+            scratch.rkt(command).arg(word).refused(254, &[word, what]);
+        }
+        for command in [&["convert", word, "oci:out"][..], &["convert", word, "out.aci"], &["validate", word]] {
+            scratch.acbuild(command).refused(1, &[word, what]);
+        }
+        scratch.acbuild(["cat-manifest", word]).refused(1, &[word, what]);
+        scratch.acbuild(["verify", word]).refused(1, &[word]);
+        scratch.acbuild(["begin", word]).refused(1, &[word, "neither a file nor a directory"]);
+    }
+    unchanged.check();
+}
+
+#[test]
 fn apps_that_cannot_be_started() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

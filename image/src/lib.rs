@@ -19,6 +19,7 @@ mod pour;
 mod progress;
 pub mod reference;
 pub mod registry;
+mod regular;
 pub mod render;
 pub mod stack;
 pub mod store;
@@ -28,3 +29,4 @@ pub mod users;
 
 pub use error::{Again, Error, Result, advice_on_io};
 pub use progress::{Progress, Quiet};
+pub use regular::open_regular;

@@ -9,6 +9,7 @@ use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
 use appc_image::fetch::{Insecure, PullPolicy};
 use appc_image::oci::DOCUMENT_MAX;
+use appc_image::open_regular;
 use appc_image::reference::{Reference, without_login};
 use appc_image::store::{Store, StoredImage};
 use appc_rooted::Root;
@@ -206,7 +207,7 @@ pub(crate) fn from_directory(draft: &Draft, start: &Path, session: &Session) -> 
 }
 
 fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> {
-    let open = || File::open(start).map_err(Error::io("open", start));
+    let open = || open_regular(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
         let advice = match e.io_kind() {
             // The disk's fault, not the file's.

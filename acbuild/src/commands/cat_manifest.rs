@@ -1,10 +1,10 @@
 //! `acbuild cat-manifest`
 
 use std::ffi::OsString;
-use std::fs::File;
 
 use appc_image::archive;
 use appc_image::fetch::Insecure;
+use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_spec::ImageManifest;
 use clap::{Args, ValueEnum};
@@ -91,7 +91,7 @@ fn no_config() -> Error {
 /// The manifest as it lies in the image.
 fn of_image(reference: &Reference, session: &Session) -> Result<Vec<u8>> {
     if let Reference::File(path) = reference {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = open_regular(path).map_err(Error::io("open", path))?;
         return archive::manifest(file).map_err(|error| Error::File { path: path.clone(), error });
     }
     let (store, image) = images::stored(reference, Insecure::default(), session)?;

@@ -1,9 +1,9 @@
 //! `acbuild patch-manifest`
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use appc_image::archive::{self, Compression, WriteOptions};
+use appc_image::open_regular;
 use appc_spec::{ImageManifest, MountPoint, Port};
 use clap::Args;
 
@@ -88,7 +88,7 @@ impl PatchManifest {
             return Image::aci(&self.input)?.edit(change);
         }
         let of_input = |error| Error::File { path: self.input.clone(), error };
-        let input = File::open(&self.input).map_err(Error::io("open", &self.input))?;
+        let input = open_regular(&self.input).map_err(Error::io("open", &self.input))?;
         let manifest = change(&archive::manifest(&input).map_err(of_input)?)?;
         manifest.validate()?;
         let compression = match self.no_compression {

@@ -9,6 +9,7 @@ use appc_image::archive::{self, Compression};
 use appc_image::convert::{self, Options};
 use appc_image::fetch::Insecure;
 use appc_image::oci::Source;
+use appc_image::open_regular;
 use appc_image::reference::{Found, Reference, without_login};
 use appc_spec::{ImageManifest, PodManifest};
 use clap::{Args, ValueEnum};
@@ -89,7 +90,7 @@ impl Validate {
             }
             (Kind::Layout, false) => Err(invalid(path, "image layout", &"it is not a directory (wrong --type?)")),
             (_, true) => Err(Error::Refused(format!("{shown} is a directory (wrong --type?)"))),
-            (Kind::AppImage, false) => app_image(path, File::open(path).map_err(Error::io("open", path))?),
+            (Kind::AppImage, false) => app_image(path, open_regular(path).map_err(Error::io("open", path))?),
             (Kind::Manifest, false) => manifest(path),
         }
     }
@@ -157,7 +158,7 @@ fn app_image(word: &Path, archive: File) -> Result<&'static str> {
 /// What a file is by its beginning.
 fn detect(path: &Path) -> Result<Kind> {
     let mut start = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let file = open_regular(path).map_err(Error::io("open", path))?;
     file.take(Compression::MAGIC_LEN as u64).read_to_end(&mut start).map_err(Error::io("read", path))?;
     match Compression::detect(&start) {
         Some(_) => Ok(Kind::AppImage),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use appc_image::fetch::{Insecure, config_dirs};
 use appc_image::oci::Source;
+use appc_image::open_regular;
 use appc_image::reference::{DockerName, Reference, without_login};
 use appc_image::registry::Access;
 use appc_image::store::Store;
@@ -64,7 +65,7 @@ impl Verify {
 
     /// The image in a file of this host.
     fn file(&self, path: &Path) -> Result<()> {
-        let open = || File::open(path).map_err(Error::io("open", path));
+        let open = || open_regular(path).map_err(Error::io("open", path));
         let signature = || Ok(read_signature(&self.signature.clone().unwrap_or_else(|| beside(path)))?);
         self.archive(open, signature, path)
     }

@@ -1,6 +1,6 @@
 //! What an oci build begins with.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use appc_image::archive;
 use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
 use appc_image::layout::{ArchiveKind, archive_kind};
 use appc_image::oci::{Platform, read_image};
+use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_image::render::{self, Rendered};
 use appc_image::store::{Store, StoredImage};
@@ -63,7 +64,7 @@ pub(crate) fn is_layout(dir: &Path) -> bool {
 }
 
 fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
-    let open = || File::open(start).map_err(Error::io("open", start));
+    let open = || open_regular(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
         let advice = match e.io_kind() {
             // The disk's fault, not the file's.

@@ -13,6 +13,7 @@ use super::{Fetcher, http, signature_of};
 use crate::archive;
 use crate::error::{Again, Error, Result};
 use crate::reference::{Reference, without_secrets};
+use crate::regular::open_regular;
 use crate::store::StoredImage;
 use crate::trust::{LONGEST, Refused, Verifier, beside, read_signature, verify};
 
@@ -299,5 +300,5 @@ fn fault(url: &str, why: &str) -> Error {
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(Error::io(format!("opening {}", path.display())))
+    open_regular(path).map_err(Error::io(format!("opening {}", path.display())))
 }

@@ -1,6 +1,5 @@
 //! What is in the store from where a word says, without asking anybody.
 
-use std::fs::File;
 use std::io::ErrorKind::NotFound;
 
 use appc_spec::ImageId;
@@ -13,6 +12,7 @@ use crate::layout::{DockerArchive, OciLayout};
 use crate::oci::{Algorithm, Platform, Source, find_manifest, small};
 use crate::progress::Quiet;
 use crate::reference::Reference;
+use crate::regular::open_regular;
 use crate::store::{Store, Summary, oci_image_id};
 
 /// All images in `store` that were fetched from where `reference` says, or are what it means without a doubt: by a digest,
@@ -61,7 +61,7 @@ pub fn forget(store: &Store, origin: &str) {
 fn id_here(reference: &Reference) -> Result<Option<ImageId>> {
     let source: Box<dyn Source> = match reference {
         Reference::File(path) => {
-            let file = File::open(path).map_err(Error::io(format!("open {}", path.display())))?;
+            let file = open_regular(path).map_err(Error::io(format!("open {}", path.display())))?;
             let (digest, _) = digest_layer(file, None, Algorithm::Sha512, Limit::NONE, &Quiet)?;
             return image_id(&digest).map(Some);
         }

@@ -9,6 +9,7 @@ use appc_image::convert::{self, Options};
 use appc_image::fetch::Insecure;
 use appc_image::layout::{DockerArchive, OciLayout};
 use appc_image::oci::Source;
+use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_image::registry::Access;
 use appc_image::store::{Store, StoredImage};
@@ -61,7 +62,7 @@ pub(in crate::commands) fn open(
 ) -> Result<Input<'static>> {
     let from: Box<dyn Source> = match reference {
         Reference::Bundle(dir) => return bundle(dir, options).map(Input::Archive),
-        Reference::File(path) => return Ok(Input::Archive(File::open(path).map_err(Error::io("open", path))?)),
+        Reference::File(path) => return Ok(Input::Archive(open_regular(path).map_err(Error::io("open", path))?)),
         Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
         Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
         Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
