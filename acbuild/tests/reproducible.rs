@@ -132,9 +132,111 @@ fn oci_images_are_compared_in_archives_and_layouts() {
     assert!(ran.stdout.contains("~ manifest layers[1].digest") && !ran.stdout.contains("layers[0]"), "{ran:#?}");
     assert!(ran.stdout.contains("~ /new (") && !ran.stdout.contains("/srv"), "{ran:#?}");
 
-    // Without a fixed time, times are all that differs.
-    scratch.file("now.sh", &format!("{begin}acbuild set-user www\nacbuild write out.tar"));
-    let ran = finish(scratch.command(["verify-reproducible", "now.sh"]).env_remove("SOURCE_DATE_EPOCH"));
+    // Without a fixed time, that of the files counts, and it differs for what is made on the way.
+    let unfixed =
+        |script: &str| finish(scratch.command(["verify-reproducible", script]).env_remove("SOURCE_DATE_EPOCH"));
+    scratch.file("copied.sh", &format!("{begin}acbuild set-user www\nacbuild write out.tar"));
+    let ran = unfixed("copied.sh");
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    scratch.file("now.sh", &format!("{begin}umask 022; echo same >new\nacbuild copy new /new\nacbuild write out.tar"));
+    let ran = unfixed("now.sh");
     assert_eq!(ran.code, Some(1), "{ran:#?}");
     assert!(ran.stdout.contains("~ config created: ") && ran.stderr.contains("only times do"), "{ran:#?}");
+}
+
+/// Two directories with the same files, which are of 2001, 2004 and 2100.
+fn alike() -> [Scratch; 2] {
+    let scratches = [Scratch::new(), Scratch::new()];
+    for scratch in &scratches {
+        for (name, seconds) in
+            [("f", 1_000_000_000), ("tree/newer", 1_100_000_000), ("tree/sub/x", 0), ("later", 4_102_444_800)]
+        {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            let path = scratch.file(name, name);
+            fs::File::open(path).unwrap().set_modified(time).unwrap();
+        }
+        for directory in ["tree/sub", "tree"] {
+            fs::File::open(scratch.path(directory)).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }
+    }
+    scratches
+}
+
+/// The times in the configuration of the image in a layout: of the image, and of what its history tells of.
+fn times(scratch: &Scratch, layout: &str) -> (Value, Vec<Value>) {
+    let read =
+        |path: &str| -> Value { serde_json::from_slice(&fs::read(scratch.path(layout).join(path)).unwrap()).unwrap() };
+    let blob = |of: &Value| read(&format!("blobs/{}", of["digest"].as_str().unwrap().replace(':', "/")));
+    let config = blob(&blob(&read("index.json")["manifests"][0])["config"]);
+    let history = config["history"].as_array().unwrap();
+    (config["created"].clone(), history.iter().map(|entry| entry["created"].clone()).collect())
+}
+
+#[test]
+fn an_oci_image_is_as_old_as_its_files() {
+    let build = |scratch: &Scratch| -> Vec<String> {
+        let cached = |words: &str| {
+            let ran = finish(scratch.command(words.split(' ')).env("ACBUILD_CACHE", "1"));
+            assert_eq!(ran.code, Some(0), "{ran:#?}");
+            ran.stdout
+        };
+        let mut said = Vec::new();
+        for words in [
+            "begin --build-mode=oci",
+            "set-user www",
+            "write oci:empty",
+            "copy tree /srv/a/b",
+            "layer",
+            "copy f /f",
+            "file remove /srv/a/b/sub",
+            "write oci:one",
+            "write oci:again",
+            "squash --from 1",
+            "write oci:squashed",
+            "end",
+            "begin --build-mode=oci oci:one",
+            "set-user root",
+            "write oci:edited",
+            "copy later /later",
+            "write oci:two",
+            "end",
+            "--modify-oci oci:two label add version 2",
+            "--modify-oci oci:two file remove /f",
+        ] {
+            // The second time round the layers come from the cache.
+            said.push(cached(words));
+        }
+        said.push(fs::read_to_string(scratch.path("two/index.json")).unwrap());
+        scratch.ok(["convert", "oci:one", "one.aci"]);
+        scratch.ok(["convert", "one.aci", "oci:back"]);
+        scratch.ok(["begin"]);
+        scratch.ok(["set-name", "example.com/r"]);
+        scratch.ok(["copy", "tree", "/tree"]);
+        said.push(scratch.ok(["write", "r.aci"]));
+        said.push(scratch.ok(["convert", "r.aci", "oci:converted"]));
+        said.push(fs::read_to_string(scratch.path("converted/index.json")).unwrap());
+        said
+    };
+    let [one, two] = alike();
+    let first = build(&one);
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(build(&two), first);
+
+    let [begun, of_2001, of_2004, of_2100] =
+        ["1970-01-01T00:00:00Z", "2001-09-09T01:46:40Z", "2004-11-09T11:33:20Z", "2100-01-01T00:00:00Z"];
+    for (layout, created, history) in [
+        ("empty", begun, &[begun][..]),
+        ("one", of_2004, &[of_2004, of_2001]),
+        ("again", of_2004, &[of_2004, of_2001]),
+        ("back", of_2004, &[of_2004, of_2001]),
+        ("squashed", of_2004, &[of_2004]),
+        ("edited", of_2004, &[of_2004, of_2001, of_2004]),
+        ("two", of_2100, &[of_2004, of_2001, of_2100, of_2100, begun]),
+    ] {
+        assert_eq!(
+            times(&one, layout),
+            (created.into(), history.iter().map(|time| (*time).into()).collect()),
+            "{layout}"
+        );
+    }
 }

@@ -25,7 +25,7 @@ pub use read::{LayerOptions, UnpackedLayer, digest_layer, unpack_layer};
 pub use settle::settle_layer;
 
 use crate::archive::WriteOptions;
-use crate::archive::writer::{What, write_tree};
+use crate::archive::writer::{Told, What, write_tree};
 use crate::oci::{Digest, media_type};
 use crate::{Error, Progress, Result};
 
@@ -42,6 +42,8 @@ pub struct WrittenLayer {
     pub media_type: &'static str,
     /// Sockets, which no archive can hold, and which were left out. Paths below the root.
     pub sockets: Vec<PathBuf>,
+    /// The latest of the times of its files, in seconds since 1970; 0 when all are earlier.
+    pub newest: i64,
 }
 
 /// Writes `tree`, which may be in the form of overlay mounts, as a layer to `out`.
@@ -88,7 +90,7 @@ fn write_as(
             return Err(Error::Option(format!("layers are not compressed with {compression}: use gzip, zstd or none")));
         }
     };
-    let (finished, sockets) = write_tree(what, tree, out, options, progress)?;
+    let (finished, Told { sockets, newest }) = write_tree(what, tree, out, options, progress)?;
     let digest = finished.packed.unwrap_or_else(|| finished.plain.clone());
-    Ok(WrittenLayer { diff_id: finished.plain, digest, size: finished.size, media_type, sockets })
+    Ok(WrittenLayer { diff_id: finished.plain, digest, size: finished.size, media_type, sockets, newest })
 }

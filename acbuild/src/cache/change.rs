@@ -37,12 +37,12 @@ pub(crate) enum Change {
     Run,
     /// What the list says is removed; the second list is what is deleted of the dependencies.
     Remove,
-    /// The result is a layer of an OCI image, closed at this time in seconds since 1970.
-    Layer { number: u32, created: i64 },
+    /// The result is a layer of an OCI image that was closed.
+    Layer { number: u32 },
     /// The result is an image archive.
     Image { id: String },
-    /// The result is a layer of an OCI image as it was written, compressed.
-    Compressed { media_type: String, diff_id: String },
+    /// The result is a layer of an OCI image as it was written, compressed; the newest time in it, in seconds since 1970.
+    Compressed { media_type: String, diff_id: String, newest: i64 },
 }
 
 /// What goes with a change: files, and two lists of bytes.
@@ -152,7 +152,7 @@ fn apply_one(build: &Build, cache: &Cache, kept: &Kept) -> Result<()> {
             }
             Ok(())
         }
-        Change::Layer { number, .. } => oci::place(build, *number),
+        Change::Layer { number } => oci::place(build, *number),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::install::of_host;
 
 /// Keys of other versions mean other things. The number counts changes within one of what steps make.
-const FORMAT: &str = concat!("acbuild cache 1, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("acbuild cache 2, ", env!("CARGO_PKG_VERSION"));
 
 /// A key in the making. Whoever adds a field says what it is, and no field can pass for another.
 pub(crate) struct Key<'c> {

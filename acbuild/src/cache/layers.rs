@@ -39,6 +39,8 @@ pub(crate) struct Compressed {
     pub(crate) blob: Descriptor,
     /// The digest of the plain tar.
     pub(crate) diff_id: Digest,
+    /// The latest of the times of its files, in seconds since 1970.
+    pub(crate) newest: i64,
     pub(crate) content: File,
 }
 
@@ -85,7 +87,8 @@ impl<'s> StoredLayers<'s> {
         // What is left out is told each time.
         if layer.sockets.is_empty() {
             let (media_type, diff_id) = (layer.media_type.to_owned(), layer.diff_id.to_string());
-            store_copy(cache, self.line, key, Change::Compressed { media_type, diff_id }, Some(file));
+            let change = Change::Compressed { media_type, diff_id, newest: layer.newest };
+            store_copy(cache, self.line, key, change, Some(file));
         }
     }
 }
@@ -93,9 +96,9 @@ impl<'s> StoredLayers<'s> {
 impl Known {
     /// What was kept, if it is what it was.
     fn read(cache: &Cache, kept: &Kept) -> Option<Known> {
-        let (media_type, diff_id) = match &kept.change {
+        let (media_type, diff_id, newest) = match &kept.change {
             Change::Nothing => return Some(Known::Nothing),
-            Change::Compressed { media_type, diff_id } => (media_type.as_str(), diff_id.parse().ok()?),
+            Change::Compressed { media_type, diff_id, newest } => (media_type.as_str(), diff_id.parse().ok()?, *newest),
             _ => return None,
         };
         let mut content = cache.result(&kept.digest).ok()?;
@@ -106,6 +109,6 @@ impl Known {
         content.rewind().ok()?;
         let blob = format!("{}:{}", Algorithm::Sha256, kept.digest).parse().ok()?;
         let blob = Descriptor::new(media_type, blob, kept.size);
-        Some(Known::Layer(Box::new(Compressed { blob, diff_id, content })))
+        Some(Known::Layer(Box::new(Compressed { blob, diff_id, newest, content })))
     }
 }

@@ -34,8 +34,8 @@ impl Layer {
         };
         let step = Step::new(session, &build, "layer", &inputs)?;
         if let Some(change) = step.known() {
-            if let Change::Layer { number, created } = *change {
-                image.close(number, created);
+            if let Change::Layer { number } = *change {
+                image.close(number);
             }
             return step.replay(&image);
         }
@@ -45,10 +45,10 @@ impl Layer {
             new.commit()?;
             return changing.finish();
         };
-        let (number, created) = (closing.number(), closing.created());
-        image.close(number, created);
+        let number = closing.number();
+        image.close(number);
         let new = build.prepare(&image)?;
-        let changing = step.change(Change::Layer { number, created }, &Effect::of_tree(&closing.tree()?))?;
+        let changing = step.change(Change::Layer { number }, &Effect::of_tree(&closing.tree()?))?;
         closing.place(&build)?;
         new.commit()?;
         changing.finish()

@@ -5,7 +5,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::archive::{Compression, Limit, WriteOptions, compression_of};
 use appc_image::layout::{ArchiveKind, DockerArchive, LayoutArchive, LayoutDir, OciLayout, archive_kind};
@@ -93,9 +92,8 @@ impl Oci {
     pub(super) fn edit(&self, change: impl FnOnce(Image) -> Result<Image>) -> Result<()> {
         let opened = self.open()?;
         let image = change(Image::of(&opened.image)?)?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
         let sink = self.sink(&opened, &image)?;
-        let top = oci::put_edited(&*opened.source, &opened.image, (&image, now), &*sink, &options(&opened.image)?)?;
+        let top = oci::put_edited(&*opened.source, &opened.image, &image, &*sink, &options(&opened.image)?)?;
         Ok(sink.finish(&top)?)
     }
 

@@ -63,8 +63,6 @@ pub(crate) struct Taken {
 pub(crate) struct Closed {
     /// Its directory in `.acbuild/layers`.
     pub(crate) number: u32,
-    /// When it was closed, in seconds since 1970.
-    pub(crate) created: i64,
     /// The commands that made it.
     pub(crate) steps: Vec<String>,
 }
@@ -99,10 +97,10 @@ impl Image {
         base.chain(self.layers.iter().map(|layer| layer.number.to_string())).collect()
     }
 
-    /// Whatever comes is in a new layer from now on. The one that is closed has this number, and it was `created` then.
-    pub(crate) fn close(&mut self, number: u32, created: i64) {
+    /// Whatever comes is in a new layer from now on. The one that is closed has this number.
+    pub(crate) fn close(&mut self, number: u32) {
         let steps = std::mem::take(&mut self.steps);
-        self.layers.push(Closed { number, created, steps });
+        self.layers.push(Closed { number, steps });
     }
 
     /// The manifest as far as it is known before the layers of this build are written.

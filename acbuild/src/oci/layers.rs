@@ -3,7 +3,6 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use appc_image::Error::NotStored;
 use appc_image::layer::Changes;
@@ -86,7 +85,6 @@ fn directory(build: &Build, number: u32) -> PathBuf {
 #[derive(Debug)]
 pub(crate) struct Closing {
     number: u32,
-    created: i64,
     rootfs: PathBuf,
 }
 
@@ -101,17 +99,12 @@ impl Closing {
         output::sockets(changes.sockets());
         let number = image.layers.iter().map(|layer| layer.number).max().map_or(0, |last| last + 1);
         let rootfs = extract(build, &changes, &below)?;
-        Ok(Some(Closing { number, created: now(), rootfs }))
+        Ok(Some(Closing { number, rootfs }))
     }
 
     /// Its directory in `.acbuild/layers`.
     pub(crate) fn number(&self) -> u32 {
         self.number
-    }
-
-    /// Now, in seconds since 1970.
-    pub(crate) fn created(&self) -> i64 {
-        self.created
     }
 
     /// The tree.
@@ -151,9 +144,4 @@ pub(super) fn remove(build: &Build, layers: &[Closed]) -> Result<()> {
         appc_image::store::remove_tree(&path).map_err(Error::io("remove", &path))?;
     }
     Ok(())
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

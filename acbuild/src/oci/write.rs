@@ -9,6 +9,7 @@ use appc_image::archive::WriteOptions;
 use appc_image::layer::{Changes, WrittenLayer, write_changes, write_layer};
 use appc_image::oci::{Descriptor, Digest, Index, Manifest, OciImage, Platform, Sink, Source, media_type, read_image};
 use appc_rooted::Root;
+use jiff::Timestamp;
 
 use super::config::History;
 use super::image::{Taken, as_oci, json};
@@ -62,7 +63,7 @@ pub(crate) fn put(
             known.keep(number, Some((&written, &file)));
         }
     }
-    writer.finish(image, changed(build)?, is_open)
+    writer.finish(image, is_open)
 }
 
 /// The open layer.
@@ -86,11 +87,11 @@ impl<'k> Open<'k> {
 }
 
 /// Puts an image into `sink` that has the files of `original`, which is in `source`, and of which only what is said of it
-/// was changed, `created` seconds after 1970.
+/// was changed.
 pub(crate) fn put_edited(
     source: &dyn Source,
     original: &OciImage,
-    (image, created): (&Image, i64),
+    image: &Image,
     sink: &dyn Sink,
     options: &WriteOptions,
 ) -> Result<Descriptor> {
@@ -98,7 +99,7 @@ pub(crate) fn put_edited(
     writer.take_over(source, image)?;
     match is_untouched(image, original) {
         true => writer.original(original),
-        false => writer.finish(image, created, false),
+        false => writer.finish(image, false),
     }
 }
 
@@ -129,11 +130,13 @@ struct Writer<'w> {
     options: &'w WriteOptions,
     layers: Vec<Descriptor>,
     diff_ids: Vec<Digest>,
+    /// The newest time in each layer of this build, in seconds since 1970.
+    times: Vec<i64>,
 }
 
 impl<'w> Writer<'w> {
     fn new(sink: &'w dyn Sink, options: &'w WriteOptions) -> Writer<'w> {
-        Writer { sink, options, layers: Vec::new(), diff_ids: Vec::new() }
+        Writer { sink, options, layers: Vec::new(), diff_ids: Vec::new(), times: Vec::new() }
     }
 
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
@@ -166,13 +169,14 @@ impl<'w> Writer<'w> {
 
     /// A layer of this build that was compressed before.
     fn add_known(&mut self, layer: &Compressed) -> Result<()> {
-        self.push(layer.blob.clone(), layer.diff_id.clone(), &layer.content)
+        self.push(layer.blob.clone(), layer.diff_id.clone(), layer.newest, &layer.content)
     }
 
-    fn push(&mut self, blob: Descriptor, diff_id: Digest, mut content: &File) -> Result<()> {
+    fn push(&mut self, blob: Descriptor, diff_id: Digest, newest: i64, mut content: &File) -> Result<()> {
         self.put(&blob, &mut content)?;
         self.layers.push(blob);
         self.diff_ids.push(diff_id);
+        self.times.push(newest);
         Ok(())
     }
 
@@ -187,40 +191,53 @@ impl<'w> Writer<'w> {
         let written = write(out, &Bar::new())?;
         file.rewind().map_err(Error::io("read from", dir))?;
         let blob = Descriptor::new(written.media_type, written.digest.clone(), written.size);
-        self.push(blob, written.diff_id.clone(), &file)?;
+        self.push(blob, written.diff_id.clone(), written.newest, &file)?;
         Ok((written, file))
     }
 
     /// The configuration with all layers, and how they came about. `open`: the steps since the last one made a layer.
-    fn config(&self, image: &Image, created: i64, open: bool) -> Result<Config> {
+    fn config(&self, image: &Image, open: bool) -> Config {
         let mut config = image.config.clone();
         config.rootfs.diff_ids = self.diff_ids.clone();
-        let created = self.time(created)?;
-        config.created = Some(created.clone());
+        config.created = self.created(image);
         // A history that does not speak of all layers is refused by some; then there had better be none.
         let told = config.history.iter().filter(|entry| !entry.empty_layer).count();
         if told != image.taken.len() {
             config.history.clear();
-            return Ok(config);
+            return config;
         }
-        for layer in &image.layers {
-            config.history.push(entry(self.time(layer.created)?, &layer.steps, false));
+        for (layer, newest) in image.layers.iter().zip(&self.times) {
+            config.history.push(entry(Some(self.time(*newest)), &layer.steps, false));
         }
         if open || !image.steps.is_empty() {
-            config.history.push(entry(created, &image.steps, !open));
+            let of_layer = self.times.get(image.layers.len()).map(|newest| self.time(*newest));
+            config.history.push(entry(of_layer.or(config.created.clone()), &image.steps, !open));
         }
-        Ok(config)
+        config
     }
 
-    /// A time as the documents have it, not later than what `SOURCE_DATE_EPOCH` says.
-    fn time(&self, seconds: i64) -> Result<String> {
-        let seconds = self.options.source_date_epoch.map_or(seconds, |epoch| seconds.min(epoch));
-        let time = jiff::Timestamp::from_second(seconds);
-        time.map(|time| time.to_string()).map_err(|e| Error::Refused(format!("the time {seconds}: {e}")))
+    /// When the image was made, as far as its files tell: the same files are the same image at any time. What is said of the
+    /// image that the build began with stands for the files of that.
+    fn created(&self, image: &Image) -> Option<String> {
+        if self.options.source_date_epoch.is_some() {
+            return Some(self.time(0));
+        }
+        let told = image.config.created.clone();
+        let Some(newest) = self.times.iter().max().copied() else {
+            return told.or_else(|| image.taken.is_empty().then(|| self.time(0)));
+        };
+        let is_later = |told: &String| told.parse().is_ok_and(|told: Timestamp| told.as_second() >= newest);
+        told.filter(is_later).or_else(|| Some(self.time(newest)))
     }
 
-    fn finish(self, image: &Image, created: i64, open: bool) -> Result<Descriptor> {
-        let config = self.config(image, created, open)?;
+    /// What `SOURCE_DATE_EPOCH` says or, without it, a time as the documents have it: they know years of four digits only.
+    fn time(&self, seconds: i64) -> String {
+        let seconds = self.options.source_date_epoch.unwrap_or(seconds).clamp(0, Timestamp::MAX.as_second());
+        Timestamp::from_second(seconds).unwrap_or_default().to_string()
+    }
+
+    fn finish(self, image: &Image, open: bool) -> Result<Descriptor> {
+        let config = self.config(image, open);
         let bytes = json(&config)?;
         let descriptor = Descriptor::of(media_type::CONFIG, &bytes);
         self.put(&descriptor, &mut &bytes[..])?;
@@ -235,14 +252,7 @@ impl<'w> Writer<'w> {
     }
 }
 
-fn entry(created: String, steps: &[String], empty_layer: bool) -> History {
+fn entry(created: Option<String>, steps: &[String], empty_layer: bool) -> History {
     let created_by = Some(steps.join("; ")).filter(|steps| !steps.is_empty());
-    History { created: Some(created), created_by, empty_layer, ..History::default() }
-}
-
-/// When a command changed the build for the last time, in seconds since 1970: so that writing it twice gives the same image.
-fn changed(build: &Build) -> Result<i64> {
-    use std::os::unix::fs::MetadataExt;
-    let path = build.dir().join(Path::new("currentaci/manifest"));
-    Ok(std::fs::metadata(&path).map_err(Error::io("read", path))?.mtime())
+    History { created, created_by, empty_layer, ..History::default() }
 }

@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 
 use appc_rooted::OFlags;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
@@ -16,7 +15,7 @@ use super::header::{self, BLOCK, Header};
 use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
 use super::record::{Record, extended_name, manifest_entry};
-use super::writer::What;
+use super::writer::{Told, What};
 use super::{Owners, WriteOptions};
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::device;
@@ -36,7 +35,7 @@ pub(super) struct Entries<'scope, 'p> {
     epoch: Option<i64>,
     owners: Owners,
     links: Links,
-    sockets: Vec<PathBuf>,
+    told: Told,
     /// The output has failed.
     closed: bool,
 }
@@ -44,15 +43,15 @@ pub(super) struct Entries<'scope, 'p> {
 impl<'scope, 'p> Entries<'scope, 'p> {
     pub(super) fn new(sink: Sink<'scope, 'p>, what: What<'p>, options: &WriteOptions) -> Entries<'scope, 'p> {
         let (epoch, owners) = (options.source_date_epoch, options.owners);
-        Entries { sink, what, epoch, owners, links: Links::default(), sockets: Vec::new(), closed: false }
+        Entries { sink, what, epoch, owners, links: Links::default(), told: Told::default(), closed: false }
     }
 
     /// Waits for the output, of which everything has been put that there is, or as much as `walked` says.
-    pub(super) fn finish(self, walked: Result<()>) -> Result<(Finished, Vec<PathBuf>)> {
+    pub(super) fn finish(self, walked: Result<()>) -> Result<(Finished, Told)> {
         let finished = self.sink.finish(walked.is_err());
         // When the output failed, the walk only knows that it did.
         let finished = if self.closed { finished? } else { walked.and(finished)? };
-        Ok((finished, self.sockets))
+        Ok((finished, self.told))
     }
 }
 
@@ -102,7 +101,7 @@ impl Visitor for Entries<'_, '_> {
         match kind {
             FileType::RegularFile => self.file(path, dir, name),
             FileType::Socket => {
-                self.sockets.push(OsStr::from_bytes(path).into());
+                self.told.sockets.push(OsStr::from_bytes(path).into());
                 Ok(())
             }
             _ => self.special(path, dir, name),
@@ -269,6 +268,7 @@ impl Entries<'_, '_> {
             let rule = format!("its name in the archive would be longer than {PATH_MAX} bytes");
             return Err(Error::Tree { path: shown(record.path), rule });
         }
+        self.told.newest = self.told.newest.max(record.attributes.mtime.seconds);
         let (header, extended) = record.headers();
         if extended.len() as u64 > MAX_EXTENDED {
             let rule = format!("its extended attributes are longer than {MAX_EXTENDED} bytes together");

@@ -35,8 +35,8 @@ pub fn write(
     options: &WriteOptions,
     progress: &dyn Progress,
 ) -> Result<Written> {
-    let (finished, sockets) = write_tree(What::Image(manifest), rootfs, out, options, progress)?;
-    Ok(Written { image_id: image_id(&finished.plain)?, size: finished.size, sockets })
+    let (finished, told) = write_tree(What::Image(manifest), rootfs, out, options, progress)?;
+    Ok(Written { image_id: image_id(&finished.plain)?, size: finished.size, sockets: told.sockets })
 }
 
 /// What is made of a tree.
@@ -50,14 +50,23 @@ pub(crate) enum What<'w> {
     Changes(&'w Changes),
 }
 
-/// Writes an image archive or a layer. Returns the sockets that were left out, too.
+/// What there is to say of a tree that was written.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The sockets that were left out.
+    pub(crate) sockets: Vec<PathBuf>,
+    /// The latest of the times in the archive, in seconds since 1970; 0 when all are earlier.
+    pub(crate) newest: i64,
+}
+
+/// Writes an image archive or a layer. Returns what there is to say of it, too.
 pub(crate) fn write_tree(
     what: What<'_>,
     tree: &Root,
     out: File,
     options: &WriteOptions,
     progress: &dyn Progress,
-) -> Result<(Finished, Vec<PathBuf>)> {
+) -> Result<(Finished, Told)> {
     let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the root file system"))?;
     let digests = match what {
         What::Image(_) => (Algorithm::Sha512, false),

@@ -122,7 +122,7 @@ impl Layers<'_> {
 
     fn add_tree(&mut self, tree: &Root, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<()> {
         let (out, written) = self.temp()?;
-        let (layer, _sockets) = write_tree(What::Layer, tree, written, &self.options.write, progress)?;
+        let (layer, _told) = write_tree(What::Layer, tree, written, &self.options.write, progress)?;
         self.put(&layer, out, annotations)
     }
 
