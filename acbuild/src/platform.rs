@@ -3,7 +3,7 @@
 use appc_spec::{AcIdentifier, ImageManifest, check_os_arch, host_arch, oci};
 
 use crate::commands::begin::UNNAMED;
-use crate::document::Document;
+use crate::document::{Document, Mode};
 use crate::error::{Error, Result};
 use crate::oci::Image;
 
@@ -15,15 +15,18 @@ pub(crate) struct Platform {
 }
 
 impl Platform {
-    /// What was asked for; what was not is that of this machine.
+    /// What was asked for; what was not is that of this machine. OCI images are for whatever there is, App Container images
+    /// for what the specification names.
     ///
     /// # Errors
     /// The choices there are, when it is none of them.
-    pub(crate) fn new(os: Option<&str>, arch: Option<&str>) -> Result<Platform> {
+    pub(crate) fn new(os: Option<&str>, arch: Option<&str>, mode: Mode) -> Result<Platform> {
         let os = os.unwrap_or("linux");
         let arch = arch.unwrap_or(host_arch());
         let arch = label(os, arch).unwrap_or(arch);
-        check_os_arch(os, Some(arch))?;
+        if mode == Mode::Appc {
+            check_os_arch(os, Some(arch))?;
+        }
         Ok(Platform { arch: arch.to_owned(), os: os.to_owned() })
     }
 
@@ -97,13 +100,13 @@ mod tests {
             ("freebsd", "x86_64", "amd64"),
             ("darwin", "amd64", "x86_64"),
         ] {
-            let platform = Platform::new(Some(os), Some(typed)).unwrap();
+            let platform = Platform::new(Some(os), Some(typed), Mode::Appc).unwrap();
             assert_eq!(platform, Platform { os: os.to_owned(), arch: arch.to_owned() }, "{typed}");
         }
         for (os, arch) in
             [("linux", "riscv65"), ("freebsd", "arm64"), ("plan9", "amd64"), ("linux", ""), ("linux", "arm/v9")]
         {
-            assert!(Platform::new(Some(os), Some(arch)).is_err(), "{os} {arch}");
+            assert!(Platform::new(Some(os), Some(arch), Mode::Appc).is_err(), "{os} {arch}");
         }
     }
 }

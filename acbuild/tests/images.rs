@@ -56,6 +56,34 @@ fn a_directory_a_tar_and_an_image_all_give_the_same_image() {
     assert_eq!(write_from(&scratch, "./tree.tar.xz", "four.aci"), id);
 }
 
+#[test]
+fn of_a_file_that_is_in_a_tar_twice_the_later_one_counts() {
+    let scratch = Scratch::new();
+    scratch.file("tree/etc/f", "first");
+    scratch.file("tree/becomes", "a directory");
+    symlink("f", scratch.path("tree/etc/l")).unwrap();
+    let script = "ln tree/etc/f tree/etc/hard; tar -C tree --format=pax -cf t.tar .; echo later > tree/etc/f; rm tree/etc/l; echo file > tree/etc/l; \
+                  rm tree/becomes; mkdir tree/becomes; touch tree/becomes/x; tar -C tree --format=pax -rf t.tar .";
+    sh(&scratch.path(""), script);
+    for mode in ["appc", "oci"] {
+        scratch.ok(["begin", "--build-mode", mode, "./t.tar"]);
+        assert_eq!(listing(&scratch.rootfs("etc")), listing(&scratch.path("tree/etc")));
+        assert!(scratch.rootfs("becomes/x").is_file());
+        scratch.ok(["end"]);
+    }
+    // Nothing is made through a link, and no directory goes.
+    let refused = |make: &str, words: &str| {
+        sh(&scratch.path(""), &format!("rm -rf x y; mkdir -p x y/a; touch y/a/f; {make}"));
+        let ran = scratch.run(["begin", "./u.tar"]);
+        assert!(ran.code == Some(1) && ran.stderr.contains(words), "no {words:?} in {ran:#?}");
+        assert!(!scratch.path(".acbuild").exists(), "{ran:#?}");
+    };
+    let through = "tar -C x -cf u.tar a; tar -C y -rf u.tar a/f";
+    refused(&format!("ln -s /tmp x/a; {through}"), "it leads through the symbolic link");
+    refused(&format!("touch x/a; {through}"), "which is no directory");
+    refused("tar -C y -cf u.tar a; touch x/a; tar -C x -rf u.tar a", "a directory is there already");
+}
+
 const NOT_ACI: &str = "manifest is missing, assuming build is beginning with a tar of a rootfs\n";
 
 #[test]

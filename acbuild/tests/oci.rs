@@ -348,6 +348,24 @@ fn a_tar_is_a_root_file_system() {
 }
 
 #[test]
+fn an_image_is_for_any_architecture() {
+    let scratch = Scratch::new();
+    for (typed, os, platform) in [
+        ("riscv64", "linux", ("riscv64", None)),
+        ("loong64", "linux", ("loong64", None)),
+        ("aarch64", "linux", ("arm64", Some("v8"))),
+        ("arm64", "freebsd", ("arm64", None)),
+    ] {
+        scratch.ok(["begin", "--build-mode=oci", "--arch", typed, "--os", os]);
+        let (_, config) = write(&scratch, "out");
+        assert_eq!((config["architecture"].as_str().unwrap(), config["variant"].as_str()), platform);
+        assert_eq!(config["os"], os);
+        scratch.ok(["end"]);
+    }
+    scratch.refused(["begin", "--build-mode=oci", "--arch", "not a word"], 1, "bad arch \"not a word\"");
+}
+
+#[test]
 fn commands_run_in_the_image_and_files_are_removed_from_it() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

@@ -75,6 +75,14 @@ fn a_squashed_image_is_the_same_without_dependencies() {
     assert_eq!(scratch.ok(["diff", "./layered.aci", "./squashed.aci"]), "~ /doc/a (content)");
     scratch.ok(["squash"]);
     assert_eq!(read(&scratch, "doc/a").unwrap(), "changed");
+
+    // Archives of other formats are known by what is in them.
+    scratch.ok(["convert", "squashed.aci", "oci-archive:oci.tar"]);
+    scratch.ok(["convert", "squashed.aci", "docker-archive:docker.tar:example.com/squashed:1"]);
+    for archive in ["oci.tar", "./docker.tar"] {
+        assert_eq!(scratch.ok(["diff", "./squashed.aci", archive]), "");
+        assert_eq!(scratch.ok(["diff", archive, "./layered.aci"]), "~ /doc/a (content)");
+    }
 }
 
 #[test]

@@ -64,7 +64,12 @@ pub(crate) struct Extracted {
 impl Extractor {
     /// Extracts into `top`, an empty directory; with `layer`, nothing that would act in an overlay mount.
     pub(crate) fn new(top: OwnedFd, kind: Kind, ownership: Ownership, layer: bool) -> Result<Extractor> {
-        let tree = Tree::new(top, ownership, Conflict::Refuse)?;
+        let conflict = match kind {
+            // No specification says that it has each file once, and tars that were appended to have not.
+            Kind::RootfsTar => Conflict::Later,
+            Kind::Aci => Conflict::Refuse,
+        };
+        let tree = Tree::new(top, ownership, conflict)?;
         Ok(Extractor { kind, tree, manifest: None, rootfs: false, tree_size: 0, layer })
     }
 

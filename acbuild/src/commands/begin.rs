@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use crate::cache::{Key, fill};
 use crate::context::Draft;
+use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::images::Pull;
 use crate::install::copy_from_host;
@@ -167,7 +168,11 @@ impl Begin {
     /// What the image is for, if that was said.
     fn platform(&self) -> Result<Option<Platform>> {
         let (os, arch) = (self.os.as_deref(), self.arch.as_deref());
-        (os.is_some() || arch.is_some()).then(|| Platform::new(os, arch)).transpose()
+        let mode = match self.build_mode {
+            BuildMode::Appc => Mode::Appc,
+            BuildMode::Oci => Mode::Oci,
+        };
+        (os.is_some() || arch.is_some()).then(|| Platform::new(os, arch, mode)).transpose()
     }
 }
 

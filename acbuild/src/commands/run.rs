@@ -35,7 +35,8 @@ pub(crate) struct Run {
     /// Command to run, and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
-    /// What runs it: acbuild's own container; the same with all that root may do on the host (chroot); or systemd-nspawn,
+    /// What runs it: acbuild's own container; the same with all that root may do on the host (chroot), which also can make
+    /// the volumes writable that are to be read only; or systemd-nspawn,
     /// which gives the command a /tmp and a /run that are not the image's, finds a --user but root with the image's program
     /// getent only, and exits with 255 when a signal ends the command
     #[arg(long, value_enum, default_value = "container")]

@@ -42,6 +42,9 @@ pub(crate) enum Conflict {
     Replace,
     /// Directories are merged with directories, anything else is replaced, as in an overlay mount.
     Overlay,
+    /// A plain archive's files: what came before was made by ourselves, too, and the last of two stays, as with tar; but
+    /// nothing may be made through a link, and no directory be replaced.
+    Later,
     /// An archive's layer in an overlay's form: what came before was made by ourselves, too, and the last of two stays;
     /// but nothing may be made through a link, and no directory be replaced.
     Layer,
@@ -163,8 +166,8 @@ impl Tree {
         let target_node = match self.dirs.find(target_parent) {
             Some(node) => node,
             None if self.conflict == Conflict::Layer => return Err(Failure::NoTarget),
-            None if self.conflict != Conflict::Refuse => return Err(Failure::Errno(Errno::NOENT)),
-            None => return Err(missing()),
+            None if matches!(self.conflict, Conflict::Refuse | Conflict::Later) => return Err(missing()),
+            None => return Err(Failure::Errno(Errno::NOENT)),
         };
         let (parent, name) = self.parent(path)?;
         // Two handles at once: the second may push the first out of the cache.
@@ -387,6 +390,11 @@ impl Tree {
                 }
                 return Ok(node);
             }
+        }
+        if made == Err(Errno::EXIST) && described && self.conflict == Conflict::Later {
+            // Ours, as all that is here: a directory would be known.
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
+            made = make();
         }
         if made == Err(Errno::EXIST) && self.conflict == Conflict::Overlay {
             let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;

@@ -168,8 +168,27 @@ fn layouts() {
             Refused("longer than"),
         ),
     ]);
-    let root_twice = Tar::default().dir("./").dir("a").dir(".").end();
-    check_one("the top of a plain tar twice", &root_twice, Refused("there already"), host(), Kind::RootfsTar);
+    let plain = |name: &str, tar: Tar, expect| check_one(name, &tar.end(), expect, host(), Kind::RootfsTar);
+    let link = || Tar::default().symlink("l", "../host");
+    let made = || Tar::default().dir("d").file("d/f", b"x");
+    plain("the top of a plain tar twice", Tar::default().dir("./").dir("a").dir("."), Contained);
+    plain("a link of a plain tar becomes a file", link().file("l", b"x"), Contained);
+    plain("a link of a plain tar becomes a directory", link().dir("l").file("l/secret", b"x"), Contained);
+    plain(
+        "a file of a plain tar becomes a link",
+        made().symlink("d/f", "../../host/secret").file("d/f", b"x"),
+        Contained,
+    );
+    plain("a hard link of a plain tar becomes a file", made().hard_link("h", "d/f").file("h", b"y"), Contained);
+    plain("a file of a plain tar in a link", link().file("l/secret", b"x"), Refused("through the symbolic link"));
+    plain("a directory of a plain tar in a link", link().dir("l/etc"), Refused("through the symbolic link"));
+    plain("a directory of a plain tar becomes a link", made().symlink("d", "../host"), Refused("a directory is there"));
+    plain(
+        "a hard link of a plain tar through a link",
+        link().hard_link("h", "l/secret"),
+        Refused("not in the archive"),
+    );
+    plain("a hard link of a plain tar to nothing", made().hard_link("d/f", "none"), Refused("not in the archive"));
     let root_link = Tar::default().symlink("./", "/").end();
     check_one("the top of a plain tar a link", &root_link, Refused("place of the root"), host(), Kind::RootfsTar);
 }
