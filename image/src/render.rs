@@ -13,7 +13,7 @@ pub(crate) mod merge;
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use appc_rooted::Root;
 use appc_spec::{Dependency, ImageId, ImageManifest, ImageName};
@@ -144,6 +144,16 @@ impl Renderer<'_> {
         if self.done.contains_key(&image.id) {
             return Ok(());
         }
+        let mut node = self.stack(image)?;
+        if !image.manifest.path_whitelist.is_empty() {
+            node.layers = vec![self.merged(&node, &image.manifest.path_whitelist)?];
+        }
+        self.done.insert(image.id.clone(), node);
+        Ok(())
+    }
+
+    /// The image on its dependencies, whatever its own path whitelist leaves of that.
+    fn stack(&mut self, image: &StoredImage) -> Result<Node> {
         self.pin.add(self.store, &image.id)?;
         self.chain.push((image.id.clone(), image.manifest.name.to_string()));
         let mut node = self.below(&image.manifest)?;
@@ -155,11 +165,7 @@ impl Renderer<'_> {
         }
         node.images = keep_last(node.images);
         node.layers = keep_last(node.layers);
-        if !image.manifest.path_whitelist.is_empty() {
-            node.layers = vec![self.merged(&node, &image.manifest.path_whitelist)?];
-        }
-        self.done.insert(image.id.clone(), node);
-        Ok(())
+        Ok(node)
     }
 
     /// What the dependencies in `manifest` come to, stacked.
@@ -202,12 +208,7 @@ impl Renderer<'_> {
         }
         let work = WorkDir::new(self.store)?;
         let tree = work.path().join("tree");
-        let rootfs = tree.join("rootfs");
-        fs::create_dir_all(&rootfs).on("create", &rootfs)?;
-        let open = |path: PathBuf| Root::open(&path).on("open", &path);
-        let layers = node.layers.iter().map(|key| open(self.store.tree_dir(key).join("rootfs")));
-        let layers = layers.collect::<Result<Vec<Root>>>()?;
-        merge::merge(&layers, whitelist, &open(rootfs)?)?;
+        self.merge(node, whitelist, &tree.join("rootfs"))?;
         let images: String = node.images.iter().map(|id| format!("{id}\n")).collect();
         fs::write(tree.join("images"), images).on("write", tree.join("images"))?;
         sync_file_system(work.path())?;
@@ -218,6 +219,30 @@ impl Renderer<'_> {
         }
         Ok(key)
     }
+
+    /// Merges `node` in the new directory `rootfs`.
+    fn merge(&self, node: &Node, whitelist: &[String], rootfs: &Path) -> Result<()> {
+        fs::create_dir_all(rootfs).on("create", rootfs)?;
+        let open = |path: &Path| Root::open(path).on("open", path);
+        let layers = node.layers.iter().map(|key| open(&self.store.tree_dir(key).join("rootfs")));
+        merge::merge(&layers.collect::<Result<Vec<Root>>>()?, whitelist, &open(rootfs)?)
+    }
+}
+
+/// Makes the merged tree of `image` once more, as the new directory `rootfs`, and returns its name in `store/trees`; nothing
+/// for an image that has none.
+///
+/// # Errors
+/// Those of [`layers`].
+pub(crate) fn merged_again(store: &Store, image: &StoredImage, rootfs: &Path) -> Result<Option<String>> {
+    let whitelist = &image.manifest.path_whitelist;
+    if whitelist.is_empty() {
+        return Ok(None);
+    }
+    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    let node = renderer.stack(image)?;
+    renderer.merge(&node, whitelist, rootfs)?;
+    Ok(Some(merged_key(&node.layers)))
 }
 
 /// The stored image that is meant by a dependency of `image`.

@@ -5,9 +5,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use appc_image::Error;
 use appc_image::render::{Rendered, layers};
-use appc_image::store::{Report, StoredImage};
+use appc_image::store::{Fault, Repair, Report, StoredImage};
+use appc_image::{Error, Quiet};
 
 mod support;
 use support::Fixture;
@@ -257,4 +257,33 @@ fn a_merged_tree_is_made_once_and_goes_with_its_images() {
     assert!(tree.join("x").exists() && list.exists());
     f.store.remove(&base.id).unwrap();
     assert!(!tree.exists());
+}
+
+#[test]
+fn a_merged_tree_that_is_damaged_is_found_and_made_again() {
+    let f = Fixture::new();
+    let base = f.import("base", "", &[("a/x", "x"), ("a/y", "y"), ("b", "b")]);
+    let rest = format!("{},{}", depends(&["base"]), whitelist(&["/a/x", "/a/y"]));
+    let image = f.import("app", &rest, &[]);
+    let tree = layers(&f.store, &image).unwrap().lower.remove(0);
+    let verify = || f.store.verify(&image.id, &Quiet).unwrap();
+    assert_eq!((verify().faults, verify().repair), (vec![], None));
+
+    fs::remove_file(tree.join("a/y")).unwrap();
+    fs::write(tree.join("a/new"), "new").unwrap();
+    let pin = f.store.pin([&image.id]).unwrap();
+    let found = verify();
+    assert!(found.faults.iter().all(|fault| fault.part == "rendered tree" && fault.is_of_tree()), "{found:?}");
+    for (path, what) in [("/a/new", "added"), ("/a/y", "removed")] {
+        let is_it = |fault: &Fault| fault.path.as_deref() == Some(path) && fault.what == what;
+        assert!(found.faults.iter().any(is_it), "{path}: {found:?}");
+    }
+    assert_eq!(found.repair, Some(Repair::InUse));
+    drop(pin);
+    assert_eq!(verify().repair, Some(Repair::Rebuilt));
+    assert_eq!(rendered_tree(&f, &image), ["a d", "a/x x", "a/y y"]);
+    assert_eq!(verify().faults, []);
+    // Images that were removed tell nothing of what was made of them.
+    f.store.remove(&base.id).unwrap();
+    assert_eq!(verify().faults, []);
 }

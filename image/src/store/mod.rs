@@ -41,6 +41,7 @@ mod oci;
 mod outline;
 mod pin;
 pub(crate) mod remove_tree;
+mod rendered;
 mod share;
 mod usage;
 mod verify;

@@ -18,6 +18,7 @@ use super::metadata::Metadata;
 use super::oci::fix::{describe_empty, rebuild};
 use super::oci::jobs::{unpack_into, write_info};
 use super::oci::{Info, StoredLayer, StoredOci, layer_key};
+use super::rendered::PART;
 use super::{IoContext, Store, WorkDir, remove_tree, work};
 use crate::archive::{self, Limit, Ownership, UnpackOptions};
 use crate::error::{Error, Result};
@@ -37,7 +38,7 @@ pub struct Verified {
 /// Something of a stored image that is not what was fetched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Which part of the image: `archive`, `manifest`, `tree`, `blob sha256:…`, `layer sha256:…`.
+    /// Which part of the image: `archive`, `manifest`, `tree`, `rendered tree`, `blob sha256:…`, `layer sha256:…`.
     pub part: String,
     /// The path in the part's tree.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,11 +48,11 @@ pub struct Fault {
 }
 
 impl Fault {
-    fn of(part: impl Into<String>, what: impl Into<String>) -> Fault {
+    pub(super) fn of(part: impl Into<String>, what: impl Into<String>) -> Fault {
         Fault { part: part.into(), path: None, what: what.into() }
     }
 
-    fn path(part: &str, difference: Difference) -> Fault {
+    pub(super) fn path(part: &str, difference: Difference) -> Fault {
         let what = match difference.change {
             Change::Added => "added".to_owned(),
             Change::Removed => "removed".to_owned(),
@@ -62,7 +63,7 @@ impl Fault {
 
     /// Whether it is in what was made of what was fetched, and can be made again.
     pub fn is_of_tree(&self) -> bool {
-        self.part == "tree" || self.part.starts_with("layer ")
+        self.part == "tree" || self.part == PART || self.part.starts_with("layer ")
     }
 }
 
@@ -75,8 +76,12 @@ impl Store {
     pub fn verify(&self, id: &ImageId, progress: &dyn Progress) -> Result<Verified> {
         let work = WorkDir::new(self)?;
         let fresh = Fresh::below(work.path());
-        let faults = self.compare(id, work.path(), &fresh, progress)?;
-        let repair = self.replace_trees(id, &fresh)?;
+        let mut faults = self.compare(id, work.path(), &fresh, progress)?;
+        let repair = match self.replace_trees(id, &fresh)? {
+            // It is made of links to the files of the others.
+            None => self.verify_rendered(id, work.path(), &mut faults)?,
+            repair => repair,
+        };
         Ok(Verified { faults, repair })
     }
 
