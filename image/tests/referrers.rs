@@ -14,7 +14,7 @@ use appc_image::Quiet;
 use appc_image::convert::{Referrers, copy, count_referrers};
 use appc_image::fetch::http::{Client, Options};
 use appc_image::layout::{LayoutArchive, LayoutDir, OciLayout};
-use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Sink, Source, media_type};
+use appc_image::oci::{Descriptor, Digest, Index, Manifest, Platform, Sink, Source, media_type, small};
 use appc_image::registry::{Access, Credentials, Registry};
 use lying::registry::{Faults, respond, start};
 use lying::{Server, answer};
@@ -81,7 +81,7 @@ fn they_go_from_registries_to_layouts_and_archives_and_back() {
         let index = put(&source, media_type::INDEX, &index);
         source.finish(&index).unwrap();
         let (signature, parts) = (about(&source, &ours, "signature"), about(&source, &ours, "parts"));
-        let (signed_parts, of_all) = (about(&source, &parts, "signature"), about(&source, &index, "signature"));
+        let signed_parts = about(&source, &parts, "signature");
         assert_eq!(count_referrers(&registry(&from, "x:1.0"), &host).unwrap(), 3);
 
         // One platform, twice, with what is about it; into an archive and into a registry that knows nothing of it.
@@ -100,7 +100,7 @@ fn they_go_from_registries_to_layouts_and_archives_and_back() {
         let sink = LayoutArchive::create(&archive, Some("1.0")).unwrap();
         // What is about an image is none: it needs no name to be found.
         copy(&OciLayout::open(&layout, None).unwrap(), &sink, Some(&host), Referrers::Kept, &Quiet).unwrap();
-        let (to, held) = start(Faults { no_referrers: !no_referrers, ..Faults::default() });
+        let (to, _) = start(Faults { no_referrers: !no_referrers, ..Faults::default() });
         let source = OciLayout::open_archive(&archive, None).unwrap();
         copy(&source, &registry(&to, "x:copy"), None, Referrers::Kept, &Quiet).unwrap();
         let copied = registry(&to, "x:copy");
@@ -110,9 +110,9 @@ fn they_go_from_registries_to_layouts_and_archives_and_back() {
             assert_eq!(listed(place, &parts), digests([&signed_parts]));
             assert!(listed(place, &other).is_empty() && listed(place, &index).is_empty());
         }
-        assert!(!held.lock().unwrap().manifests.contains_key(&of_all.digest.to_string()), "its subject is not there");
 
         // All platforms.
+        let of_all = about(&registry(&from, "x:1.0"), &index, "signature");
         let sink = LayoutDir::create(&layout, Some("all")).unwrap();
         copy(&registry(&from, "x:1.0"), &sink, None, Referrers::Kept, &Quiet).unwrap();
         let all = OciLayout::open(&layout, Some("all")).unwrap();
@@ -344,4 +344,62 @@ fn what_is_not_there_costs_no_connection() {
     }
     // The first tries TLS.
     assert_eq!(server.connections.load(std::sync::atomic::Ordering::Relaxed), 2, "{:?}", server.lines());
+}
+
+#[test]
+fn what_is_about_an_index_goes_along_with_one_of_its_images() {
+    let host = Platform::host();
+    for no_referrers in [false, true] {
+        let f = Fixture::new();
+        let (from, _) = start(Faults { no_referrers, ..Faults::default() });
+        let source = registry(&from, "x:1.0");
+        let (ours, other) = (image(&source, &host.architecture), image(&source, "mips"));
+        let bytes = serde_json::to_vec(&Index::new(vec![ours.clone(), other.clone()])).unwrap();
+        let index = put(&source, media_type::INDEX, &bytes);
+        source.finish(&index).unwrap();
+        let signature = about(&source, &index, "signature");
+        let of_signature = about(&source, &signature, "time");
+        let (tag, by_tag) = tagged(&source, &index, "signed");
+        assert_eq!(count_referrers(&registry(&from, "x:1.0"), &host).unwrap(), 3);
+        let check = |place: &dyn Source| {
+            assert_eq!(listed(place, &index), digests([&signature]));
+            assert_eq!(listed(place, &signature), digests([&of_signature]));
+            assert_eq!(tag_of(place, &tag), Some(by_tag.digest.clone()));
+            let kept = place.referrers(&ours.digest).unwrap();
+            assert_eq!(kept.len(), 1, "{kept:?}");
+            let artifact: Manifest = serde_json::from_slice(&small(place, &kept[0]).unwrap()).unwrap();
+            assert_eq!(small(place, &artifact.layers[0]).unwrap(), bytes, "the index, to be compared with its digest");
+        };
+        // Into the store, twice, from there into a layout, an archive, another registry, and the store again.
+        for _ in 0..2 {
+            let source = registry(&from, "x:1.0");
+            let stored = f.store.import_oci(&source, &host, "docker://localhost/x:1.0", &Quiet).unwrap();
+            f.store.import_about(&stored.id, &source, &Quiet).unwrap();
+        }
+        let id = f.store.list().unwrap()[0].id.clone();
+        let oci = f.store.oci(&id).unwrap().unwrap();
+        check(&oci);
+        assert_eq!(f.store.verify(&id, &Quiet).unwrap().faults, []);
+        let (layout, archive) = (f.dir.path().join("layout"), f.dir.path().join("archive"));
+        let sink = LayoutDir::create(&layout, Some("1.0")).unwrap();
+        copy(&oci, &sink, None, Referrers::Kept, &Quiet).unwrap();
+        let layout = OciLayout::open(&layout, None).unwrap();
+        check(&layout);
+        let sink = LayoutArchive::create(&archive, Some("1.0")).unwrap();
+        copy(&layout, &sink, Some(&host), Referrers::Kept, &Quiet).unwrap();
+        let archive = OciLayout::open_archive(&archive, None).unwrap();
+        check(&archive);
+        let (to, _) = start(Faults { no_referrers: !no_referrers, ..Faults::default() });
+        copy(&archive, &registry(&to, "x:copy"), None, Referrers::Kept, &Quiet).unwrap();
+        check(&registry(&to, "x:copy"));
+        // The same without the way through the store.
+        let direct = f.dir.path().join("direct");
+        let sink = LayoutDir::create(&direct, Some("1.0")).unwrap();
+        copy(&registry(&from, "x:1.0"), &sink, Some(&host), Referrers::Kept, &Quiet).unwrap();
+        check(&OciLayout::open(&direct, None).unwrap());
+        assert_eq!(index_of(&direct), index_of(&f.dir.path().join("layout")));
+        drop(oci);
+        f.store.remove(&id).unwrap();
+        assert_eq!(fs::read_dir(f.data().join("store/blobs/sha256")).unwrap().count(), 0);
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Map, Value};
 
+use super::kept_index;
 use crate::error::printable;
 use crate::layout::{CONTAINERD_NAME, REF_NAME};
 use crate::oci::{
@@ -29,7 +30,8 @@ pub enum Referrers {
 /// # Errors
 /// What the source refuses.
 pub fn count_referrers(source: &dyn Source, platform: &Platform) -> Result<usize> {
-    let mut known = HashSet::from([find_manifest(source, platform)?.digest]);
+    let mut known = HashSet::from([find_manifest(source, platform)?.digest, source.top()?.digest]);
+    let images = known.len();
     let mut left: Vec<(Digest, usize)> = known.iter().map(|image| (image.clone(), 0)).collect();
     while let Some((about, depth)) = left.pop() {
         for found in source.referrers(&about)?.into_iter().chain(attached(source, &about)?) {
@@ -38,7 +40,7 @@ pub fn count_referrers(source: &dyn Source, platform: &Platform) -> Result<usize
             }
         }
     }
-    Ok(known.len() - 1)
+    Ok(known.len() - images)
 }
 
 /// What lies beside the manifest `about` by tags that stand for it, each with its tag as its name.
@@ -50,7 +52,8 @@ fn attached(source: &dyn Source, about: &Digest) -> Result<Vec<Descriptor>> {
     about.attached_tags().map(named).filter_map(Result::transpose).collect()
 }
 
-/// Copies what is about the manifest `about`, which is there already, from `source` to `sink`.
+/// Copies what is about the manifest `about`, which is there already, and about the index that it is chosen from, from
+/// `source` to `sink`.
 pub(crate) fn copy_referrers(
     source: &dyn Source,
     sink: &dyn Sink,
@@ -58,7 +61,9 @@ pub(crate) fn copy_referrers(
     progress: &dyn Progress,
 ) -> Result<()> {
     let done = HashSet::from([about.digest.clone()]);
-    Copy { source, sink, done, referrers_left: Some(REFERRERS_MAX), progress }.referrers(about, 0)
+    let mut copy = Copy { source, sink, done, referrers_left: Some(REFERRERS_MAX), progress };
+    copy.referrers(about, 0)?;
+    copy.index_above(about)
 }
 
 /// Copies the image for `platform`, or all that there are, from `source` to `sink`. Blobs that are there are not read.
@@ -81,6 +86,7 @@ pub fn copy(
             let image = read_image(source, platform)?;
             copy.image(&image)?;
             copy.referrers(&image.manifest, 0)?;
+            copy.index_above(&image.manifest)?;
             let mut top = image.manifest;
             // An image that is in no index is taken whatever it runs on.
             let config = serde_json::from_slice(&image.config_bytes).unwrap_or_default();
@@ -182,13 +188,38 @@ impl Copy<'_> {
             if subject(&bytes).as_ref() != Some(&about.digest) {
                 return Err(refuse("it does not say so itself".into()));
             }
+            let is_new = !self.done.contains(&found.digest);
             self.tree(&found, depth + 1)?;
             let mut listed = Descriptor::of_referrer(&found.media_type, &bytes);
             // It must not take the name of an image.
             listed.annotations.retain(|name, _| name != REF_NAME && name != CONTAINERD_NAME);
             self.sink.refer(&about.digest, &listed)?;
+            if let Some(index) = kept_index::held(&bytes).filter(|_| is_new) {
+                self.referrers(&index, depth + 1)?;
+            }
         }
         Ok(())
+    }
+
+    /// The index that `image` is chosen from, and what is about it; nothing when that is nothing.
+    fn index_above(&mut self, image: &Descriptor) -> Result<()> {
+        let index = self.source.top()?;
+        let is_above = media_type::is_index(&index.media_type) && index.digest != image.digest;
+        if self.referrers_left.is_none()
+            || !is_above
+            || self.source.referrers(&index.digest)?.is_empty() && attached(self.source, &index.digest)?.is_empty()
+        {
+            return Ok(());
+        }
+        let bytes = small(self.source, &index)?;
+        let artifact = kept_index::artifact(&index, image);
+        self.document(&artifact.config, kept_index::CONFIG)?;
+        self.document(&artifact.layers[0], &bytes)?;
+        let bytes = serde_json::to_vec(&artifact).map_err(Error::io("write the index"))?;
+        let listed = Descriptor::of_referrer(media_type::MANIFEST, &bytes);
+        self.document(&listed.bare(), &bytes)?;
+        self.sink.refer(&image.digest, &listed)?;
+        self.referrers(&index, 0)
     }
 
     /// Those that have not been copied yet, each once, several at a time where the sink takes them so.

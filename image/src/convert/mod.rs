@@ -18,6 +18,7 @@ mod archive_again;
 mod bundle;
 mod copy;
 mod index;
+mod kept_index;
 mod layer;
 mod record;
 mod squash;
