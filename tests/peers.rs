@@ -183,6 +183,39 @@ fn signatures_go_to_a_registry_without_lists_of_them_and_come_back() {
 }
 
 #[test]
+fn the_signature_of_an_index_goes_along_with_one_of_its_images() {
+    needs!("busybox", "docker-registry", "htpasswd", "openssl", "skopeo", "bash");
+    let registry = Registry::start();
+    let scratch = &registry.scratch;
+    busybox_image(scratch, "app", "example.com/app", &["set-exec -- /bin/true", "label add version 1.0"]);
+    let image = registry.convert(&["app.aci", "oci:layout:1.0"]);
+    let mut all = index(scratch, "layout");
+    let mut entry = all["manifests"][0].clone();
+    entry.as_object_mut().expect("a descriptor").remove("annotations");
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let signed = json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [entry]}).to_string();
+    let hex = tree::sha256(signed.as_bytes());
+    fs::write(scratch.work().join("layout/blobs/sha256").join(&hex), &signed).expect("the layout is ours");
+    all["manifests"] = json!([{"mediaType": media_type, "digest": format!("sha256:{hex}"), "size": signed.len(),
+        "annotations": {"org.opencontainers.image.ref.name": "all"}}]);
+    fs::write(scratch.work().join("layout/index.json"), all.to_string()).expect("the layout is ours");
+    let signature = sign(scratch, "layout", &format!("sha256:{hex}"));
+
+    let (whole, one) = (registry.image("team/whole:1.0"), registry.image("team/one:1.0"));
+    assert_eq!(registry.convert(&["--all-platforms", "oci:layout:all", &whole]), format!("sha256:{hex}"));
+    // From there one image, into a registry that does not have the index.
+    assert_eq!(registry.convert(&[&whole, &one]), image);
+    let list = format!("{}:sha256-{hex}", registry.image("team/one"));
+    let list = registry.skopeo(&["inspect", "--raw", &list]).ok().json();
+    assert_eq!(list["manifests"][0]["digest"], json!(signature));
+    registry.convert(&[&one, "oci:back:1.0"]);
+    assert_eq!(fs::read(scratch.work().join("back/blobs/sha256").join(&hex)).ok(), Some(signed.into_bytes()));
+    let listed = index(scratch, "back")["manifests"].as_array().expect("a list").clone();
+    assert!(listed.iter().any(|entry| entry["digest"] == json!(signature)), "{listed:?}");
+    registry.skopeo(&["copy", "oci:back:1.0", "oci:copied:1.0"]).ok();
+}
+
+#[test]
 fn a_build_is_pushed_and_built_upon() {
     needs!("docker-registry", "htpasswd", "openssl", "skopeo", "bash");
     let registry = Registry::start();
