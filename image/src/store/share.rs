@@ -9,8 +9,9 @@
 //! alone, be it here or there, for then two names of one image could become one file; and what lies in `etc` or `var`, too, where
 //! programs such as cron refuse files with more than one name.
 //!
-//! What trees have is listed beside each of them, in `files`: a number for each path with size, sorted. The
-//! list can be lost: then only nothing is shared with that tree.
+//! What trees have is listed beside each of them, in `files`: for each path a number that stands for it with its size, and one
+//! for it with owner, mode and time, too, sorted: where only links are made nothing else is looked at. The list can be lost:
+//! then only nothing is shared with that tree.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -50,13 +51,15 @@ pub(super) fn list(rootfs: &Path) -> Result<Option<Listing>> {
 pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Result<()> {
     let Some(listing) = listing else { return Ok(()) };
     let rootfs = dir.join("rootfs");
-    let mut numbers: Vec<u64> = listing.0.keys().copied().collect();
+    let mut numbers: Vec<u64> = listing.0.iter().flat_map(|file| [file.like, file.same]).collect();
     numbers.sort_unstable();
     let list: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     fs::write(dir.join("files"), list).on("write", dir.join("files"))?;
 
     let tree = Root::open(&rootfs).on("open", &rootfs)?;
-    let mut sharing = Sharing { tree, left: listing.0, touched: HashMap::new(), clones: can_clone(dir)? };
+    let clones = can_clone(dir)?;
+    let left = listing.0.into_iter().map(|file| (if clones { file.like } else { file.same }, file.path)).collect();
+    let mut sharing = Sharing { tree, left, touched: HashMap::new(), clones };
     for key in entries(&store.dir.join("store/trees"))? {
         if sharing.left.is_empty() {
             break;
@@ -76,9 +79,17 @@ pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Resu
     sharing.finish()
 }
 
-/// The files of a tree by their numbers.
+/// The files of a tree.
 #[derive(Default)]
-pub(super) struct Listing(HashMap<u64, Box<[u8]>>);
+pub(super) struct Listing(Vec<Listed>);
+
+struct Listed {
+    path: Box<[u8]>,
+    /// The number of its path and size.
+    like: u64,
+    /// That of all that is known of it but its content and its attributes.
+    same: u64,
+}
 
 impl Visitor for Listing {
     fn directory(&mut self, path: &[u8], _: BorrowedFd<'_>, _: &Stat) -> Result<bool> {
@@ -89,7 +100,8 @@ impl Visitor for Listing {
         if kind == FileType::RegularFile {
             let stat = stat(dir, name).map_err(failed("look at", path))?;
             if stat.st_nlink == 1 && stat.st_size > 0 {
-                self.0.insert(number(path, &stat), path.into());
+                let (like, same) = (number(&(path, stat.st_size)), number(&(path, about(&stat))));
+                self.0.push(Listed { path: path.into(), like, same });
             }
         }
         Ok(())
@@ -101,14 +113,14 @@ fn stat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Stat, Errno> {
 }
 
 /// What is compared before a file is looked at. Whether two files are the same is never told from this alone.
-fn number(path: &[u8], stat: &Stat) -> u64 {
+fn number(what: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (path, stat.st_size).hash(&mut hasher);
+    what.hash(&mut hasher);
     hasher.finish()
 }
 
 /// Everything of a file's inode that programs see, but for its number of names.
-fn about(stat: &Stat) -> impl PartialEq {
+fn about(stat: &Stat) -> impl Hash + PartialEq {
     (stat.st_size, stat.st_mode, stat.st_uid, stat.st_gid, stat.st_mtime, stat.st_mtime_nsec)
 }
 
