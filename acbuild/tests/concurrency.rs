@@ -5,6 +5,8 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::Scratch;
@@ -48,9 +50,11 @@ fn a_command_waits_for_the_lock_and_notices_that_the_build_ended() {
     let scratch = Scratch::begun();
     let lock = File::open(scratch.path(".acbuild/lock")).unwrap();
     rustix::fs::flock(&lock, FlockOperation::LockExclusive).unwrap();
-    let mut waiting = scratch.command(["label", "add", "a", "b"]).spawn().unwrap();
+    let mut waiting = scratch.command(["label", "add", "a", "b"]).stderr(Stdio::piped()).spawn().unwrap();
     let mut naming = scratch.command(["set-name", "example.com/x"]).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(200));
+    let mut said = String::new();
+    BufReader::new(waiting.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    assert!(said.starts_with("waiting for another command of the build in "), "{said}");
     assert!(waiting.try_wait().unwrap().is_none() && naming.try_wait().unwrap().is_none());
     // Who only looks at what is said of the image does not wait.
     for looking in ["cat-manifest", "status", "history"] {

@@ -295,6 +295,28 @@ fn what_an_ordinary_engine_cannot_run_is_explained() {
 }
 
 #[test]
+fn systemd_nspawn_is_led_nowhere_by_links() {
+    needs!(root, "busybox", "systemd-nspawn");
+    let _alone = nspawn_alone();
+    for (name, leads) in [("run", "host"), ("dev", "../host")] {
+        let scratch = Scratch::new();
+        scratch.file("host/host/container-manager", "precious");
+        rootfs::busybox(&scratch.path("tree"));
+        let target = if leads == "host" { scratch.path("host") } else { "../../../host".into() };
+        let place = scratch.path("tree").join(name);
+        let _none = fs::remove_dir(&place);
+        std::os::unix::fs::symlink(target, place).unwrap();
+        let before = listing(&scratch.path("host"));
+        scratch.ok(["begin", "./tree"]);
+        let ran = scratch.run(["run", "--engine=systemd-nspawn", "--", "/bin/true"]);
+        assert_eq!(ran.code, Some(1), "{ran:#?}");
+        assert!(ran.stderr.contains(&format!("/{name} of the image is a symbolic link")), "{ran:#?}");
+        assert_eq!(listing(&scratch.path("host")), before);
+        scratch.ok(["run", "--", "/bin/true"]);
+    }
+}
+
+#[test]
 fn systemd_nspawn_ends_with_a_run_that_is_killed() {
     needs!(root, "busybox", "systemd-nspawn");
     let _alone = nspawn_alone();

@@ -146,6 +146,9 @@ impl FromStr for Volume {
             .split_once(':')
             .filter(|(source, _)| !source.is_empty())
             .ok_or("it must be HOST:PATH, or HOST:PATH:ro for what the command may only read")?;
+        if let Some((_, options)) = target.split_once(':') {
+            return Err(format!("{options:?} is no option of a volume: there are ro and rw, and PATH has no colon"));
+        }
         let target = Path::new(target);
         let above = target.components().any(|component| component == Component::ParentDir);
         if !target.is_absolute() || above || target.components().count() < 2 {
@@ -165,7 +168,8 @@ mod tests {
         assert_eq!(volume("/a:/b"), Ok(("/a".into(), "/b".into(), false)));
         assert_eq!(volume("./a:/b:ro"), Ok(("./a".into(), "/b".into(), true)));
         assert_eq!(volume("a:/b/c:rw"), Ok(("a".into(), "/b/c".into(), false)));
-        for wrong in ["/a", "/a:", ":/b", "/a:b", "/a:/", "/a:/b/../c", "/a:ro"] {
+        for wrong in ["/a", "/a:", ":/b", "/a:b", "/a:/", "/a:/b/../c", "/a:ro", "/a:/b:RO", "/a:/b:ro,rw", "/a:/b:/c"]
+        {
             assert!(volume(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_variable("A=b=c"), Ok(("A".into(), "b=c".into())));

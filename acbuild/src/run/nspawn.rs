@@ -8,7 +8,8 @@ use std::process::Command;
 use appc_container::cgroup::Layout;
 use appc_container::sys::signal::{Received, end_with_this, ignore_in, reset_for};
 use appc_container::{Interrupt, Network, exit_code, in_user_namespace};
-use rustix::fs::CWD;
+use appc_rooted::Root;
+use rustix::fs::{CWD, FileType};
 use rustix::mount::{MountPropagationFlags, MoveMountFlags, UnmountFlags, mount_change, move_mount, unmount};
 use rustix::process::Signal;
 use rustix::thread::UnshareFlags;
@@ -19,6 +20,9 @@ use crate::script::{handed_on, wait};
 
 /// What it makes in every tree that has them not, and the image should not get: base-filesystem.c of systemd.
 pub(super) const DIRECTORIES: [&str; 9] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/root", "/run", "/tmp", "/var"];
+
+/// Where it makes files before it enters the tree, by paths of the host's.
+const FILLED: [&str; 4] = ["/dev", "/proc", "/run", "/sys"];
 
 /// What it puts itself and the command into.
 const CGROUPS: [&str; 2] = ["payload", "supervisor"];
@@ -31,6 +35,7 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
             "systemd-nspawn must be run by root of the host: leave --engine out, as acbuild's own engine needs no root";
         return Err(Error::refused(why));
     }
+    refuse_links(root)?;
     fs::create_dir(target).map_err(Error::io("create", target))?;
     let kinds = UnshareFlags::NEWNS.bits().cast_signed();
     appc_container::sys::namespace::unshare(kinds).map_err(Error::io("make a mount namespace for", target))?;
@@ -62,6 +67,20 @@ pub(crate) fn execute(inputs: &Inputs<'_>, root: &OwnedFd, target: &Path, networ
         )),
         Err(e) => Err(Error::io("run", "systemd-nspawn")(e)),
     }
+}
+
+/// Through a link of the image it would write to what that leads to on the host.
+fn refuse_links(root: &OwnedFd) -> Result<()> {
+    let root = Root::from_fd(root.try_clone().map_err(Error::io("look at", "the image"))?);
+    for path in FILLED {
+        let is_link = root.lstat(path).is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink);
+        if is_link {
+            return Err(Error::Refused(format!(
+                "{path} of the image is a symbolic link, which systemd-nspawn would follow on the host: leave --engine out"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What systemd-nspawn is sent for a signal to this process.
