@@ -4,8 +4,10 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::{Scratch, is_root, skip};
@@ -130,7 +132,7 @@ fn usual(scratch: &Scratch, command: &str) -> Duration {
 
 /// Starts a command and kills it after a while; whether it was still running.
 fn kill_after(scratch: &Scratch, command: &str, delay: Duration) -> bool {
-    let mut child = scratch.command(command.split(' ')).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = scratch.command(command.split(' ')).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(delay);
     let _ended = child.kill();
     child.wait().unwrap().signal().is_some()
@@ -192,4 +194,66 @@ fn a_kill_in_begin_write_or_end_leaves_nothing_half_done() {
         }
         scratch.ok(["begin"]);
     }
+}
+
+/// The names in a directory and below.
+fn names(dir: &Path) -> Vec<String> {
+    let all = common::listing(dir);
+    all.into_iter().filter(|line| line.contains(".tmp-")).collect()
+}
+
+/// Starts a command, kills it as soon as it has written a good part of an image, and tells whether it was still running.
+fn kill_while_it_writes(scratch: &Scratch, words: &[&str]) -> bool {
+    let mut child = scratch.command(words).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let written = || {
+        let io = fs::read_to_string(format!("/proc/{}/io", child.id())).unwrap_or_default();
+        let count = io.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse::<u64>().ok());
+        count.is_none_or(|count| count > 3 << 20)
+    };
+    common::until(written);
+    let _ended = child.kill();
+    child.wait().unwrap().signal().is_some()
+}
+
+#[test]
+fn a_kill_while_an_oci_image_is_written_leaves_nothing() {
+    let scratch = Scratch::new();
+    scratch.ok(["begin", "--build-mode=oci"]);
+    // Two layers that no compression makes small.
+    for name in ["one", "two"] {
+        let (mut noise, mut random) = (vec![0; 24 << 20], File::open("/dev/urandom").unwrap());
+        random.read_exact(&mut noise).unwrap();
+        fs::write(scratch.path(name), noise).unwrap();
+        scratch.ok(["copy", name, &format!("/{name}")]);
+        scratch.ok(["layer"]);
+    }
+    scratch.ok(["write", "--compression=none", "whole.tar"]);
+    scratch.ok(["write", "--compression=none", "oci:layout:1"]);
+    let whole = fs::read(scratch.path("whole.tar")).unwrap();
+    let layout = common::listing(&scratch.path("layout"));
+    for words in [
+        &["write", "--compression=none", "new.tar"][..],
+        &["write", "--compression=none", "--overwrite", "whole.tar"],
+        &["write", "--compression=none", "docker-archive:docker.tar"],
+        &["write", "--compression=none", "oci:new"],
+        &["write", "--compression=none", "oci:layout:2"],
+        &["--modify-oci", "whole.tar", "set-user", "www"],
+    ] {
+        if words.last() == Some(&"oci:layout:2") {
+            // What is there already is not written again.
+            scratch.ok(["copy", "two", "/three"]);
+        }
+        assert!(kill_while_it_writes(&scratch, words), "it had ended: {words:?}");
+        assert_eq!(names(&scratch.path("")), [""; 0], "{words:?}");
+    }
+    assert!(["new.tar", "docker.tar", "new/index.json"].iter().all(|name| !scratch.path(name).exists()));
+    assert!(fs::read(scratch.path("whole.tar")).unwrap() == whole);
+    assert_eq!(common::listing(&scratch.path("layout")), layout);
+    // And what replaces an archive is in its place at once, with nothing beside it.
+    for place in ["new.tar", "whole.tar", "oci:new", "oci:layout:2"] {
+        scratch.ok(["write", "--compression=none", "--overwrite", place]);
+    }
+    assert_eq!(names(&scratch.path("")), [""; 0]);
+    let (new, whole) = (fs::read(scratch.path("new.tar")).unwrap(), fs::read(scratch.path("whole.tar")).unwrap());
+    assert!(new == whole && scratch.path("new/index.json").exists());
 }

@@ -9,6 +9,7 @@ mod docker;
 mod files;
 mod garbage;
 mod index;
+mod new_file;
 mod oci;
 mod referrers;
 mod section;
@@ -18,6 +19,7 @@ mod write;
 pub use archive::{ArchiveKind, archive_kind};
 pub use docker::DockerArchive;
 pub use oci::OciLayout;
+pub(crate) use staging::TEMPORARY;
 pub use write::{LayoutArchive, LayoutDir};
 
 /// The annotation of a descriptor in an index that names an image.

@@ -1,17 +1,16 @@
 //! Writing OCI layouts.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tempfile::TempPath;
-
 use super::docker::manifest_json;
 use super::files::Files;
+use super::new_file::{NewFile, NewFiles, directory_of};
 use super::oci::{parse_index, read_index};
 use super::referrers::referrers;
 use super::staging::{Staging, TEMPORARY};
@@ -78,9 +77,9 @@ impl LayoutDir {
     /// Writes a small file as a whole.
     fn replace(&self, name: &str, content: &[u8]) -> Result<()> {
         let path = self.dir.join(name);
-        let (mut file, temporary) = temporary_in(&self.dir)?;
-        let written = file.write_all(content).and_then(|()| file.sync_all());
-        let placed = written.and_then(|()| temporary.persist(&path).map_err(|e| e.error));
+        let mut new = self.staging.file()?;
+        let written = new.file.write_all(content).and_then(|()| new.file.sync_all());
+        let placed = written.and_then(|()| new.complete().publish(&path));
         placed.map_err(Error::io(format!("write {}", path.display())))
     }
 }
@@ -115,10 +114,11 @@ impl Sink for LayoutDir {
     }
 
     fn put(&self, descriptor: &Descriptor, content: &mut dyn Read) -> Result<()> {
-        let (mut file, temporary) = self.staging.file()?;
-        let written = pour(&mut verified(content, descriptor), &mut file).and_then(|_| file.sync_all());
+        let mut new = self.staging.file()?;
+        let written = pour(&mut verified(content, descriptor), &mut new.file).and_then(|_| new.file.sync_all());
         written.map_err(Error::io(format!("write {} to {}", descriptor.digest, self.dir.display())))?;
-        self.staging.keep(&descriptor.digest, temporary)
+        self.staging.keep(&descriptor.digest, new);
+        Ok(())
     }
 
     fn refer(&self, _: &Digest, referrer: &Descriptor) -> Result<()> {
@@ -174,7 +174,9 @@ pub struct LayoutArchive {
 struct Out {
     tar: TarOut,
     /// Gone when it is finished.
-    temporary: Option<TempPath>,
+    new: Option<NewFile>,
+    /// Of which it is.
+    _files: NewFiles,
     blobs: BTreeSet<Digest>,
     referrers: Vec<Descriptor>,
 }
@@ -193,15 +195,12 @@ impl LayoutArchive {
     }
 
     fn begin(file: &Path, name: Option<&str>, docker: bool) -> Result<LayoutArchive> {
-        let dir = match file.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let (out, temporary) = temporary_in(dir)?;
-        let mut tar = TarOut::new(out);
+        let files = NewFiles::new(directory_of(file));
+        let new = files.file()?;
+        let mut tar = TarOut::new(new.file.try_clone().map_err(Error::io(format!("write {}", file.display())))?);
         tar.add(LAYOUT_FILE, LAYOUT_VERSION)?;
-        let out = Mutex::new(Out { tar, temporary: Some(temporary), blobs: BTreeSet::new(), referrers: Vec::new() });
-        Ok(LayoutArchive { file: file.to_owned(), name: name.map(str::to_owned), docker, out })
+        let out = Out { tar, new: Some(new), _files: files, blobs: BTreeSet::new(), referrers: Vec::new() };
+        Ok(LayoutArchive { file: file.to_owned(), name: name.map(str::to_owned), docker, out: Mutex::new(out) })
     }
 
     /// Gives the archive the owner, as far as this user may, and the mode of the file that it will replace.
@@ -209,10 +208,10 @@ impl LayoutArchive {
     /// # Errors
     /// When the mode cannot be set.
     pub fn like(self, replaced: &Metadata) -> Result<LayoutArchive> {
-        if let Some(temporary) = &self.out().temporary {
+        if let Some(new) = &self.out().new {
             // Who may not give files away keeps it, as with any editor.
-            let _ = chown(temporary, Some(replaced.uid()), Some(replaced.gid()));
-            let set = std::fs::set_permissions(temporary, replaced.permissions());
+            let _ = fchown(&new.file, Some(replaced.uid()), Some(replaced.gid()));
+            let set = new.file.set_permissions(replaced.permissions());
             set.map_err(Error::io(format!("set the mode of {}", self.file.display())))?;
         }
         Ok(self)
@@ -247,7 +246,7 @@ impl Sink for LayoutArchive {
     fn finish(&self, top: &Descriptor) -> Result<()> {
         let failed = || Error::io(format!("write {}", self.file.display()));
         let mut out = self.out();
-        let temporary = out.temporary.take().ok_or_else(|| failed()(io::Error::other("it is finished already")))?;
+        let new = out.new.take().ok_or_else(|| failed()(io::Error::other("it is finished already")))?;
         if self.docker {
             let manifest = out.docker_manifest(top, self.name.as_deref())?;
             out.tar.add("manifest.json", &manifest)?;
@@ -256,7 +255,7 @@ impl Sink for LayoutArchive {
         index::insert(&mut index, top.clone(), self.name.as_deref(), &out.referrers);
         out.tar.add(INDEX_FILE, &json(&index)?)?;
         out.tar.end()?;
-        temporary.persist(&self.file).map_err(|e| failed()(e.error))
+        new.complete().publish(&self.file).map_err(failed())
     }
 }
 
@@ -270,13 +269,6 @@ impl Out {
         let manifest = self.tar.read_back(&blob_path(&top.digest), DOCUMENT_MAX)?;
         manifest_json(&manifest, name).map_err(refuse)
     }
-}
-
-/// A new file whose name is none of a layout's.
-pub(super) fn temporary_in(dir: &Path) -> Result<(File, TempPath)> {
-    let open = |path: &Path| OpenOptions::new().read(true).write(true).create_new(true).mode(0o644).open(path);
-    let made = tempfile::Builder::new().prefix(TEMPORARY).make_in(dir, open);
-    Ok(made.map_err(Error::io(format!("make a file in {}", dir.display())))?.into_parts())
 }
 
 fn check(name: Option<&str>, place: &str) -> Result<()> {

@@ -9,7 +9,7 @@ use appc_spec::ImageId;
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::beside::Beside;
+use super::beside::{Beside, EXTRACT};
 use super::import::Summed;
 use super::metadata::{Metadata, damaged};
 use super::{IoContext, Store, StoredImage, work};
@@ -185,7 +185,7 @@ fn copy_layers(layers: &[PathBuf], to: &Root, progress: &dyn Progress) -> Result
 fn make_directory(target: &Path, options: ExtractOptions, fill: impl FnOnce(&Root) -> Result<Vec<u8>>) -> Result<()> {
     let above = target.parent().unwrap_or(Path::new("/"));
     // In the same directory: an ordinary user cannot move one that is read-only into another.
-    let beside = Beside::new(above)?;
+    let beside = Beside::new(above, &EXTRACT)?;
     let (new, old) = (beside.new_dir(), beside.old_dir());
     let rootfs = if options.rootfs_only { new.to_owned() } else { new.join("rootfs") };
     fs::create_dir_all(&rootfs).on("create", &rootfs)?;

@@ -29,7 +29,7 @@
 //!
 //! `trees/` and `tmp/` are for the owner only: a tree may hold any set-user-ID program that an image's author liked.
 
-mod beside;
+pub(crate) mod beside;
 mod export;
 mod gc;
 mod import;
