@@ -79,7 +79,8 @@ many() {
     rkt-oci --root "$work/run/many" list -q | while read -r id; do rkt-oci --root "$work/run/many" delete -f "$id"; done
     after=$(shell=-N median "rkt-oci --root $work/run/many run -b bundle bench-alone")
     ratio=$(awk -v beside="$beside" -v before="$before" -v after="$after" 'BEGIN { printf "%.2f", 2 * beside / (before + after) }')
-    echo "200 containers by 8 callers: $failed failed; the next run takes $beside ms beside them, alone $before ms before and $after ms after ($ratio; goal 1.20)"
+    echo "200 containers by 8 callers: $failed failed; the next run takes $beside ms beside them," \
+        "alone $before ms before and $after ms after ($ratio; goal 1.20)"
 }
 
 measure() {
@@ -116,7 +117,8 @@ measure() {
     if command -v bwrap >/dev/null; then
         shell=-N
         # shellcheck disable=SC2046
-        set -- $(turns "rkt-oci --root $work/run/rkt-oci run -b bundle bench" 'bwrap --unshare-all --bind bundle/rootfs / --proc /proc --dev /dev true')
+        set -- $(turns "rkt-oci --root $work/run/rkt-oci run -b bundle bench" \
+            'bwrap --unshare-all --bind bundle/rootfs / --proc /proc --dev /dev true')
         echo "run in turns with bwrap --unshare-all: $1 ms and $2 ms ($3; goal 1.50)"
         shell=--shell=sh
     fi

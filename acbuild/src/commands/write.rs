@@ -30,7 +30,8 @@ use crate::{oci, output};
 ///
 /// An oci build is written as an archive of an OCI layout, or to oci:DIR[:REF], oci-archive:FILE[:REF],
 /// docker-archive:FILE[:NAME:TAG] or docker://[REGISTRY/]REPOSITORY[:TAG], and its manifest's digest is printed. It is
-/// called what "acbuild set-tag" says, or "latest", and as old as its newest file, or $SOURCE_DATE_EPOCH. With --index it is one image for several platforms.
+/// called what "acbuild set-tag" says, or "latest", and as old as its newest file, or $SOURCE_DATE_EPOCH. With --index it
+/// is one image for several platforms.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   acbuild write hello-0.0.1-linux-amd64.aci

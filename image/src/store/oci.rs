@@ -10,9 +10,9 @@
 //! <dir>/store/images/<image ID>/metadata      has `oci`: which blobs and layers are the image's (`OciParts`)
 //! ```
 //!
-//! What is about an image, such as signatures, are blobs, too, and the image's own (`about.rs`); so is the index that it was chosen
-//! from, when something is about that (`convert/kept_index.rs`). The image ID is the SHA-512 of the manifest's bytes. A blob or a tree belongs to the images whose metadata name it, and
-//! goes with the last of them.
+//! What is about an image, such as signatures, are blobs, too, and the image's own (`about.rs`); so is the index that it
+//! was chosen from, when something is about that (`convert/kept_index.rs`). The image ID is the SHA-512 of the manifest's
+//! bytes. A blob or a tree belongs to the images whose metadata name it, and goes with the last of them.
 
 mod about;
 pub(super) mod fix;

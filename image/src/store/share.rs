@@ -1,9 +1,9 @@
 //! Files that images have in common, on the disk once.
 //!
-//! A file of a new tree that another tree has, under the same path and with the same content, is made from that one. Where the
-//! file system can do so, its blocks are shared: nobody can tell, and owner, mode, time and attributes may be others. Else
-//! it becomes another name of it, when it agrees in all of these, too. That is safe since nobody writes to trees: pods stack something of their own on them or run on copies, and what
-//! is extracted or rendered for users is copied.
+//! A file of a new tree that another tree has, under the same path and with the same content, is made from that one. Where
+//! the file system can do so, its blocks are shared: nobody can tell, and owner, mode, time and attributes may be others.
+//! Else it becomes another name of it, when it agrees in all of these, too. That is safe since nobody writes to trees: pods
+//! stack something of their own on them or run on copies, and what is extracted or rendered for users is copied.
 //!
 //! Hard links show in what programs see as a file's link count. So files that are hard links within their own tree are left
 //! alone, be it here or there, for then two names of one image could become one file; and what lies in `etc` or `var`, too, where
