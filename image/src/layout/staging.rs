@@ -2,10 +2,13 @@
 //! will be.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{FlockOperation, flock};
 
 use super::blob_path;
 use super::new_file::{Complete, NewFile, NewFiles};
@@ -47,9 +50,35 @@ impl Staging {
 
     /// A file for a blob, or for what is said of all.
     pub(super) fn file(&self) -> Result<NewFile> {
-        match &self.files {
-            Some(files) => files.file(),
-            None => NewFiles::new(&self.dir).file(),
+        let file = || self.files.as_ref().map_or_else(|| NewFiles::new(&self.dir).file(), NewFiles::file);
+        match file() {
+            Err(e) if e.io_kind() == Some(io::ErrorKind::NotFound) => {
+                self.make_again()?;
+                file()
+            }
+            made => made,
+        }
+    }
+
+    /// Another process, which had made the directory, has removed it as its image came to nothing.
+    fn make_again(&self) -> Result<()> {
+        fs::create_dir_all(&self.dir).map_err(Error::io(format!("make {}", self.dir.display())))
+    }
+
+    /// Locks the directory: two that finish at once must not lose each other's image.
+    pub(super) fn lock(&self) -> Result<File> {
+        let failed = || Error::io(format!("lock {}", self.dir.display()));
+        loop {
+            match File::open(&self.dir) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => self.make_again()?,
+                Err(e) => return Err(failed()(e)),
+                Ok(lock) => {
+                    flock(&lock, FlockOperation::LockExclusive).map_err(|errno| failed()(errno.into()))?;
+                    if is_at(&lock, &self.dir) {
+                        return Ok(lock);
+                    }
+                }
+            }
         }
     }
 
@@ -76,7 +105,7 @@ impl Drop for Staging {
         drop(self.files.take());
         for dir in &self.made {
             // What has become a layout, ours or that of another process, is not empty.
-            if fs::remove_dir(dir).is_err() {
+            if remove_unused(dir).is_err() {
                 break;
             }
         }
@@ -86,4 +115,17 @@ impl Drop for Staging {
 fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty()
         && fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Removes an empty directory, unless somebody is about to put something into it.
+fn remove_unused(dir: &Path) -> io::Result<()> {
+    let lock = File::open(dir)?;
+    flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+    fs::remove_dir(dir)
+}
+
+/// Whether the open directory still has its name.
+fn is_at(open: &File, path: &Path) -> bool {
+    let id = |meta: fs::Metadata| (meta.dev(), meta.ino());
+    open.metadata().map(id).ok() == fs::metadata(path).map(id).ok()
 }

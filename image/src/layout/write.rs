@@ -1,7 +1,7 @@
 //! Writing OCI layouts.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, fchown};
@@ -131,10 +131,7 @@ impl Sink for LayoutDir {
     }
 
     fn finish(&self, top: &Descriptor) -> Result<()> {
-        let what = || Error::io(format!("lock {}", self.dir.display()));
-        let lock = File::open(&self.dir).map_err(what())?;
-        // Two that finish at once must not lose each other's image.
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).map_err(|errno| what()(errno.into()))?;
+        let _lock = self.staging.lock()?;
         let place = place(&self.dir);
         let files = Files::directory(&self.dir)?;
         let begun = files.open(LAYOUT_FILE)?.is_some();
