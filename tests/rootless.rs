@@ -228,6 +228,79 @@ fn a_device_is_never_made_of_an_attribute_in_an_archive() {
     Cmd::new("tar").arg("-tvzf").arg(written).ok().prints(&["rootfs/prepared"]);
 }
 
+/// Programs of several owners in `dir`: the user's own, root's, and those of one who is neither.
+fn programs_in(dir: &Path) {
+    fs::create_dir_all(dir.join("shared")).expect("ours");
+    for (name, uid, gid, mode) in [
+        ("own", NOBODY, NOBODY, 0o4755),
+        ("of-root", 0, 0, 0o6755),
+        ("of-a-group", 0, 1234, 0o2755),
+        ("strange", 1234, 1234, 0o6755),
+        ("plain", 1234, 1234, 0o755),
+        ("shared", 1234, 1234, 0o2755),
+    ] {
+        if name != "shared" {
+            fs::write(dir.join(name), name).expect("ours");
+        }
+        chown(dir.join(name), Some(uid), Some(gid)).expect("we are root");
+        fs::set_permissions(dir.join(name), Permissions::from_mode(mode)).expect("ours");
+    }
+}
+
+#[test]
+fn what_a_stranger_s_program_may_do_does_not_become_what_root_may() {
+    needs!(root, "setpriv", "unshare", "newuidmap", "tar");
+    let builders = Builders::new();
+    let dir = builders.scratch.work().join("inputs");
+    programs_in(&dir);
+    let listed = |who: &str| {
+        let built = builders.scratch.work().join(who).join("built.aci");
+        let listed = Cmd::new("tar").args(["--numeric-owner", "-tvzf"]).arg(built).ok().stdout;
+        listed.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let lost = |path: &str| format!("left out of {path}: set-user-ID or set-group-ID bit, ");
+    let build = |begin: &str, copies: &[&str], losses: usize| {
+        builders.user(begin).ok();
+        builders.user("acbuild set-name example.com/built").ok();
+        for copy in copies {
+            let ran = builders.user(&format!("acbuild {copy}")).ok();
+            let said =
+                [ran.stderr.matches("left out of").count(), ran.stderr.matches(&lost("../inputs/strange")).count()];
+            assert_eq!(said, [losses; 2], "{copy}: {}", ran.stderr);
+        }
+        let id = builders.user("acbuild write built.aci --overwrite").ok().text().to_owned();
+        let hits = builders.user("acbuild history").ok().text().matches(" hit ").count();
+        builders.user("acbuild end").ok();
+        (id, hits)
+    };
+    let (copy, begin, cached) = ("copy ../inputs /srv", "acbuild begin", "acbuild begin --cache");
+    build(begin, &[copy, "copy ../inputs/strange /bin/strange", "copy-to-dir ../inputs /opt"], 1);
+    let (built, modes) = (listed("user"), ["-rwsr-xr-x 0/0 3 ", "-rwsr-sr-x 0/0 7 ", "-rwxr-sr-x 0/0 10 "]);
+    for (mode, count) in modes.iter().map(|mode| (*mode, 2)).chain([("-rwxr-xr-x 0/0 7 ", 3), ("drwxr-sr-x 0/0 0 ", 2)])
+    {
+        assert_eq!(built.matches(mode).count(), count, "{mode:?} in {built}");
+    }
+    builders.user("acbuild begin ../inputs").ok().says(&[&lost("../inputs/strange")]);
+    builders.user("acbuild end").ok();
+
+    // The cache knows it: bits that nobody gets are not looked at, those that somebody gets are.
+    let (plain, _) = build(begin, &[copy], 1);
+    assert_eq!(build(cached, &[copy], 1), (plain.clone(), 0));
+    fs::set_permissions(dir.join("strange"), Permissions::from_mode(0o755)).expect("ours");
+    assert_eq!(build(cached, &[copy], 0), (plain.clone(), 1));
+    chown(dir.join("strange"), Some(0), Some(0)).expect("we are root");
+    fs::set_permissions(dir.join("strange"), Permissions::from_mode(0o6755)).expect("ours");
+    let (of_root, hits) = build(cached, &[copy], 0);
+    assert!(of_root != plain && hits == 0);
+
+    // Root keeps owners, and so what is theirs.
+    programs_in(&dir);
+    builders.root("acbuild begin ../inputs").ok();
+    builders.root("acbuild set-name example.com/built").ok();
+    builders.root("acbuild write built.aci").ok();
+    assert!(listed("root").contains("-rwsr-sr-x 1234/1234 7"), "{}", listed("root"));
+}
+
 #[test]
 fn ids_beyond_the_user_s_are_named() {
     needs!(root, "setpriv", "unshare", "newuidmap");

@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use appc_image::archive::Ownership;
+use appc_image::archive::{Omission, Ownership};
 use appc_image::copy::{CopyOptions, copy_tree};
 use appc_rooted::{Mode, OFlags, Root};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, RenameFlags, Stat};
@@ -75,7 +75,9 @@ impl<'b> Staged<'b> {
         match self.staging.lstat(&name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let source = source.display();
-                let why = format!("{source} is a socket or the build itself, which no image has: copy something else");
+                let why = format!(
+                    "{source} is a socket, a device 0:0 or the build itself, which no image has: copy something else"
+                );
                 return Err(Error::Refused(why));
             }
             _ => {}
@@ -243,7 +245,11 @@ pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &
     let copied =
         copy_tree(&from, last, to, name, &options).map_err(|error| Error::Copy { path: source.to_owned(), error })?;
     output::sockets(&copied.sockets);
-    output::omissions(&copied.omitted);
+    let omitted = copied.omitted.into_iter().map(|Omission { path, what }| {
+        let path = if path.as_os_str().is_empty() { source.to_owned() } else { source.join(path) };
+        Omission { path, what }
+    });
+    output::omissions(&omitted.collect::<Vec<_>>());
     Ok(())
 }
 

@@ -63,9 +63,16 @@ pub(crate) fn sockets(paths: &[PathBuf]) {
     }
 }
 
+/// So many files are named that something was left out of; of more there is only the number.
+const NAMED: usize = 100;
+
 /// Says what is made without what.
 pub(crate) fn omissions(omissions: &[Omission]) {
-    for omission in omissions {
+    let (named, more) = omissions.split_at(omissions.len().min(NAMED));
+    for omission in named {
         warning(format_args!("left out of {}: {}", omission.path.display(), omission.what));
+    }
+    if !more.is_empty() {
+        warning(format_args!("and {} more of the kind", more.len()));
     }
 }

@@ -9,9 +9,14 @@ use crate::output;
 ///
 /// Without one the build goes on with files that are all the user's, as far as that goes.
 pub(crate) fn enter() {
-    match rootless::enter() {
-        Ok(Entry::Root | Entry::NoIds) => {}
-        Ok(Entry::Entered) => caller::set_mapped(),
+    match rootless::enter_and_ask() {
+        Ok((Entry::Root | Entry::NoIds, _)) => {}
+        Ok((Entry::Entered, owners)) => {
+            caller::set_mapped();
+            if let Some(owners) = owners {
+                caller::set_owners(move |file| owners.of(file));
+            }
+        }
         Err(error) => output::warning(format_args!("owners of files are lost: {error}")),
     }
 }

@@ -1,6 +1,14 @@
 //! On whose behalf this process works: root's, or an ordinary user's.
 
+use std::os::fd::BorrowedFd;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Tells whose an open file is outside of the namespace.
+type Asked = Box<dyn Fn(BorrowedFd<'_>) -> Option<u32> + Send + Sync>;
+
+/// Who can tell.
+static OWNERS: OnceLock<Asked> = OnceLock::new();
 
 /// Whether the process has become root of a user namespace of its own.
 static ENTERED: AtomicBool = AtomicBool::new(false);
@@ -9,6 +17,17 @@ static ENTERED: AtomicBool = AtomicBool::new(false);
 /// the user's, and its files have many owners.
 pub fn set_mapped() {
     ENTERED.store(true, Ordering::Relaxed);
+}
+
+/// Says who can tell the user that an open file belongs to outside of that namespace, which shows all whom it has not as nobody.
+pub fn set_owners(of: impl Fn(BorrowedFd<'_>) -> Option<u32> + Send + Sync + 'static) {
+    // Who was told first can tell as well.
+    let _second = OWNERS.set(Box::new(of));
+}
+
+/// Whether an open file belongs to the host's root, as far as somebody can tell.
+pub(crate) fn is_of_root(file: BorrowedFd<'_>) -> bool {
+    OWNERS.get().is_some_and(|of| of(file) == Some(0))
 }
 
 /// Whether this is root of a namespace that the process has entered for an ordinary user.

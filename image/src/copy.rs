@@ -34,7 +34,7 @@ pub struct CopyOptions<'a> {
     /// and everything that is in the way is replaced. Whatever [`CopyOptions::replace`] says.
     pub layer: bool,
     /// The source is a folder of the host, not an image's: in an ordinary user's namespace, what belongs to others of the host
-    /// becomes root's.
+    /// becomes root's, without set-user-ID and set-group-ID bits. What would act in overlay mounts is left out, too.
     pub from_host: bool,
     /// A directory that is left out, with everything in it, wherever the copy comes across it. The one that it is in is copied
     /// with the time of 1970: its own tells when the other was made.
@@ -50,7 +50,7 @@ pub struct Copied {
     pub bytes: u64,
     /// Sockets, which are not copied. Paths below the source.
     pub sockets: Vec<PathBuf>,
-    /// What was left out as [`Ownership`] says. Paths below the source.
+    /// What was left out as [`Ownership`] and [`CopyOptions::from_host`] say. Paths below the source.
     pub omitted: Vec<Omission>,
 }
 
@@ -100,9 +100,10 @@ pub fn copy_tree(
     let copied = Copied::default();
     let links = Links::default();
     let id = (target.st_dev, target.st_ino);
-    let (layer, adopt) = (options.layer, options.from_host && options.ownership == Ownership::Mapped);
+    let CopyOptions { layer, from_host, .. } = *options;
+    let adopt = from_host && options.ownership == Ownership::Mapped;
     let mut copier =
-        Copier { tree, prefix: prefix.to_vec(), layer, adopt, exclude, target: id, links, copied, progress };
+        Copier { tree, prefix: prefix.to_vec(), layer, from_host, adopt, exclude, target: id, links, copied, progress };
 
     if is_top(&from_path) {
         let top = from.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io(what()))?;
@@ -111,8 +112,12 @@ pub fn copy_tree(
         let (dir, name) = from.parent(&from_path).map_err(Error::io(what()))?;
         copier.start(dir.as_fd(), name.as_bytes(), &what())?;
     }
-    let Copier { tree, mut copied, .. } = copier;
-    copied.omitted = tree.finish()?;
+    let Copier { tree, mut copied, prefix, .. } = copier;
+    let prefix = Path::new(OsStr::from_bytes(&prefix));
+    copied.omitted.extend(tree.finish()?.into_iter().map(|Omission { path, what }| {
+        let path = path.strip_prefix(prefix).map(Path::to_owned).unwrap_or(path);
+        Omission { path, what }
+    }));
     progress.finish();
     Ok(copied)
 }
@@ -131,6 +136,7 @@ struct Copier<'p> {
     /// The name of the copy in the directory it is made in; empty when it is that directory.
     prefix: Vec<u8>,
     layer: bool,
+    from_host: bool,
     /// Owners are those of the host.
     adopt: bool,
     exclude: Option<Excluded>,
@@ -150,7 +156,7 @@ impl Visitor for Copier<'_> {
             let rule = "a directory cannot be copied into itself";
             return Err(Error::Tree { path: shown(path), rule: rule.into() });
         }
-        let mut attributes = self.attributes(stat, Some(fd));
+        let mut attributes = self.attributes(path, stat, Some(fd));
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
         if let Some(excluded) = self.exclude {
             attributes.mtime = excluded.time(stat, attributes.mtime);
@@ -158,7 +164,7 @@ impl Visitor for Copier<'_> {
         if self.layer && overlay::is_opaque(fd).map_err(failed("read the attributes of", path))? {
             self.tree.empty(&self.to(path)).map_err(|failure| explain(path, failure))?;
         }
-        self.neutralize(&mut attributes);
+        self.neutralize(path, &mut attributes);
         let made = self.tree.directory(&self.to(path), attributes);
         made.map_err(|failure| explain(path, failure))?;
         Ok(true)
@@ -207,9 +213,9 @@ impl Copier<'_> {
         if self.hard_link(path, &stat)? {
             return Ok(());
         }
-        let mut attributes = self.attributes(&stat, Some(source.as_fd()));
+        let mut attributes = self.attributes(path, &stat, Some(source.as_fd()));
         attributes.xattrs = xattrs(source.as_fd()).map_err(failed("read the attributes of", path))?;
-        self.neutralize(&mut attributes);
+        self.neutralize(path, &mut attributes);
         let source = File::from(source);
         let size = stat.st_size as u64;
         if let Some(device) = device::take(&mut attributes.xattrs, size) {
@@ -232,10 +238,14 @@ impl Copier<'_> {
         if self.layer && overlay::is_whiteout_file(&stat) {
             return self.tree.remove(&self.to(path)).map_err(|failure| explain(path, failure));
         }
+        if self.from_host && overlay::is_whiteout_file(&stat) {
+            self.leave_out(path, overlay::WHITEOUT.to_owned());
+            return Ok(());
+        }
         if self.hard_link(path, &stat)? {
             return Ok(());
         }
-        let mut attributes = self.attributes(&stat, None);
+        let mut attributes = self.attributes(path, &stat, None);
         attributes.xattrs = xattrs_at(dir, name).map_err(failed("read the attributes of", path))?;
         let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let to = self.to(path);
@@ -252,19 +262,27 @@ impl Copier<'_> {
         made.map_err(|failure| explain(path, failure))
     }
 
-    fn attributes(&self, stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
+    fn attributes(&mut self, path: &[u8], stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
         let mut attributes = attributes(stat);
-        if self.adopt {
-            owner::adopt(&mut attributes, open);
+        if self.adopt && owner::adopt(&mut attributes, open) {
+            self.leave_out(path, owner::LOST.to_owned());
         }
         attributes
     }
 
-    /// What acts in a layer does not in a copy of it.
-    fn neutralize(&self, attributes: &mut Attributes) {
+    /// What acts in a layer does not in a copy of it, and what would act in one does not come from the host.
+    fn neutralize(&mut self, path: &[u8], attributes: &mut Attributes) {
         if self.layer {
             attributes.xattrs.retain(|(name, _)| !overlay::is_attribute(name));
+        } else if self.from_host {
+            for name in overlay::take_attributes(&mut attributes.xattrs) {
+                self.leave_out(path, overlay::would_act(&name));
+            }
         }
+    }
+
+    fn leave_out(&mut self, path: &[u8], what: String) {
+        self.copied.omitted.push(Omission { path: OsStr::from_bytes(path).into(), what });
     }
 
     /// Links to the copy of a file that has been copied under another name, and tells whether it had been.

@@ -131,9 +131,7 @@ impl Extractor {
                     None => Err(Failure::Rule("it is a hard link to something outside rootfs".into())),
                 }
             }
-            kind if self.layer && overlay::is_whiteout(kind) => {
-                self.tree.skip(path, "device 0:0, which would hide other files")
-            }
+            kind if self.layer && overlay::is_whiteout(kind) => self.tree.skip(path, overlay::WHITEOUT),
             kind => self.tree.node(path, kind, attributes),
         }
     }
@@ -145,8 +143,11 @@ pub(crate) fn note_acting(tree: &mut Tree, path: &[u8], entry: &Entry, acting: &
         tree.leave_out(path, "access control list in the format of star");
     }
     for name in acting {
-        let why = if overlay::is_attribute(name) { "would act in an overlay" } else { "would stand for a device" };
-        tree.leave_out(path, &format!("attribute {}, which {why}", printable(name)));
+        let what = match overlay::is_attribute(name) {
+            true => overlay::would_act(name),
+            false => format!("attribute {}, which would stand for a device", printable(name)),
+        };
+        tree.leave_out(path, &what);
     }
 }
 

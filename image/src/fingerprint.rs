@@ -20,7 +20,7 @@ use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::excluded::Excluded;
 use crate::tree::links::Links;
 use crate::tree::walk::{Visitor, changed, failed, walk};
-use crate::tree::{device, owner};
+use crate::tree::{device, overlay, owner};
 use crate::{Error, Result};
 
 /// How much of a file is read at once.
@@ -96,6 +96,7 @@ impl Visitor for Reader<'_> {
         }
         let mut attributes = self.attributes(stat, Some(fd));
         attributes.xattrs = xattrs(fd).map_err(failed("read the attributes of", path))?;
+        self.neutralize(&mut attributes);
         if let Some(excluded) = self.exclude {
             attributes.mtime = excluded.time(stat, attributes.mtime);
         }
@@ -126,6 +127,7 @@ impl Reader<'_> {
         }
         let mut attributes = self.attributes(&stat, Some(file.as_fd()));
         attributes.xattrs = xattrs(file.as_fd()).map_err(failed("read the attributes of", path))?;
+        self.neutralize(&mut attributes);
         if let Some(device) = device::take(&mut attributes.xattrs, stat.st_size as u64) {
             self.device(path, device, &attributes);
             return Ok(());
@@ -137,7 +139,7 @@ impl Reader<'_> {
 
     fn special(&mut self, path: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look at", path))?;
-        if self.hard_link(path, &stat) {
+        if self.options.from_host && overlay::is_whiteout_file(&stat) || self.hard_link(path, &stat) {
             return Ok(());
         }
         let mut attributes = self.attributes(&stat, None);
@@ -192,10 +194,17 @@ impl Reader<'_> {
                 (attributes.uid, attributes.gid) = (0, 0);
                 attributes.mode &= 0o1777;
             }
-            Ownership::Mapped if self.options.from_host => owner::adopt(&mut attributes, open),
+            Ownership::Mapped if self.options.from_host => drop(owner::adopt(&mut attributes, open)),
             _ => {}
         }
         attributes
+    }
+
+    /// What would act in overlay mounts does not come from the host.
+    fn neutralize(&self, attributes: &mut Attributes) {
+        if self.options.from_host {
+            attributes.xattrs.retain(|(name, _)| !overlay::is_attribute(name));
+        }
     }
 
     fn entry(&mut self, path: &[u8], kind: &[u8], attributes: &Attributes, what: &[u8]) {

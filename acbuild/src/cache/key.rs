@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::install::of_host;
 
 /// Keys of other versions mean other things. The number counts changes within one of what steps make.
-const FORMAT: &str = concat!("acbuild cache 2, ", env!("CARGO_PKG_VERSION"));
+const FORMAT: &str = concat!("acbuild cache 3, ", env!("CARGO_PKG_VERSION"));
 
 /// A key in the making. Whoever adds a field says what it is, and no field can pass for another.
 pub(crate) struct Key<'c> {
@@ -75,7 +75,12 @@ impl<'c> Key<'c> {
     pub(crate) fn source(&mut self, source: &Path, leave_out: &Path) -> Result<()> {
         let (from, name) = of_host(source)?;
         let leave_out = Root::open(leave_out).map_err(Error::io("open", leave_out))?;
-        self.tree(&from, name.as_ref(), Ownership::of_this_process(), Some(&leave_out))
+        let ownership = Ownership::of_this_process();
+        self.tree(
+            &from,
+            name.as_ref(),
+            FingerprintOptions { ownership, from_host: true, exclude: Some(&leave_out), memory: None },
+        )
     }
 
     /// Adds what a command sees of `path` of the host.
@@ -85,14 +90,13 @@ impl<'c> Key<'c> {
     pub(crate) fn volume(&mut self, path: &Path) -> Result<()> {
         let path = fs::canonicalize(path).map_err(Error::io("find", path))?;
         let (from, name) = of_host(&path)?;
-        self.tree(&from, name.as_ref(), Ownership::AsRecorded, None)
+        let ownership = Ownership::AsRecorded;
+        self.tree(&from, name.as_ref(), FingerprintOptions { ownership, from_host: false, exclude: None, memory: None })
     }
 
-    fn tree(&mut self, from: &Root, name: &Path, ownership: Ownership, exclude: Option<&Root>) -> Result<()> {
+    fn tree(&mut self, from: &Root, name: &Path, options: FingerprintOptions<'_>) -> Result<()> {
         let memory = Contents::new(self.cache);
-        let from_host = ownership != Ownership::AsRecorded;
-        let options = FingerprintOptions { ownership, from_host, exclude, memory: Some(&memory) };
-        let fingerprint = fingerprint(from, name, &options)?;
+        let fingerprint = fingerprint(from, name, &FingerprintOptions { memory: Some(&memory), ..options })?;
         self.field("files", fingerprint.hex());
         Ok(())
     }

@@ -311,7 +311,8 @@ pub(crate) fn fetch(reference: &Reference, pull: Pull, session: &Session) -> Res
 pub(crate) fn unpack(draft: &Draft, source: File, kind: Kind, limit: Limit) -> Result<appc_image::Result<()>> {
     let total = source.metadata().ok().map(|metadata| metadata.len());
     let ownership = Ownership::of_this_process();
-    let options = UnpackOptions { ownership, kind, total, limit, ..UnpackOptions::default() };
+    // `run` mounts an overlay of it, and so does whoever runs the image.
+    let options = UnpackOptions { ownership, kind, total, limit, layer: true, ..UnpackOptions::default() };
     let unpacked = archive::unpack(source, &draft.rootfs()?, &options, &Bar::new());
     Ok(unpacked.map(|unpacked| output::omissions(&unpacked.omitted)))
 }

@@ -171,7 +171,7 @@ impl Conversion<'_, '_> {
     /// Leaves out a device that would hide a file of the layers below, and hard links to it.
     fn would_act(&mut self, entry: &Entry, path: &[u8], link: &[u8]) -> bool {
         let what = match entry.kind {
-            kind if overlay::is_whiteout(kind) => "device 0:0, which would hide other files",
+            kind if overlay::is_whiteout(kind) => overlay::WHITEOUT,
             Type::HardLink if self.left_out.contains(link) => "hard link to what was left out",
             _ => return false,
         };

@@ -216,7 +216,7 @@ impl Layer {
             }
             Type::Symlink => self.tree.symlink(path, &entry.link, attributes),
             Type::HardLink => self.hard_link(entry),
-            kind if overlay::is_whiteout(kind) => self.tree.skip(path, "device 0:0, which would hide other files"),
+            kind if overlay::is_whiteout(kind) => self.tree.skip(path, overlay::WHITEOUT),
             kind => self.tree.node(path, kind, attributes),
         }
     }

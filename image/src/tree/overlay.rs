@@ -6,7 +6,8 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use crate::archive::Ownership;
-use crate::archive::entry::Type;
+use crate::archive::entry::{Type, Xattrs};
+use crate::error::printable;
 
 /// Attributes of overlay mounts: of root's, and of those that an ordinary user makes.
 const PREFIXES: [&[u8]; 2] = [b"trusted.overlay.", b"user.overlay."];
@@ -23,6 +24,19 @@ pub(crate) fn opaque_name(ownership: Ownership) -> &'static str {
 pub(crate) fn is_attribute(name: &[u8]) -> bool {
     PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
+
+/// Takes such attributes off a file's and returns their names.
+pub(crate) fn take_attributes(xattrs: &mut Xattrs) -> Vec<Vec<u8>> {
+    xattrs.extract_if(.., |(name, _)| is_attribute(name)).map(|(name, _)| name).collect()
+}
+
+/// How it is said that one was left out.
+pub(crate) fn would_act(name: &[u8]) -> String {
+    format!("attribute {}, which would act in an overlay", printable(name))
+}
+
+/// How it is said that a whiteout was.
+pub(crate) const WHITEOUT: &str = "device 0:0, which would hide other files";
 
 /// The name of an attribute by which a file's content or name is found in another layer.
 pub(crate) fn elsewhere(name: &[u8]) -> Option<&str> {
