@@ -282,6 +282,13 @@ fn what_a_stranger_s_program_may_do_does_not_become_what_root_may() {
     }
     builders.user("acbuild begin ../inputs").ok().says(&[&lost("../inputs/strange")]);
     builders.user("acbuild end").ok();
+    let layout = builders.scratch.work().join("layout");
+    fs::create_dir(&layout).expect("ours");
+    let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/layout"}"#;
+    fs::write(layout.join("manifest"), manifest).expect("ours");
+    programs_in(&layout.join("rootfs"));
+    builders.user("acbuild build ../layout built.aci --overwrite").ok().says(&[&lost("strange")]);
+    assert_eq!(listed("user").matches("-rwsr-sr-x 0/0 7 ").count(), 1, "{}", listed("user"));
 
     // The cache knows it: bits that nobody gets are not looked at, those that somebody gets are.
     let (plain, _) = build(begin, &[copy], 1);

@@ -90,7 +90,7 @@ fn write_as(
             return Err(Error::Option(format!("layers are not compressed with {compression}: use gzip, zstd or none")));
         }
     };
-    let (finished, Told { sockets, newest }) = write_tree(what, tree, out, options, progress)?;
+    let (finished, Told { sockets, newest, .. }) = write_tree(what, tree, out, options, progress)?;
     let digest = finished.packed.unwrap_or_else(|| finished.plain.clone());
     Ok(WrittenLayer { diff_id: finished.plain, digest, size: finished.size, media_type, sockets, newest })
 }

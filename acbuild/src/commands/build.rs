@@ -57,6 +57,7 @@ impl Build {
         let written = archive::write(&manifest, &rootfs, out.file()?, &options, &Bar::new())?;
         out.publish()?;
         output::sockets(&written.sockets);
+        output::omissions(&written.omitted);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use super::pipeline::Closed;
 use super::reader::MAX_EXTENDED;
 use super::record::{Record, extended_name, manifest_entry};
 use super::writer::{Told, What};
-use super::{Owners, WriteOptions};
+use super::{Omission, Owners, WriteOptions};
 use crate::tree::apply::{xattrs, xattrs_at};
 use crate::tree::device;
 use crate::tree::links::Links;
@@ -62,7 +62,7 @@ impl Visitor for Entries<'_, '_> {
         {
             return Ok(false);
         }
-        let mut attributes = self.attributes(stat, Some(fd));
+        let mut attributes = self.attributes(path, stat, Some(fd));
         attributes.xattrs = self.kept(path, xattrs(fd).map_err(failed("read the attributes of", path))?)?;
         self.entry(Record {
             path,
@@ -138,7 +138,7 @@ impl Entries<'_, '_> {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(changed(path));
         }
-        let mut attributes = self.attributes(&stat, Some(fd.as_fd()));
+        let mut attributes = self.attributes(path, &stat, Some(fd.as_fd()));
         if self.hard_link(path, &stat, &attributes)? {
             return Ok(());
         }
@@ -175,7 +175,7 @@ impl Entries<'_, '_> {
             FileType::Fifo => (b'6', 0),
             _ => return Err(changed(path)),
         };
-        let mut attributes = self.attributes(&stat, None);
+        let mut attributes = self.attributes(path, &stat, None);
         if self.is_layer() && overlay::is_whiteout_file(&stat) {
             // It stands right behind its directory.
             return Ok(());
@@ -248,7 +248,7 @@ impl Entries<'_, '_> {
     }
 
     /// `open` is a descriptor of a regular file or directory.
-    fn attributes(&self, stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
+    fn attributes(&mut self, path: &[u8], stat: &Stat, open: Option<BorrowedFd<'_>>) -> Attributes {
         let mut mtime = Time { seconds: stat.st_mtime, nanoseconds: stat.st_mtime_nsec as u32 };
         if let Some(epoch) = self.epoch {
             mtime = mtime.min(Time { seconds: epoch, nanoseconds: 0 });
@@ -256,8 +256,8 @@ impl Entries<'_, '_> {
         let mode = stat.st_mode & 0o7777;
         let (uid, gid) = if self.owners == Owners::Root { (0, 0) } else { (stat.st_uid, stat.st_gid) };
         let mut attributes = Attributes { mode, uid, gid, mtime, atime: None, xattrs: Vec::new() };
-        if self.owners == Owners::Adopted {
-            owner::adopt(&mut attributes, open);
+        if self.owners == Owners::Adopted && owner::adopt(&mut attributes, open) {
+            self.told.omitted.push(Omission { path: OsStr::from_bytes(path).into(), what: owner::LOST.into() });
         }
         attributes
     }

@@ -29,7 +29,7 @@ pub enum Owners {
     /// Of whom they are.
     #[default]
     AsFound,
-    /// The same, as a namespace shows it: those of others of the host become root's.
+    /// The same, as a namespace shows it: those of others of the host become root's, without set-user-ID and set-group-ID bits.
     Adopted,
     /// All of them root's.
     Root,
@@ -56,6 +56,8 @@ pub struct Written {
     pub size: u64,
     /// Sockets, which no archive can hold, and which were left out. Paths below the root.
     pub sockets: Vec<PathBuf>,
+    /// What files of the host lost as they became root's, see [`Owners::Adopted`]. Paths below the root.
+    pub omitted: Vec<Omission>,
 }
 
 /// How an archive is unpacked.

@@ -16,7 +16,7 @@ use appc_rooted::{OFlags, Root};
 use super::digest::image_id;
 use super::encode::{Finished, Sink};
 use super::entries::Entries;
-use super::{WriteOptions, Written};
+use super::{Omission, WriteOptions, Written};
 use crate::layer::Changes;
 use crate::oci::Algorithm;
 use crate::tree::walk::walk;
@@ -36,7 +36,12 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Written> {
     let (finished, told) = write_tree(What::Image(manifest), rootfs, out, options, progress)?;
-    Ok(Written { image_id: image_id(&finished.plain)?, size: finished.size, sockets: told.sockets })
+    Ok(Written {
+        image_id: image_id(&finished.plain)?,
+        size: finished.size,
+        sockets: told.sockets,
+        omitted: told.omitted,
+    })
 }
 
 /// What is made of a tree.
@@ -55,6 +60,8 @@ pub(crate) enum What<'w> {
 pub(crate) struct Told {
     /// The sockets that were left out.
     pub(crate) sockets: Vec<PathBuf>,
+    /// What else was.
+    pub(crate) omitted: Vec<Omission>,
     /// The latest of the times in the archive, in seconds since 1970; 0 when all are earlier.
     pub(crate) newest: i64,
 }

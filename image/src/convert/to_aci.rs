@@ -119,7 +119,7 @@ fn written(
         }
         size = tail.finish()?;
     }
-    Ok(Written { image_id, size, sockets: Vec::new() })
+    Ok(Written { image_id, size, sockets: Vec::new(), omitted: Vec::new() })
 }
 
 /// What an image that was made of an archive carries of it.
@@ -159,7 +159,7 @@ impl<'i> Carried<'i> {
         if let Ok(finished) = made {
             let image_id = image_id(&finished.plain)?;
             if image_id.as_str() == self.id {
-                return Ok(Some(Written { image_id, size: finished.size, sockets: Vec::new() }));
+                return Ok(Some(Written { image_id, size: finished.size, sockets: Vec::new(), omitted: Vec::new() }));
             }
         }
         // Whatever was wrong: the image is still an image, and reading it again shows whether it can be had at all.
