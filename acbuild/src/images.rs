@@ -1,6 +1,12 @@
 //! Images that commands are given by a word: in the store, or brought there.
 
+use std::path::{Path, PathBuf};
+
+use appc_image::archive::looks_like_aci;
 use appc_image::fetch::{self, Fetcher, Insecure, PullPolicy};
+use appc_image::layout::{ArchiveKind, archive_kind};
+use appc_image::oci::Platform;
+use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage};
@@ -9,12 +15,14 @@ use crate::error::Result;
 use crate::session::Session;
 
 /// How an image is fetched.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Pull {
     /// When.
     pub(crate) policy: PullPolicy,
     /// What is not checked of it.
     pub(crate) insecure: Insecure,
+    /// Which one of an image for several platforms, when it is not the one for this machine.
+    pub(crate) platform: Option<Platform>,
 }
 
 impl From<Insecure> for Pull {
@@ -52,10 +60,11 @@ pub(crate) fn checked(reference: &Reference, insecure: Insecure, session: &Sessi
 
 /// What fetches images into `store`.
 pub(crate) fn fetcher<'s>(store: &'s Store, pull: impl Into<Pull>, session: &'s Session) -> Result<Fetcher<'s>> {
-    let Pull { policy, insecure } = pull.into();
+    let Pull { policy, insecure, platform } = pull.into();
     let options = fetch::Options {
         policy,
         insecure,
+        platform,
         config_dirs: fetch::config_dirs(),
         docker_config: docker_config_path(),
         ..fetch::Options::default()
@@ -96,4 +105,25 @@ pub(crate) fn fetched_before(reference: &Reference, session: &Session) -> Result
     let Some(newest) = newest else { return Ok(None) };
     let image = store.get(&newest.id)?;
     Ok(Some((store, image)))
+}
+
+/// What a word means, a file as what it is.
+pub(crate) fn of_word(word: &Path) -> Result<Reference> {
+    match Reference::from_word(word)? {
+        Reference::File(file) => of_file(file),
+        other => Ok(other),
+    }
+}
+
+/// A file as what it is: an archive of OCI or for docker has the name of its kind before it elsewhere.
+pub(crate) fn of_file(file: PathBuf) -> Result<Reference> {
+    // What is not there or no archive is for whoever reads it to tell of.
+    if open_regular(&file).map_or(true, |archive| looks_like_aci(archive).unwrap_or(true)) {
+        return Ok(Reference::File(file));
+    }
+    Ok(match archive_kind(&file)? {
+        ArchiveKind::Oci => Reference::OciArchive { file, name: None },
+        ArchiveKind::Docker => Reference::DockerArchive { file, name: None },
+        ArchiveKind::Other => Reference::File(file),
+    })
 }

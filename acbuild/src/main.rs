@@ -26,6 +26,7 @@ mod run;
 mod script;
 mod session;
 mod temporary;
+mod tied;
 mod usage;
 mod users;
 mod whole;
@@ -34,16 +35,11 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use appc_container::sys::signal::end_with_parent;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use rustix::process::Signal;
 
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::session::Session;
-
-/// The variable that has this program end with whatever has started it.
-const TIED: &str = "ACBUILD_ENDS_WITH_PARENT";
 
 fn main() -> ExitCode {
     let typed = typed(std::env::args_os().collect());
@@ -71,9 +67,7 @@ fn main() -> ExitCode {
 
 /// Gets the process ready for `command`: nothing is open yet, and there is one thread.
 fn prepare(command: &cli::Command) -> Result<(), Error> {
-    if std::env::var_os(TIED).is_some() {
-        end_with_parent(Signal::KILL).map_err(Error::io("tie to its parent", "/proc/self"))?;
-    }
+    tied::obey()?;
     if command.makes_containers() {
         // First, as the program starts once more.
         appc_container::protect::protect(c"acbuild")?;

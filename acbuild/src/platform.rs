@@ -1,6 +1,8 @@
 //! What an image is for, where that is not this machine: the labels `os` and `arch` of `begin`.
 
-use appc_spec::{AcIdentifier, ImageManifest, check_os_arch, host_arch, oci};
+use appc_image::oci;
+use appc_spec::oci::{arch_label, platform as to_oci};
+use appc_spec::{AcIdentifier, ImageManifest, check_os_arch, host_arch};
 
 use crate::commands::begin::UNNAMED;
 use crate::document::{Document, Mode};
@@ -50,15 +52,27 @@ impl Platform {
 
     /// The same for an OCI image, whose platform is not kept as labels.
     pub(crate) fn describe(&self, image: &mut Image) -> Result<()> {
-        let mut other = image.clone();
-        other.set_label("os", &self.os)?;
-        other.set_label("arch", &self.arch)?;
-        let (has, wanted) = (image.config.platform(), other.config.platform());
-        if image.base.is_some() && has != wanted {
-            return Err(Error::Refused(format!("the image is for {has}, not {wanted}: begin with one that is")));
+        if image.base.is_some() {
+            let (has, wanted) = (image.config.platform(), self.in_oci());
+            return match wanted.matches(&has) {
+                true => Ok(()),
+                false => Err(Error::Refused(format!("the image is for {has}, not {wanted}: begin with one that is"))),
+            };
         }
-        *image = other;
-        Ok(())
+        image.set_label("os", &self.os)?;
+        image.set_label("arch", &self.arch)
+    }
+
+    /// The same in the words of OCI, to choose by from an image for several.
+    pub(crate) fn in_oci(&self) -> oci::Platform {
+        match to_oci(&self.os, &self.arch) {
+            Some((architecture, variant)) => oci::Platform {
+                variant: Some(variant.to_owned()).filter(|variant| !variant.is_empty()),
+                ..oci::Platform::new(&self.os, architecture)
+            },
+            // It has none of its own for it.
+            None => oci::Platform::new(&self.os, &self.arch),
+        }
     }
 }
 
@@ -74,7 +88,7 @@ fn label<'a>(os: &str, arch: &'a str) -> Option<&'a str> {
         "arm" => ("arm", "v7"),
         other => other.split_once('/').unwrap_or((other, "")),
     };
-    oci::arch_label(os, architecture, variant)
+    arch_label(os, architecture, variant)
 }
 
 #[cfg(test)]

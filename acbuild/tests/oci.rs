@@ -366,6 +366,42 @@ fn an_image_is_for_any_architecture() {
 }
 
 #[test]
+fn of_an_image_for_several_platforms_the_one_that_is_asked_for_is_begun_with() {
+    let scratch = Scratch::new();
+    for arch in ["amd64", "arm64"] {
+        fs::create_dir(scratch.path(arch)).unwrap();
+        scratch.ok(["--work-path", arch, "begin", "--build-mode=oci", "--arch", arch]);
+        scratch.file("file", arch);
+        scratch.ok(["--work-path", arch, "copy", "file", "/file"]);
+    }
+    scratch.ok(["--work-path", "amd64", "write", "--index", "arm64", "both.tar"]);
+    scratch.ok(["--work-path", "amd64", "write", "--index", "arm64", "oci:both"]);
+    for (mode, start) in
+        [("oci", "./both.tar"), ("oci", "./both"), ("oci", "oci:both"), ("oci", "oci-archive:both.tar")]
+            .into_iter()
+            .chain([("appc", "oci:both"), ("appc", "oci-archive:both.tar")])
+    {
+        for (typed, arch) in [("arm64", "arm64"), ("aarch64", "arm64"), ("x86_64", "amd64")] {
+            scratch.ok(["begin", "--build-mode", mode, "--arch", typed, start]);
+            assert_eq!(fs::read_to_string(scratch.rootfs("file")).unwrap(), arch, "{mode} {start} {typed}");
+            scratch.ok(["end"]);
+        }
+        scratch.refused(
+            ["begin", "--build-mode", mode, "--arch", "s390x", start],
+            1,
+            "it has no image for linux/s390x, only for linux/amd64, linux/arm64/v8",
+        );
+    }
+    // Who says nothing of a variant means any.
+    scratch.ok(["begin", "--build-mode=oci"]);
+    scratch.ok(["label", "add", "arch", "arm64"]);
+    scratch.ok(["write", "oci:plain"]);
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "--build-mode=oci", "--arch=arm64", "oci:plain"]);
+    assert_eq!((&config(&scratch)["architecture"], &config(&scratch)["variant"]), (&json!("arm64"), &Value::Null));
+}
+
+#[test]
 fn commands_run_in_the_image_and_files_are_removed_from_it() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

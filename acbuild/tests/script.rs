@@ -370,4 +370,8 @@ fn the_command_that_runs_ends_with_a_script_that_is_killed() {
         until(|| !replaces_in(&work));
         scratch.ok(["--work-path", dir, "end"]);
     }
+    // One that starts when it is too late to be told: this process never was whoever runs a script.
+    let late =
+        scratch.command(["version"]).env("ACBUILD_ENDS_WITH", format!("{} 0", std::process::id())).output().unwrap();
+    assert_eq!((late.status.code(), late.stdout.as_slice()), (Some(1), &b""[..]));
 }

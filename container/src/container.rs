@@ -292,7 +292,7 @@ impl Created {
 
     fn go(&mut self) -> Result<()> {
         if !self.told {
-            self.channel.send(&Message::Start).context(|| "talk to init")?;
+            self.tell(&Message::Start)?;
         }
         match self.channel.receive().context(|| "listen to init")? {
             // The channel closes with the execve; that init died instead shows when it is waited for.

@@ -97,7 +97,7 @@ impl Channel {
         self.0.try_clone().map(Channel)
     }
 
-    /// Sends one message.
+    /// Sends one message; a broken pipe when the other side is gone.
     pub(crate) fn send(&self, message: &Message) -> io::Result<()> {
         let (tag, text) = encode(message);
         let text = &text.as_bytes()[..text.len().min(TEXT_MAX)];
@@ -115,7 +115,12 @@ impl Channel {
             ancillary.push(SendAncillaryMessage::ScmRights(&fds));
         }
         fault::message("send", message);
-        rustix::io::retry_on_intr(|| sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL))?;
+        while let Err(errno) = sendmsg(&self.0, &parts, &mut ancillary, SendFlags::NOSIGNAL) {
+            // The second: the other side ended with our last message unread, and is gone for the next try.
+            if !matches!(errno, Errno::INTR | Errno::CONNRESET) {
+                return Err(errno.into());
+            }
+        }
         fault::message("sent", message);
         Ok(())
     }
@@ -233,6 +238,17 @@ mod tests {
         one.send(&Message::Copy(pipe)).unwrap();
         assert!(matches!(other.receive().unwrap(), Some(Message::Copy(_))));
         drop(one);
+        assert!(other.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn who_has_ended_is_gone_whatever_was_left_unread() {
+        let (one, other) = Channel::pair().unwrap();
+        one.send(&Message::Failed(Failure::SetUp("why".to_owned()))).unwrap();
+        other.send(&Message::Mapped).unwrap();
+        drop(one);
+        assert_eq!(other.send(&Message::Start).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(matches!(other.receive().unwrap(), Some(Message::Failed(_))));
         assert!(other.receive().unwrap().is_none());
     }
 

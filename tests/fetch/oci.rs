@@ -190,6 +190,45 @@ fn an_image_goes_with_the_last_of_its_names() {
 }
 
 #[test]
+fn a_build_for_another_platform_leaves_this_one_its_image() {
+    let world = World::new();
+    let acbuild = |args: &[&str]| {
+        let command = world.scratch.acbuild(args).env("SSL_CERT_FILE", &world.authority);
+        command.env("HTTPS_PROXY", world.server.proxy())
+    };
+    for arch in ["amd64", "s390x"] {
+        fs::create_dir(world.scratch.work().join(arch)).expect("ours");
+        acbuild(&["--work-path", arch, "begin", "--build-mode=oci", "--arch", arch]).ok();
+    }
+    let index =
+        acbuild(&["--work-path", "amd64", "write", "--index", "s390x", "oci:layout:1.0"]).ok().text().to_owned();
+    push(&world, &index);
+    let index: Value = read(&world.scratch.work().join("layout/blobs").join(index.replace(':', "/")));
+    for manifest in index["manifests"].as_array().expect("an index") {
+        let digest = manifest["digest"].as_str().expect("a digest");
+        let content = fs::read(world.scratch.work().join("layout/blobs").join(digest.replace(':', "/"))).expect("ours");
+        world.put(&format!("{REPOSITORY}/manifests/{digest}"), content);
+    }
+    let arch = |arch: &[&str]| {
+        acbuild(&[&["begin", "--build-mode=oci", APP], arch].concat()).ok();
+        let config: Value =
+            serde_json::from_str(acbuild(&["cat-manifest", "--file=config"]).ok().text()).expect("JSON");
+        acbuild(&["end"]).ok();
+        config["architecture"].as_str().expect("a word").to_owned()
+    };
+    // Whichever comes first, and when it is in the store without the network.
+    assert_eq!((arch(&["--arch=s390x"]), arch(&[])), ("s390x".into(), "amd64".into()));
+    let asked = world.requests();
+    for policy in ["--pull-policy=new", "--pull-policy=never"] {
+        assert_eq!((arch(&["--arch=s390x", policy]), arch(&[policy])), ("s390x".into(), "amd64".into()));
+    }
+    assert_eq!(world.requests(), asked, "they are there");
+    acbuild(&["begin", "--build-mode=oci", "--arch=ppc64le", APP]).refused(1, &["no image for linux/ppc64le"]);
+    assert_eq!(arch(&["--arch=s390x", "--pull-policy=update"]), "s390x");
+    assert_eq!(arch(&["--pull-policy=never"]), "amd64");
+}
+
+#[test]
 fn a_credential_helper_that_fails_is_named() {
     let world = World::new();
     world.scratch.file("../docker/config.json", r#"{"credHelpers": {"images.example.com": "mute"}}"#);

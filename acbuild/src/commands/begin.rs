@@ -42,7 +42,8 @@ const OR_DIRECTORY: &str = "or is it a directory? A local path must begin with /
 /// or bundle:DIR. A path begins with / or . so that it is not taken for a name; the name of a file alone will do, unless an
 /// image in the store is called so.
 ///
-/// --arch and --os set the labels of a new image; one that is begun with must be for them.
+/// --arch and --os set the labels of a new image. One that is begun with must be for them; of an OCI image for several
+/// platforms that one is taken.
 ///
 /// An ordinary user with ranges in /etc/subuid and /etc/subgid builds what root would: owners, set-user-ID bits, devices
 /// and file capabilities are kept. Without them every file is the user's.
@@ -102,6 +103,7 @@ impl Begin {
             }
         }
         let platform = self.platform()?;
+        let pull = self.pull(platform.as_ref());
         let use_cache = self.uses_cache()?;
         let draft = Draft::begin(session.work_path())?;
         if use_cache {
@@ -114,9 +116,9 @@ impl Begin {
             }
         }
         match self.build_mode {
-            BuildMode::Appc => self.appc(draft, platform.as_ref(), session)?,
+            BuildMode::Appc => self.appc(draft, platform.as_ref(), pull, session)?,
             BuildMode::Oci => {
-                let mut image = oci::begin(&draft, self.start.as_deref(), self.pull(), session)?;
+                let mut image = oci::begin(&draft, self.start.as_deref(), pull, session)?;
                 if let Some(platform) = &platform {
                     platform.describe(&mut image)?;
                 }
@@ -127,13 +129,13 @@ impl Begin {
         Ok(())
     }
 
-    fn appc(&self, draft: Draft, platform: Option<&Platform>, session: &Session) -> Result<()> {
+    fn appc(&self, draft: Draft, platform: Option<&Platform>, pull: Pull, session: &Session) -> Result<()> {
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => {
                 from_path(&draft, start, session)?
             }
-            Some(word) => from_image(&draft, word, self.pull(), session)?,
+            Some(word) => from_image(&draft, word, pull, session)?,
         };
         match platform {
             Some(platform) => {
@@ -148,9 +150,13 @@ impl Begin {
 }
 
 impl Begin {
-    fn pull(&self) -> Pull {
+    fn pull(&self, platform: Option<&Platform>) -> Pull {
         let both = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
-        Pull { policy: self.pull_policy, insecure: self.insecure_options.and(both) }
+        Pull {
+            policy: self.pull_policy,
+            insecure: self.insecure_options.and(both),
+            platform: platform.map(Platform::in_oci),
+        }
     }
 
     /// Whether the build is to have a cache.
@@ -222,15 +228,13 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
         Error::Refused(format!("{}: {e} - {advice}", start.display()))
     };
     let is_image = archive::looks_like_aci(open()?).map_err(unreadable)?;
-    if !is_image {
-        output::note("manifest is missing, assuming build is beginning with a tar of a rootfs");
-    }
     let kind = if is_image { Kind::Aci } else { Kind::RootfsTar };
     fill(session, draft, &|key| of_archive(key, start, kind), || {
         unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)?;
         if is_image { Ok(()) } else { refuse_oci(start, &draft.rootfs()?) }
     })?;
     if !is_image {
+        output::note("manifest is missing, assuming build is beginning with a tar of a rootfs");
         return empty_manifest();
     }
     let manifest = archive::manifest(open()?).map_err(unreadable)?;

@@ -4,10 +4,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use appc_image::archive::{Compression, compression_of};
 use appc_image::fetch::Insecure;
-use appc_image::layout::{ArchiveKind, archive_kind};
-use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_image::render::{self, Difference, Rules, compare};
 use appc_image::store::Store;
@@ -57,7 +54,7 @@ impl Diff {
             let dir = place.path().join(name);
             fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
             match word {
-                Some(word) => self.image(&of_archive(Reference::from_word(word)?)?, &dir, session),
+                Some(word) => self.image(&images::of_word(word.as_ref())?, &dir, session),
                 None => build(&dir, session),
             }
         };
@@ -92,21 +89,6 @@ impl Diff {
         let store = Store::open_existing(session.store_dir())?;
         Parts::of_image(&store, &image.manifest, tree)?.layers(dir)
     }
-}
-
-/// A file as what it is: an archive of OCI or for docker has the name of its kind before it elsewhere.
-fn of_archive(reference: Reference) -> Result<Reference> {
-    let Reference::File(file) = reference else { return Ok(reference) };
-    // Others are compressed as a whole, or are not there, of which whoever reads them tells.
-    let compression = open_regular(&file).ok().and_then(|file| compression_of(&file).ok());
-    if compression != Some(Compression::None) {
-        return Ok(Reference::File(file));
-    }
-    Ok(match archive_kind(&file)? {
-        ArchiveKind::Oci => Reference::OciArchive { file, name: None },
-        ArchiveKind::Docker => Reference::DockerArchive { file, name: None },
-        ArchiveKind::Other => Reference::File(file),
-    })
 }
 
 /// What the build in progress consists of; there is room in the empty directory `dir`.

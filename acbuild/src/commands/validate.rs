@@ -70,6 +70,10 @@ impl Validate {
     fn check(&self, word: &Path, session: &Session) -> Result<&'static str> {
         match word.metadata() {
             Ok(found) if found.is_dir() && self.kind.is_none() && is_bundle(word) => self.check_image(word, session),
+            Ok(found) if found.is_file() && self.kind.is_none() => match images::of_file(word.to_owned())? {
+                Reference::File(_) => self.check_path(word, false),
+                archive => self.check_reference(word, &archive, session),
+            },
             Ok(found) => self.check_path(word, found.is_dir()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => self.check_image(word, session),
             Err(e) => Err(Error::Refused(format!("unable to access {}: {e}", shown(word)))),
@@ -97,22 +101,26 @@ impl Validate {
 
     fn check_image(&self, word: &Path, session: &Session) -> Result<&'static str> {
         let shown = shown(word);
-        let reference = match Reference::from_word(word)? {
-            Reference::File(_) => return Err(Error::Refused(format!("unable to access {shown}: no such file"))),
-            reference => reference,
-        };
+        match Reference::from_word(word)? {
+            Reference::File(_) => Err(Error::Refused(format!("unable to access {shown}: no such file"))),
+            reference => self.check_reference(word, &reference, session),
+        }
+    }
+
+    fn check_reference(&self, word: &Path, reference: &Reference, session: &Session) -> Result<&'static str> {
+        let shown = shown(word);
         if let Some(Kind::Layout | Kind::Manifest) = self.kind {
             return Err(Error::Refused(format!("{shown} is an image (wrong --type?)")));
         }
         let mut options = Options::new(std::env::temp_dir());
         options.limit = session.limit();
         if !matches!(reference, Reference::Id(_) | Reference::Name(_) | Reference::Url(_)) {
-            return match input::open(&reference, self.insecure_options, &options)? {
+            return match input::open(reference, self.insecure_options, &options)? {
                 Input::Archive(archive) => app_image(word, archive),
                 Input::Oci(source, _) => self.oci(word, &*source, &options),
             };
         }
-        let (store, image) = images::stored(&reference, self.insecure_options, session).map_err(|e| match e {
+        let (store, image) = images::stored(reference, self.insecure_options, session).map_err(|e| match e {
             Error::Image(NotStored(_)) => {
                 Error::Refused(format!("unable to access {shown}: no such file, and no such image in the store"))
             }

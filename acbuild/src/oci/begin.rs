@@ -6,7 +6,6 @@ use std::path::Path;
 
 use appc_image::archive;
 use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
-use appc_image::layout::{ArchiveKind, archive_kind};
 use appc_image::oci::{Platform, read_image};
 use appc_image::open_regular;
 use appc_image::reference::Reference;
@@ -19,7 +18,7 @@ use crate::cache::{Key, fill};
 use crate::commands::begin::{fetch, from_directory, of_archive, reference_of, unpack};
 use crate::context::Draft;
 use crate::error::{Error, Result};
-use crate::images::Pull;
+use crate::images::{self, Pull};
 use crate::output;
 use crate::session::Session;
 
@@ -51,10 +50,9 @@ fn from_path(draft: &Draft, start: &Path, pull: Pull, session: &Session) -> Resu
     if !metadata.is_file() {
         return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
     }
-    match archive_kind(start)? {
-        ArchiveKind::Oci => image(Reference::OciArchive { file: start.to_owned(), name: None }),
-        ArchiveKind::Docker => image(Reference::DockerArchive { file: start.to_owned(), name: None }),
-        ArchiveKind::Other => from_tar(draft, start, session),
+    match images::of_file(start.to_owned())? {
+        Reference::File(_) => from_tar(draft, start, session),
+        archive => image(archive),
     }
 }
 

@@ -20,6 +20,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use crate::error::{Error, Result};
 use crate::script::{handed_on, wait};
 use crate::session::Session;
+use crate::tied;
 
 /// Times in images are whole seconds for many; the second run ends so much later than the first began.
 const APART: Duration = Duration::from_millis(2100);
@@ -93,8 +94,7 @@ impl Surroundings {
         }
         command.env("PATH", path_with_this_program(&beside.join("bin"))?);
         reset_for(&mut command);
-        // A shell that is killed leaves what it has started to itself.
-        command.env(crate::TIED, "1");
+        tied::tie(&mut command);
         end_with_this(&mut command, Signal::KILL);
         let (status, signal) = self
             .inside(|| {

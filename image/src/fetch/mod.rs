@@ -47,6 +47,7 @@ pub use policy::{Insecure, PullPolicy};
 pub use stored::{forget, stored_from};
 
 use crate::error::{Error, Result};
+use crate::oci::Platform;
 use crate::progress::Progress;
 use crate::reference::Reference;
 use crate::store::{Query, Store, StoredImage};
@@ -65,11 +66,18 @@ pub struct Options {
     pub config_dirs: Vec<PathBuf>,
     /// Docker's configuration, which may have logins for registries.
     pub docker_config: Option<PathBuf>,
+    /// Which one is taken of images for several platforms, when it is not the one for this machine.
+    pub platform: Option<Platform>,
     /// How long other hosts are waited for, and through whom they are reached.
     pub http: http::Options,
 }
 
 impl Options {
+    /// The platform that is asked for, if that is not what this machine would be given.
+    fn other_platform(&self) -> Option<&Platform> {
+        self.platform.as_ref().filter(|platform| **platform != Platform::host())
+    }
+
     fn client(&self) -> Result<http::Client> {
         let Insecure { tls, http, .. } = self.insecure;
         let mut options = self.http.clone();

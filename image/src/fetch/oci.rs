@@ -10,7 +10,7 @@ use crate::archive::Compression;
 use crate::convert;
 use crate::error::{Error, Result};
 use crate::layout::{DockerArchive, OciLayout};
-use crate::oci::{Digest, Platform, Source};
+use crate::oci::{Digest, Platform, Source, read_image};
 use crate::reference::{DockerName, Reference};
 use crate::registry::{Access, Credentials, Registry};
 use crate::store::{StoredImage, Summary};
@@ -107,10 +107,12 @@ impl Fetcher<'_> {
             }
             None => self.import_oci(&registry, &origin)?,
         };
-        let validators = Validators { etag: Some(top.to_string()), last_modified: None };
-        let known =
-            Known { image: image.id.to_string(), verified: must_be_signed, validators, fetched: now(), max_age: 0 };
-        Cache::of(self.store).put(&origin, &known)?;
+        if self.options.other_platform().is_none() {
+            let validators = Validators { etag: Some(top.to_string()), last_modified: None };
+            let known =
+                Known { image: image.id.to_string(), verified: must_be_signed, validators, fetched: now(), max_age: 0 };
+            Cache::of(self.store).put(&origin, &known)?;
+        }
         Ok(image)
     }
 
@@ -167,23 +169,40 @@ impl Fetcher<'_> {
 
     /// The image in the store that came from there.
     fn known_by(&self, origin: &str, name: &DockerName) -> Result<Option<FromThere>> {
-        if let Some(known) = Cache::of(self.store).get(origin)
+        // What is remembered is what this machine was given.
+        if self.options.other_platform().is_none()
+            && let Some(known) = Cache::of(self.store).get(origin)
             && let Some(image) = known.id().and_then(|id| self.store.get(&id).ok())
         {
             return Ok(Some(FromThere { image, verified: known.verified, top: known.validators.etag }));
         }
         let digest = |image: &Summary| image.oci.as_ref().map(|parts| parts.manifest.digest.to_string());
         let from_there = |image: &Summary| {
-            image.came_from(origin) || name.digest.as_ref().is_some_and(|wanted| digest(image).as_ref() == Some(wanted))
+            image.came_from(origin) && self.is_asked_for(image)
+                || name.digest.as_ref().is_some_and(|wanted| digest(image).as_ref() == Some(wanted))
         };
         let found = self.store.list()?.into_iter().filter(from_there).max_by_key(|image| image.imported);
         let Some(found) = found else { return Ok(None) };
         Ok(Some(FromThere { image: self.store.get(&found.id)?, verified: false, top: digest(&found) }))
     }
 
+    /// Whether an image of the store is for the platform that is asked for; one that cannot be read is for none.
+    fn is_asked_for(&self, image: &Summary) -> bool {
+        let Ok(Some(source)) = self.store.oci(&image.id) else { return false };
+        let platform = self.platform();
+        read_image(&source, &platform)
+            .ok()
+            .and_then(|image| serde_json::from_slice(&image.config_bytes).ok())
+            .is_some_and(|own: Platform| platform.matches(&own))
+    }
+
+    fn platform(&self) -> Platform {
+        self.options.platform.clone().unwrap_or_else(Platform::host)
+    }
+
     fn import_oci(&self, source: &dyn Source, origin: &str) -> Result<StoredImage> {
         let bar = self.reporter.bar();
-        let image = self.store.import_oci(source, &Platform::host(), origin, &*bar)?;
+        let image = self.store.import_oci(source, &self.platform(), origin, &*bar)?;
         self.tell_omitted(&image, origin);
         self.take_about(&image, source, origin);
         Ok(image)

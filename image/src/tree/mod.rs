@@ -10,11 +10,13 @@ pub(crate) mod device;
 mod difference;
 mod dirs;
 pub(crate) mod excluded;
+mod hide;
 pub(crate) mod links;
 pub(crate) mod overlay;
 pub(crate) mod owner;
 pub(crate) mod sparse;
 pub(crate) mod walk;
+mod way;
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -247,49 +249,6 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes `path` and everything below, when it is there.
-    pub(crate) fn remove(&mut self, path: &[u8]) -> Outcome {
-        let (parent, name) = self.parent(path)?;
-        Ok(remove_tree::remove_at(self.dirs.fd(parent)?, name)?)
-    }
-
-    /// Removes everything below the directory `path`, when it is there.
-    pub(crate) fn empty(&mut self, path: &[u8]) -> Outcome {
-        let node = match self.dirs.find(path) {
-            Some(node) => node,
-            None => self.make_directory(path, true)?,
-        };
-        Ok(remove_tree::empty(self.dirs.fd(node)?)?)
-    }
-
-    /// Hides what is called `path` in the layers below. What this layer itself has there is not hidden.
-    pub(crate) fn whiteout(&mut self, path: &[u8]) -> Outcome {
-        if let Some(node) = self.dirs.find(path) {
-            self.dirs.set_opaque(node);
-            return Ok(());
-        }
-        let (parent, name) = match self.parent(path) {
-            // umoci marks what was in a directory that has become a file.
-            Err(Failure::NoDirectory(_)) => return Ok(()),
-            found => found?,
-        };
-        let dir = self.dirs.fd(parent)?;
-        match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), 0) {
-            Ok(()) | Err(Errno::EXIST) => Ok(()),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
-    /// Hides what is in the directory `path` in the layers below.
-    pub(crate) fn opaque(&mut self, path: &[u8]) -> Outcome {
-        let node = match self.dirs.find(path).map_or_else(|| self.make_directory(path, false), Ok) {
-            Err(Failure::NoDirectory(_)) => return Ok(()),
-            node => node?,
-        };
-        self.dirs.set_opaque(node);
-        Ok(())
-    }
-
     /// Directories that nothing has described and that the layers below may have, the top aside.
     ///
     /// # Errors
@@ -342,80 +301,6 @@ impl Tree {
                 self.omitted.push(Omission { path: OsStr::from_bytes(path).into(), what });
             }
         }
-    }
-
-    /// The directory that `path` is made in, itself made when missing.
-    fn parent<'p>(&mut self, path: &'p [u8]) -> std::result::Result<(u32, &'p [u8]), Failure> {
-        if path.is_empty() {
-            return Err(Failure::Rule("it stands in the place of the root directory".into()));
-        }
-        let (parent, name) = match path.iter().rposition(|b| *b == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
-        match self.dirs.find(parent) {
-            Some(node) => Ok((node, name)),
-            None => Ok((self.make_directory(parent, false)?, name)),
-        }
-    }
-
-    /// Makes `path` and the directories above it that are missing. `described`: the source has `path` itself, not only
-    /// something in it.
-    fn make_directory(&mut self, path: &[u8], described: bool) -> std::result::Result<u32, Failure> {
-        let mut node = TOP;
-        let mut names = path.split(|b| *b == b'/').peekable();
-        while let Some(name) = names.next() {
-            node = match self.dirs.child(node, name) {
-                Some(child) => child,
-                None => self.make_one(node, name, described && names.peek().is_none())?,
-            };
-        }
-        Ok(node)
-    }
-
-    fn make_one(&mut self, parent: u32, name: &[u8], described: bool) -> std::result::Result<u32, Failure> {
-        let dir = self.dirs.fd(parent)?;
-        // Ours alone until it is finished.
-        let make = || rustix::fs::mkdirat(dir, name, Mode::from(0o700));
-        let mut made = make();
-        if made == Err(Errno::EXIST) && self.conflict == Conflict::Layer {
-            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let hidden = overlay::is_whiteout_file(&there);
-            if hidden || described && FileType::from_raw_mode(there.st_mode) != FileType::Directory {
-                rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-                make()?;
-                let node = self.dirs.add(parent, name, false);
-                if hidden {
-                    self.dirs.set_opaque(node);
-                }
-                return Ok(node);
-            }
-        }
-        if made == Err(Errno::EXIST) && described && self.conflict == Conflict::Later {
-            // Ours, as all that is here: a directory would be known.
-            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-            made = make();
-        }
-        if made == Err(Errno::EXIST) && self.conflict == Conflict::Overlay {
-            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            if FileType::from_raw_mode(there.st_mode) == FileType::Directory {
-                return Ok(self.dirs.add(parent, name, true));
-            }
-            rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
-            made = make();
-        }
-        if made == Err(Errno::EXIST) {
-            let there = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
-            let shown = crate::error::printable(name);
-            return match FileType::from_raw_mode(there.st_mode) {
-                FileType::Directory if self.conflict == Conflict::Replace => Ok(self.dirs.add(parent, name, true)),
-                FileType::Symlink => Err(Failure::Rule(format!("it leads through the symbolic link \"{shown}\""))),
-                FileType::Directory => Err(Failure::Errno(Errno::EXIST)),
-                _ => Err(Failure::NoDirectory(format!("it leads through \"{shown}\", which is no directory"))),
-            };
-        }
-        made?;
-        Ok(self.dirs.add(parent, name, false))
     }
 }
 
