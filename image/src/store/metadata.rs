@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::iter;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -260,12 +261,15 @@ impl Store {
         let folder = self.dir.join("store/images");
         let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Default::default()) };
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD + 1);
+        let (own, others) = ids.split_at(ids.len().div_ceil(threads));
         let parts = std::thread::scope(|scope| {
             let images = &images;
             let part = |ids| scope.spawn(move || self.summaries_in(images, ids));
-            let parts: Vec<_> = ids.chunks(ids.len().div_ceil(threads).max(1)).map(part).collect();
+            let parts: Vec<_> = others.chunks(own.len().max(1)).map(part).collect();
+            // This thread takes a share, too: the memory of others costs more.
+            let own = self.summaries_in(images, own);
             let join = |part: ScopedJoinHandle<_>| part.join().unwrap_or_else(|e| std::panic::resume_unwind(e));
-            parts.into_iter().map(join).collect::<Vec<_>>()
+            iter::once(own).chain(parts.into_iter().map(join)).collect::<Vec<_>>()
         });
         let (found, damaged): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         Ok((found.into_iter().flatten().collect(), damaged.into_iter().flatten().collect()))
