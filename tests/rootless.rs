@@ -428,6 +428,11 @@ fn a_command_runs_for_the_user_as_for_root() {
     ]);
     assert_eq!(made[0], made[1]);
     builders.user("acbuild run -- /bin/false").exits(1).says(&["run: exit status 1"]);
+    // More than the range that the tests give.
+    builders
+        .user("acbuild run --user 4000000 -- /bin/true")
+        .exits(1)
+        .says(&["process.user.uid: 4000000 is not mapped"]);
     builders
         .user("acbuild run --engine=systemd-nspawn -- /bin/true")
         .exits(1)

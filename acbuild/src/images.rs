@@ -101,8 +101,8 @@ pub(crate) fn fetched_before(reference: &Reference, session: &Session) -> Result
         return Ok(None);
     }
     let store = Store::open_existing(session.store_dir())?;
-    let newest = fetch::stored_from(&store, reference)?.into_iter().max_by_key(|image| image.fetched);
-    let Some(newest) = newest else { return Ok(None) };
+    let found = fetch::stored_from(&store, reference)?.into_iter();
+    let Some(newest) = found.max_by_key(|image| (!image.is_foreign(), image.fetched)) else { return Ok(None) };
     let image = store.get(&newest.id)?;
     Ok(Some((store, image)))
 }

@@ -226,6 +226,7 @@ fn a_build_for_another_platform_leaves_this_one_its_image() {
     acbuild(&["begin", "--build-mode=oci", "--arch=ppc64le", APP]).refused(1, &["no image for linux/ppc64le"]);
     assert_eq!(arch(&["--arch=s390x", "--pull-policy=update"]), "s390x");
     assert_eq!(arch(&["--pull-policy=never"]), "amd64");
+    acbuild(&["cat-manifest", APP]).ok().prints(&["\"amd64\""]);
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
     if !fixed_groups || !process.groups.is_empty() {
         set_groups(&process.groups).context(|| "set additional groups")?;
     }
-    set_all_gids(process.gid).context(|| format!("become group {}", process.gid))?;
-    set_all_uids(process.uid).context(|| format!("become user {}", process.uid))?;
+    set_all_gids(process.gid).map_err(|e| not_become("gid", process.gid, &e))?;
+    set_all_uids(process.uid).map_err(|e| not_become("uid", process.uid, &e))?;
     rustix::thread::set_keep_capabilities(false).context(|| "keep capabilities")?;
     process.capabilities.apply(kept_capabilities(process)).context(|| "process.capabilities: set them")?;
     // A directory may be closed to root, as on NFS, and open to the user.
@@ -50,6 +50,17 @@ pub(super) fn become_user(root: &Root, process: &ProcessPlan, fixed_groups: bool
     entered.map_err(|why| no_directory(&process.cwd, &why))?;
     rustix::process::umask(Mode::from(process.umask));
     Ok(())
+}
+
+/// setresuid(2): `EINVAL` says that the user namespace has no such user.
+fn not_become(kind: &str, id: u32, why: &std::io::Error) -> Error {
+    let rule = match why.kind() {
+        std::io::ErrorKind::InvalidInput => {
+            format!("{id} is not mapped in the user namespace: an ordinary user has what is in /etc/sub{kind}")
+        }
+        _ => format!("become {id}: {}", errno_text(why)),
+    };
+    Error::refused(format!("process.user.{kind}"), rule)
 }
 
 /// Makes the working directory of a new container where it is missing, as long as the root can be written to.

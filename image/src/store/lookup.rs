@@ -169,7 +169,7 @@ impl Store {
     fn find_by_name(&self, wanted: &ImageName) -> Result<Vec<Summary>> {
         let mut found = self.list()?;
         found.retain(|image| image.fetched_as(wanted).is_some());
-        found.sort_by_cached_key(|image| (foreign(&image.labels), Reverse(image.fetched_as(wanted)), image.id.clone()));
+        found.sort_by_cached_key(|image| (image.is_foreign(), Reverse(image.fetched_as(wanted)), image.id.clone()));
         Ok(found)
     }
 }
@@ -198,6 +198,12 @@ impl Summary {
         self.source == origin || self.also.iter().any(|also| also.source == origin)
     }
 
+    /// Whether its labels say that it is for another kind of machine than this one.
+    pub fn is_foreign(&self) -> bool {
+        let other = |label, here| self.labels.get(label).is_some_and(|value| value != here);
+        other("os", "linux") || other("arch", host_arch())
+    }
+
     /// When it was last fetched under a name that `wanted` fits; nothing when it has none such.
     fn fetched_as(&self, wanted: &ImageName) -> Option<i64> {
         let fits = |name: &AcIdentifier, labels: &Labels| *name == wanted.name && wanted.labels.match_image(labels);
@@ -217,12 +223,6 @@ fn with_version(name: &AcIdentifier, labels: &Labels) -> String {
         Some(version) => format!("{name}:{version}"),
         None => name.to_string(),
     }
-}
-
-/// Whether the labels say that the image is for another kind of machine than this one.
-fn foreign(labels: &Labels) -> bool {
-    let other = |label, here| labels.get(label).is_some_and(|value| value != here);
-    other("os", "linux") || other("arch", host_arch())
 }
 
 /// The names in the directory `path`; none when it is missing.
