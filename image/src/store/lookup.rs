@@ -1,6 +1,6 @@
 //! Finding images: by ID, by the beginning of an ID, by name and labels.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::fmt;
 use std::fs;
 use std::path::Path;
@@ -111,15 +111,15 @@ impl Store {
 
     /// All images, by name, then by import time.
     pub fn list(&self) -> Result<Vec<Summary>> {
-        Ok(self.list_all()?.0)
+        let mut images = self.list_all()?.0;
+        images.sort_unstable_by(Summary::by_name);
+        Ok(images)
     }
 
-    /// All images, by name, then by import time, and what is wrong with those that cannot be read.
+    /// All images, in no order, and what is wrong with those that cannot be read.
     pub fn list_all(&self) -> Result<(Vec<Summary>, Vec<Error>)> {
         // One that is being removed, or was never wholly imported, is none.
-        let (mut images, damaged) = self.summaries(&self.ids()?)?;
-        images.sort_unstable_by(|a, b| (&a.name, a.imported, &a.id).cmp(&(&b.name, b.imported, &b.id)));
-        Ok((images, damaged))
+        self.summaries(&self.ids()?)
     }
 
     /// The manifest as it is in the archive, byte for byte.
@@ -175,6 +175,11 @@ impl Store {
 }
 
 impl Summary {
+    /// The order by name, then by import time.
+    pub fn by_name(&self, other: &Summary) -> Ordering {
+        (&self.name, self.imported, &self.id).cmp(&(&other.name, other.imported, &other.id))
+    }
+
     /// The name with the version, as people write it: `example.com/app:1.0`.
     pub fn name_and_version(&self) -> String {
         with_version(&self.name, &self.labels)

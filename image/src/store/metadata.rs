@@ -278,11 +278,13 @@ impl Store {
     /// The same of `ids` alone; `images` is the folder they are in.
     fn summaries_in(&self, images: &File, ids: &[ImageId]) -> (Vec<Summary>, Vec<Error>) {
         let mut found = Vec::with_capacity(ids.len());
-        let (mut damaged, mut text) = (Vec::new(), Vec::new());
+        let (mut damaged, mut text, mut path) = (Vec::new(), Vec::new(), String::new());
         for id in ids {
+            path.clear();
+            path.extend([id.as_str(), "/metadata"]);
             // Below the open folder: with thousands of images the way to it is half of the work.
-            let file = rustix::fs::openat(images, format!("{id}/metadata"), work::READ, Mode::empty());
-            let file = work::found(file.map_err(Into::into)).on("read", self.image_dir(id));
+            let file = rustix::fs::openat(images, path.as_str(), work::READ, Mode::empty()).map_err(Into::into);
+            let file = work::found(file).or_else(|e| Err(e).on("read", self.image_dir(id)));
             match file.and_then(|file| parse(id, file, &mut text)?.map(|metadata| summary(id, metadata)).transpose()) {
                 Ok(image) => found.extend(image),
                 Err(why) => damaged.push(why),

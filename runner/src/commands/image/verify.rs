@@ -75,7 +75,8 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
 /// The images that the words mean, and whether there are some that cannot be read.
 fn chosen(global: &Global, store: &Store, words: &[OsString]) -> Result<(Vec<Summary>, bool), Failure> {
     if words.is_empty() {
-        let (images, damaged) = store.list_all()?;
+        let (mut images, damaged) = store.list_all()?;
+        images.sort_unstable_by(Summary::by_name);
         damaged.iter().for_each(|why| global.warn(why.to_string()));
         return Ok((images, !damaged.is_empty()));
     }
