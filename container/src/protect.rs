@@ -24,6 +24,7 @@ use crate::sys::mount::{MountAttributes, mount_setattr};
 use rustix::fs::{
     CWD, MemfdFlags, SealFlags, StatVfsMountFlags, fcntl_add_seals, fcntl_get_seals, fstatvfs, memfd_create, statvfs,
 };
+use rustix::io::Errno;
 use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::geteuid;
 
@@ -38,7 +39,11 @@ const MOUNT_ATTR_RDONLY: u64 = 1;
 /// When it can be neither protected nor executed.
 pub fn protect(name: &CStr) -> Result<()> {
     let protect = || -> io::Result<()> {
-        if statvfs(OWN)?.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        let own = statvfs(OWN).map_err(|errno| match errno {
+            Errno::NOENT => io::Error::other(format!("{OWN} is not there: mount proc at /proc")),
+            errno => errno.into(),
+        })?;
+        if own.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Ok(());
         }
         let executable = match read_only_mount() {

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use appc_image::archive::{CopyOptions, copy_tree};
 use appc_image::convert::{Referrers, copy};
@@ -109,6 +110,48 @@ fn what_is_there_is_neither_fetched_nor_extracted_again() {
     assert_eq!(f.store.gc(&[]).unwrap(), Report::default());
     assert!(rendered(&f, &second).path().join("etc/x").exists());
     f.store.remove(&second.id).unwrap();
+    assert_eq!(left(&f), Vec::<String>::new());
+}
+
+/// A mount below this folder, which cannot be removed until it is unmounted, wherever it has been moved to.
+struct InTheWay(PathBuf);
+
+impl Drop for InTheWay {
+    fn drop(&mut self) {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+        let below =
+            mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|at| Path::new(at).starts_with(&self.0));
+        below.for_each(|at| drop(Command::new("umount").arg(at).status()));
+    }
+}
+
+#[test]
+fn half_a_removed_layer_is_not_taken_for_a_whole_one() {
+    ::support::needs!(root);
+    let f = Fixture::new();
+    let source = Memory::image(&[base(), upper()], "");
+    let image = import(&f, &source, "oci:one:latest").unwrap();
+    let before = snapshot(rendered(&f, &image).path());
+    for by_gc in [false, true] {
+        // A removal that comes to an end in the middle.
+        let bin = render::layers(&f.store, &image)
+            .unwrap()
+            .lower
+            .iter()
+            .map(|tree| tree.join("bin"))
+            .find(|bin| bin.exists());
+        let _in_the_way = InTheWay(f.data());
+        assert!(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(bin.unwrap()).status().unwrap().success());
+        assert!(f.store.remove(&image.id).is_err());
+        if by_gc {
+            assert!(f.store.gc(&[]).is_err());
+        }
+        assert_eq!(import(&f, &source, "oci:one:latest").unwrap().id, image.id);
+        assert_eq!(snapshot(rendered(&f, &image).path()), before);
+        assert_eq!(f.store.verify(&image.id, &Quiet).unwrap().faults, []);
+    }
+    f.store.remove(&image.id).unwrap();
+    f.store.gc(&[]).unwrap();
     assert_eq!(left(&f), Vec::<String>::new());
 }
 

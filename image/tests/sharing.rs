@@ -143,6 +143,19 @@ fn layers_share_with_trees_and_with_layers() {
     clean(&f.store, &[&one, &two]);
 }
 
+#[test]
+fn layers_of_an_image_share_among_themselves() {
+    let f = Fixture::new();
+    let content = vec![4; 100_000];
+    let layer = |own: &[u8]| Tar::default().dir("lib").file("lib/x", &content).file("own", own).end();
+    let source = Memory::image(&[layer(b"one"), layer(b"two"), layer(b"three")], "");
+    let image = f.store.import_oci(&source, &Platform::host(), "oci:x:1", &Quiet).unwrap();
+    let layers = appc_image::render::layers(&f.store, &image).unwrap().lower;
+    let inodes: Vec<u64> = layers.iter().map(|tree| fs::metadata(tree.join("lib/x")).unwrap().ino()).collect();
+    assert_eq!(inodes, [inodes[0]; 3]);
+    clean(&f.store, &[&image]);
+}
+
 /// A small file system of its own, unmounted at the end.
 struct Mounted(PathBuf);
 

@@ -102,6 +102,8 @@ impl Validate {
     fn check_image(&self, word: &Path, session: &Session) -> Result<&'static str> {
         let shown = shown(word);
         match Reference::from_word(word)? {
+            // As an address.
+            Reference::File(path) if path != word && path.exists() => self.check(&path, session),
             Reference::File(_) => Err(Error::Refused(format!("unable to access {shown}: no such file"))),
             reference => self.check_reference(word, &reference, session),
         }

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// The names of trees that were merged from several images begin so; other trees are called as their image.
 pub(crate) const RENDERED: &str = "rendered-";
 
+/// The names of what is being removed begin so.
+const GONE: &str = "gone-";
+
 /// What [`Store::gc`] removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
@@ -164,8 +167,16 @@ impl Store {
         self.remove_path("store/trees", key)
     }
 
+    /// Removes a file or a tree. Under the lock only.
     pub(super) fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
         let path = self.dir.join(folder).join(name);
+        // Half a tree under its name would be taken for the whole one. Nobody knows this name but gc, for which it is nobody's.
+        let gone = self.dir.join(folder).join(format!("{GONE}{}", name.trim_start_matches(GONE)));
+        if path.is_dir() && path != gone {
+            remove_tree::remove(&gone).on("remove", &gone)?;
+            fs::rename(&path, &gone).on("remove", &path)?;
+            return remove_tree::remove(&gone).on("remove", &gone);
+        }
         remove_tree::remove(&path).on("remove", &path)
     }
 }

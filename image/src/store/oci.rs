@@ -38,6 +38,14 @@ use super::{IoContext, Pin, Store, work};
 use crate::error::{Error, Result};
 use crate::oci::{Algorithm, Descriptor, Digest, Source};
 
+/// The names of trees that are being made begin so.
+pub(super) const PARTIAL: &str = "partial-";
+
+/// The name of a tree until it is whole.
+fn partial(key: &str) -> String {
+    format!("{PARTIAL}{key}")
+}
+
 /// What an OCI image in the store consists of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -25,6 +25,7 @@ use appc_rooted::Root;
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
+use super::oci::PARTIAL;
 use super::{IoContext, Store, work};
 use crate::error::{Error, Result};
 use crate::render::merge::open;
@@ -46,7 +47,7 @@ pub(super) fn list(rootfs: &Path) -> Result<Option<Listing>> {
     Ok(walk(OwnedFd::from(top), &mut listing).is_ok().then_some(listing))
 }
 
-/// Shares what is listed of the new tree in `dir` (`rootfs` is in it) with the trees of `store`, and keeps the list for those that
+/// Shares what is listed of the new tree in `dir` (`rootfs` is in it) with the trees of `store` and those beside it, and keeps the list for those that
 /// come later.
 pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Result<()> {
     let Some(listing) = listing else { return Ok(()) };
@@ -60,21 +61,10 @@ pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Resu
     let clones = can_clone(dir)?;
     let left = listing.0.into_iter().map(|file| (if clones { file.like } else { file.same }, file.path)).collect();
     let mut sharing = Sharing { tree, left, touched: HashMap::new(), clones };
-    for key in entries(&store.dir.join("store/trees"))? {
-        if sharing.left.is_empty() {
-            break;
-        }
-        let other = store.tree_dir(&key);
-        // Gone since, or never listed.
-        let Ok(list) = work::read(&other.join("files")) else { continue };
-        let (numbers, _) = list.as_chunks::<8>();
-        let common: HashSet<u64> =
-            numbers.iter().map(|number| u64::from_le_bytes(*number)).filter(|n| sharing.left.contains_key(n)).collect();
-        if !common.is_empty()
-            && let Ok(other) = Root::open(other.join("rootfs"))
-        {
-            sharing.with(&other, common)?;
-        }
+    // Beside it are other layers of its image.
+    let stored = store.dir.join("store/trees");
+    for place in [Some(stored.as_path()), dir.parent()].into_iter().flatten() {
+        sharing.with_those_in(place, dir)?;
     }
     sharing.finish()
 }
@@ -135,6 +125,30 @@ struct Sharing {
 }
 
 impl Sharing {
+    /// Shares with the trees in the folder `place` that are whole, but for the new one, `own`.
+    fn with_those_in(&mut self, place: &Path, own: &Path) -> Result<()> {
+        for key in entries(place)? {
+            if self.left.is_empty() {
+                break;
+            }
+            let other = place.join(&key);
+            if other == own || key.starts_with(PARTIAL) {
+                continue;
+            }
+            // Gone since, or never listed.
+            let Ok(list) = work::read(&other.join("files")) else { continue };
+            let (numbers, _) = list.as_chunks::<8>();
+            let numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
+            let common: HashSet<u64> = numbers.filter(|n| self.left.contains_key(n)).collect();
+            if !common.is_empty()
+                && let Ok(other) = Root::open(other.join("rootfs"))
+            {
+                self.with(&other, common)?;
+            }
+        }
+        Ok(())
+    }
+
     fn with(&mut self, other: &Root, common: HashSet<u64>) -> Result<()> {
         for number in common {
             let Some(path) = self.left.get(&number).cloned() else { continue };

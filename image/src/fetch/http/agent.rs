@@ -192,7 +192,12 @@ pub(super) fn io_words(error: &io::Error) -> (String, Option<Again>) {
 }
 
 fn tls_words(text: &str) -> String {
-    let unknown = text.contains("UnknownIssuer");
-    let hint = if unknown { " (SSL_CERT_FILE may name the certificates of more authorities)" } else { "" };
+    let hint = match () {
+        () if text.contains("UnknownIssuer") => " (SSL_CERT_FILE may name the certificates of more authorities)",
+        () if text.contains("CaUsedAsEndEntity") => {
+            " (its certificate is that of an authority, CA:TRUE: the server needs one of its own, signed by that)"
+        }
+        () => "",
+    };
     format!("no secure connection: {text}{hint}")
 }

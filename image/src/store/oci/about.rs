@@ -117,7 +117,7 @@ impl Store {
         let _pin = self.pin([id])?;
         let Some(image) = self.oci(id)? else { return Ok(()) };
         let work = WorkDir::new(self)?;
-        let gathered = Gathered { store: self, work: work.path() };
+        let gathered = Gathered::new(self, work.path());
         loop {
             let beside = Beside { gathered: &gathered, found: Mutex::default() };
             copy_referrers(source, &beside, &image.parts.manifest, progress)?;

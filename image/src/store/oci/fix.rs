@@ -13,7 +13,7 @@ use appc_rooted::{OFlags, Root};
 use rustix::fs::{FileType, Mode};
 
 use super::jobs::Gathered;
-use super::{Info, layer_key};
+use super::{Info, layer_key, partial};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, OciImage};
 use crate::render::merge::{Found, like, link_as, look_up, open_parent};
@@ -115,10 +115,6 @@ enum Fix {
     None,
     There(String),
     Made(String),
-}
-
-fn partial(key: &str) -> String {
-    format!("partial-{key}")
 }
 
 fn fix_key(trees: &[String]) -> String {

@@ -39,7 +39,7 @@ impl Store {
         let id = oci_image_id(&image.manifest_bytes);
         let manifest = manifest_of(&image, origin).map_err(Error::Manifest)?;
         let work = WorkDir::new(self)?;
-        let gathered = Gathered { store: self, work: work.path() };
+        let gathered = Gathered::new(self, work.path());
         let _turns = gathered.turns(&image)?;
         gathered.take_over(&image)?;
         loop {

@@ -6,10 +6,11 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use appc_rooted::Root;
 
-use super::{Info, blob_place, layer_key};
+use super::{Info, blob_place, layer_key, partial};
 use crate::archive::{Limit, Ownership};
 use crate::error::{Error, Result};
 use crate::layer::{LayerOptions, digest_layer, unpack_layer};
@@ -28,6 +29,8 @@ const AT_ONCE: usize = 2;
 pub(super) struct Gathered<'w> {
     pub(super) store: &'w Store,
     pub(super) work: &'w Path,
+    /// Held while a layer is compared with the others.
+    sharing: Mutex<()>,
 }
 
 /// A layer of which something is missing.
@@ -37,7 +40,11 @@ struct Job<'i> {
     tree: bool,
 }
 
-impl Gathered<'_> {
+impl<'w> Gathered<'w> {
+    pub(super) fn new(store: &'w Store, work: &'w Path) -> Gathered<'w> {
+        Gathered { store, work, sharing: Mutex::new(()) }
+    }
+
     /// Where a blob is gathered.
     pub(super) fn blob(&self, digest: &Digest) -> PathBuf {
         let (folder, name) = blob_place(digest);
@@ -129,8 +136,8 @@ impl Gathered<'_> {
         let content = Stoppable { content, failed: stopped.failed };
         let part = Part::new(stopped.progress, descriptor.size, &descriptor.digest.short());
         // Its name is its digest, which is known to be right only at the end.
-        let partial = self.blob(&descriptor.digest).with_extension("partial");
-        let tee = if job.blob { Some(self.new_file(&partial)?) } else { None };
+        let gathering = self.blob(&descriptor.digest).with_extension("partial");
+        let tee = if job.blob { Some(self.new_file(&gathering)?) } else { None };
         let (found, size) = match job.tree {
             true => self.extract(content, tee, diff_id, &part)?,
             false => digest_layer(content, tee.as_ref(), diff_id.algorithm(), self.store.limit(), &part)?,
@@ -143,13 +150,16 @@ impl Gathered<'_> {
         }
         if job.tree {
             let key = layer_key(diff_id);
-            let (from, to) = (self.tree(&format!("partial-{key}")), self.tree(&key));
-            share(self.store, &from, list(&from.join("rootfs"))?)?;
+            let (from, to) = (self.tree(&partial(&key)), self.tree(&key));
+            let listing = list(&from.join("rootfs"))?;
+            // One after the other: the second of two that are alike finds the first.
+            let _turn = self.sharing.lock().unwrap_or_else(PoisonError::into_inner);
+            share(self.store, &from, listing)?;
             fs::rename(&from, &to).on("write to", &to)?;
         }
         if job.blob {
             let path = self.blob(&descriptor.digest);
-            fs::rename(&partial, &path).on("write to", &path)?;
+            fs::rename(&gathering, &path).on("write to", &path)?;
         }
         Ok(())
     }
@@ -206,7 +216,7 @@ impl Gathered<'_> {
         diff_id: &Digest,
         progress: &dyn Progress,
     ) -> Result<(Digest, u64)> {
-        let tree = self.tree(&format!("partial-{}", layer_key(diff_id)));
+        let tree = self.tree(&partial(&layer_key(diff_id)));
         let (found, size, info) =
             unpack_into(&tree.join("rootfs"), content, tee, diff_id.algorithm(), self.store.limit(), progress)?;
         write_info(&tree, &info)?;
