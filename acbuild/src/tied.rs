@@ -1,7 +1,7 @@
 //! Commands that a script has started and that end with whoever runs the script.
 //!
-//! A shell that is killed leaves what it has started to itself. A variable in its environment has this program end with its
-//! parent, see `PR_SET_PDEATHSIG` in prctl(2).
+//! A shell that is killed leaves what it has started to itself. A variable in its environment has this program end with
+//! its parent, see `PR_SET_PDEATHSIG` in prctl(2).
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ pub(crate) fn tie(shell: &mut Command) {
     shell.env(VARIABLE, value(std::process::id().cast_signed()));
 }
 
-/// Ties this process, if it is such a command. There must be one thread.
+/// Ties this process, if it is such a command.
 ///
 /// # Errors
 /// When whoever runs the script has ended: no signal will come for that any more.

@@ -170,7 +170,7 @@ impl Store {
     /// Removes a file or a tree. Under the lock only.
     pub(super) fn remove_path(&self, folder: &str, name: &str) -> Result<()> {
         let path = self.dir.join(folder).join(name);
-        // Half a tree under its name would be taken for the whole one. Nobody knows this name but gc, for which it is nobody's.
+        // Half a tree under its name would be taken for the whole one. To gc this name is nobody's.
         let gone = self.dir.join(folder).join(format!("{GONE}{}", name.trim_start_matches(GONE)));
         if path.is_dir() && path != gone {
             remove_tree::remove(&gone).on("remove", &gone)?;

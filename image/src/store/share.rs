@@ -47,8 +47,8 @@ pub(super) fn list(rootfs: &Path) -> Result<Option<Listing>> {
     Ok(walk(OwnedFd::from(top), &mut listing).is_ok().then_some(listing))
 }
 
-/// Shares what is listed of the new tree in `dir` (`rootfs` is in it) with the trees of `store` and those beside it, and keeps the list for those that
-/// come later.
+/// Shares what is listed of the new tree in `dir` (`rootfs` is in it) with the trees of `store` and those beside it, and
+/// keeps the list for those that come later.
 pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Result<()> {
     let Some(listing) = listing else { return Ok(()) };
     let rootfs = dir.join("rootfs");
