@@ -196,12 +196,13 @@ impl Random {
 type Action = (&'static [&'static str], Option<(&'static str, bool)>);
 
 /// What is done at once.
-const ACTIONS: [Action; 8] = [
+const ACTIONS: [Action; 9] = [
     (&["fetch", "one.aci"], Some(("example.com/one", true))),
     (&["fetch", "two.aci"], Some(("example.com/two", true))),
     (&["--insecure-options=image", "fetch", "oci-archive:oci.tar:1.0"], None),
     (&["image", "rm", "example.com/one"], Some(("example.com/one", false))),
     (&["image", "rm", "example.com/two"], Some(("example.com/two", false))),
+    (&["image", "rm", "oci-archive:oci.tar:1.0"], None),
     (&["image", "render", "--rootfs-only", "--overwrite", "example.com/kept", "rendered"], None),
     (&["image", "verify", "example.com/kept"], None),
     (&["gc", "--grace-period=0s"], None),
@@ -214,9 +215,12 @@ fn a_kill_at_any_moment_of_any_two_commands_loses_nothing() {
     let noise: Vec<u8> = (0..500_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
     let noise = scratch.file("noise", noise);
     let copy = format!("copy {} /lib/noise", noise.display());
+    // Many files take a while to be removed: the layer of the third is met half gone.
+    (0..300).for_each(|number| drop(scratch.file(&format!("many/{number}"), "")));
     for name in ["kept", "one", "two", "oci"] {
-        let own = scratch.file(name, name).display().to_string();
-        busybox_image(&scratch, name, &format!("example.com/{name}"), &[&copy, &format!("copy {own} /own")]);
+        let own = if name == "oci" { scratch.work().join("many") } else { scratch.file(name, name) };
+        let own = format!("copy {} /own", own.display());
+        busybox_image(&scratch, name, &format!("example.com/{name}"), &[&copy, &own]);
     }
     scratch.acbuild(["convert", "oci.aci", "oci-archive:oci.tar:1.0"]).ok();
     scratch.rkt(["fetch", "kept.aci"]).ok();
@@ -225,7 +229,7 @@ fn a_kill_at_any_moment_of_any_two_commands_loses_nothing() {
     let mut random = Random(20_240_229);
     let mut known: Vec<(&str, bool)> = vec![("example.com/one", false), ("example.com/two", false)];
     for round in 0..support::kills(16) {
-        let (first, second) = (random.below(8) as usize, random.below(8) as usize);
+        let [first, second] = [(); 2].map(|()| random.below(ACTIONS.len() as u64) as usize);
         let running = [first, second].map(|action| scratch.rkt(ACTIONS[action].0).spawn());
         running[0].ended_within(Duration::from_millis(random.below(200)));
         running[0].signal(rustix::process::Signal::KILL);
