@@ -180,6 +180,15 @@ impl Created {
         &self.process
     }
 
+    /// What it does not have of what its configuration asks for, besides [`Plan::warnings`]: only the kernel could tell
+    /// whether its caller may make a cgroup.
+    pub fn lost(&self) -> Vec<String> {
+        match self.process.cgroup() {
+            Some(_) => Vec::new(),
+            None => self.plan.cgroup_need.lost(&self.plan.root.mounts),
+        }
+    }
+
     /// Has the program executed.
     ///
     /// # Errors

@@ -12,6 +12,8 @@ use crate::spelling::truth;
 
 /// Where root's containers are kept.
 pub(crate) const DEFAULT_ROOT: &str = "/run/rkt-oci";
+/// What is said of a `--root` that is the host's, as by runc.
+pub(crate) const ROOT_IS_TOP: &str = "Option --root argument should not be set to /";
 
 /// Options that every command has.
 #[derive(Debug, Args)]
@@ -140,7 +142,7 @@ impl Globals {
         let absolute = std::path::absolute(&root).map_err(|e| format!("--root {}: {e}", root.display()))?;
         let absolute = clean(&absolute);
         if absolute == std::path::Path::new("/") {
-            return Err("Option --root argument should not be set to /".to_owned());
+            return Err(ROOT_IS_TOP.to_owned());
         }
         Ok(absolute)
     }

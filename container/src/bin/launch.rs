@@ -86,9 +86,7 @@ impl Launch {
                 log.detail(|| format!("state of container {:?} is in {}", record.id, directory.path().display()));
                 let launched = self.create(plan, directory, &mut record, fifo)?;
                 log.detail(|| made(&launched.created));
-                if record.cgroup.is_none() {
-                    log.detail(|| "it has no cgroup, and nothing in a mount of its own of /sys/fs/cgroup".to_owned());
-                }
+                launched.created.lost().iter().for_each(|warning| log.say(warning));
                 Ok(launched)
             }
             Err(e) => Err(undo(directory, e)),

@@ -11,7 +11,7 @@ use appc_container::plan::Warnings;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use serde_json::json;
 
-use crate::globals::{Attempt, Globals, LogFormat};
+use crate::globals::{Attempt, Globals, LogFormat, ROOT_IS_TOP};
 
 /// Where messages go.
 pub(crate) struct Log {
@@ -120,7 +120,9 @@ pub(crate) fn usage(error: &clap::Error, attempt: &Attempt) -> ExitCode {
         Some(command) => format!("rkt-oci {command} --help"),
         None => "rkt-oci --help".to_owned(),
     };
-    let why = match &attempt.empty {
+    let why = match attempt.empty.as_deref() {
+        // As for any other root of the host's.
+        Some("root") => ROOT_IS_TOP.to_owned(),
         Some(option) => format!("--{option} is given nothing: leave the option away, or name something"),
         None => mistake(error),
     };

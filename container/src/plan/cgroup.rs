@@ -6,11 +6,14 @@ use std::path::PathBuf;
 use oci_spec::runtime::Linux;
 
 use super::Setup;
+use super::mounts::{MountPlan, Source};
 use crate::cgroup::{Cgroup, CgroupPlan, Saved};
 use crate::error::{Error, Result};
 
 /// How callers tell this case from others.
 const ROOTLESS_NEEDS: &str = "rootless needs no limits + no cgrouppath when no permission is granted for cgroups";
+
+const NONE: &str = "the container has no cgroup, as none can be made here";
 
 /// Why a container has a cgroup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,10 @@ pub(crate) enum CgroupNeed {
     /// Its caller may be an ordinary user, but its configuration asks for one.
     Asked,
     /// It can do without.
-    Optional,
+    Optional {
+        /// Whether it has rules about devices, which nobody enforces then.
+        rules: bool,
+    },
 }
 
 impl CgroupNeed {
@@ -28,20 +34,34 @@ impl CgroupNeed {
         match (rootless, is_asked_for(linux)) {
             (false, _) => CgroupNeed::Always,
             (true, true) => CgroupNeed::Asked,
-            (true, false) => CgroupNeed::Optional,
+            (true, false) => CgroupNeed::Optional { rules: has_rules(linux) },
         }
     }
 
     /// Makes the cgroup, or does without.
     pub(crate) fn make(self, plan: &CgroupPlan) -> Result<Option<Cgroup>> {
         match plan.create() {
-            Err(e) if self == CgroupNeed::Optional && e.is_permission() => Ok(None),
+            Err(e) if matches!(self, CgroupNeed::Optional { .. }) && e.is_permission() => Ok(None),
             Err(e) if self == CgroupNeed::Asked && e.is_permission() => {
                 Err(Error::Other(format!("{ROOTLESS_NEEDS}: {e}")))
             }
             made => Ok(Some(made?)),
         }
     }
+
+    /// What a container without a cgroup does not have of what its configuration asks for.
+    pub(crate) fn lost(self, mounts: &[MountPlan]) -> Vec<String> {
+        let mounts = mounts.iter().enumerate().filter(|(_, mount)| matches!(mount.source, Source::Cgroup));
+        let empty = |(i, mount): (usize, &MountPlan)| format!("mounts[{i}]: {:?} is empty: {NONE}", mount.destination);
+        let rules = matches!(self, CgroupNeed::Optional { rules: true });
+        let rules = rules.then(|| format!("linux.resources.devices is not enforced: {NONE}"));
+        mounts.map(empty).chain(rules).collect()
+    }
+}
+
+fn has_rules(linux: &Linux) -> bool {
+    let resources = linux.resources().as_ref();
+    resources.and_then(|r| r.devices().as_ref()).is_some_and(|rules| !rules.is_empty())
 }
 
 /// Rules about devices are no limit: an ordinary user cannot make devices anyway.
