@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use support::{Scratch, busybox_image, needs, tree};
@@ -154,6 +155,33 @@ fn images_that_nobody_uses_any_more_go() {
     for folder in ["images", "trees", "blobs/sha512"] {
         assert_eq!(names(scratch.data().join("store").join(folder)), Vec::<String>::new(), "{folder}");
     }
+}
+
+#[test]
+fn what_is_fetched_is_not_collected_before_it_is_used() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    two_images(&scratch);
+    scratch.acbuild(["convert", "base.aci", "oci-archive:base.tar:1.0"]).ok();
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                scratch.rkt(["image", "gc", "--grace-period=0s"]).run();
+            }
+        });
+        // Told to the other also when this one fails.
+        let fetched = std::panic::catch_unwind(|| {
+            for _ in 0..15 {
+                let fetched = scratch.rkt(["fetch", "base.aci", "app.aci"]).ok();
+                fetched.require(fetched.stderr.is_empty(), "that the dependency is there");
+                scratch.rkt(["fetch", "oci-archive:base.tar:1.0"]).ok();
+                scratch.rkt(["run", "base.aci", "--exec=/bin/true"]).ok();
+            }
+        });
+        ended.store(true, Ordering::Relaxed);
+        fetched.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    });
 }
 
 #[test]

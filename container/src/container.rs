@@ -185,7 +185,7 @@ impl Created {
     pub fn lost(&self) -> Vec<String> {
         match self.process.cgroup() {
             Some(_) => Vec::new(),
-            None => self.plan.cgroup_need.lost(&self.plan.root.mounts),
+            None => self.plan.cgroup_need.lost(&self.plan.root.mounts, !self.plan.callers_cgroups.is_empty()),
         }
     }
 

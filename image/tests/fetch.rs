@@ -158,6 +158,25 @@ fn a_name_is_looked_for_upwards_and_then_known() {
 }
 
 #[test]
+fn what_was_fetched_stays_as_long_as_the_fetcher() {
+    let world = World::new();
+    world.publish("example.com/base", LABELS);
+    let dependencies = format!(r#"{LABELS},"dependencies":[{{"imageName":"example.com/base"}}]"#);
+    world.publish("example.com/app", &dependencies);
+    let store = &world.here.store;
+    let fetcher = Fetcher::new(store, world.options.clone(), &world).unwrap();
+    let app = fetcher.fetch(&Reference::from_word("example.com/app").unwrap(), None).unwrap();
+    let base = store.list().unwrap().into_iter().find(|image| image.id != app.id).unwrap();
+    for id in [&app.id, &base.id] {
+        assert!(matches!(store.remove(id), Err(Error::InUse(_))), "{id}");
+    }
+    drop(fetcher);
+    for id in [&app.id, &base.id] {
+        store.remove(id).unwrap();
+    }
+}
+
+#[test]
 fn an_address_is_not_asked_again_before_its_time() {
     let world = World::new();
     let content = world.publish("example.com/app", LABELS);
@@ -205,6 +224,18 @@ fn a_broken_download_goes_on_where_it_ended() {
     world.say(place, [Reply::ok(vec![b'x'; 5000]).with("ETag", "\"other\"").cut(1000), Reply::status(403)]);
     assert!(world.fetch("example.com/app", |_| {}).is_err());
     assert_eq!(world.fetch("example.com/app", |_| {}).unwrap().id, image.id);
+}
+
+#[test]
+fn a_server_that_always_begins_anew_is_given_up() {
+    let world = World::new();
+    let place = "images.example.com/example.com/app-latest.aci";
+    // More each time than what counts as progress, and never more than before.
+    let broken = Reply::ok(vec![b'x'; 3 << 20]).with("ETag", "\"x\"").cut(2 << 20);
+    world.say(place, std::iter::repeat_n(broken, 20));
+    let error = world.fetch("example.com/app", |_| {}).unwrap_err().to_string();
+    assert!(error.contains("ended early"), "{error}");
+    assert!(world.asked().len() < 10, "{:?}", world.asked());
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use appc_image::Progress;
 use appc_image::fetch::{self, Fetcher, PullPolicy, Reporter};
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage, Summary};
 use appc_image::trust::Key;
+use appc_image::{Error, Progress};
 use appc_spec::AcIdentifier;
 
 use crate::cli::Global;
@@ -89,18 +89,19 @@ pub fn take_back(store: &Store, word: &OsStr, image: &StoredImage) -> Result<(),
     Ok(fetch::take_back(store, &Reference::from_word(word)?, image)?)
 }
 
-/// The image that `word` names. IDs and names are looked for in `store` only; what is elsewhere is fetched unless it is there
-/// already.
+/// The image that `word` names. IDs are looked for in `store` only; what is elsewhere is fetched unless it is there already.
 pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {
     let reference = Reference::from_word(word)?;
-    match query(&reference) {
-        Some(query) => Ok(store.resolve(&query)?),
-        None => {
-            let (store, screen) = (global.new_store()?, Screen::new(global));
-            let fetcher = fetcher(global, &store, &screen, PullPolicy::New)?;
-            fetcher.fetch_alone(&reference, None).context(shown(&reference, word))
+    if let Some(query) = query(&reference) {
+        match store.resolve(&query) {
+            // Discovery may find it.
+            Err(Error::NotStored(_)) if matches!(query, Query::Name(_)) => {}
+            found => return Ok(found?),
         }
     }
+    let (store, screen) = (global.new_store()?, Screen::new(global));
+    let fetcher = fetcher(global, &store, &screen, PullPolicy::New)?;
+    fetcher.fetch_alone(&reference, None).context(shown(&reference, word))
 }
 
 /// All images in `store` that `reference` names, or that came from where it says.

@@ -233,12 +233,18 @@ fn a_build_for_another_platform_leaves_this_one_its_image() {
 fn a_credential_helper_that_fails_is_named() {
     let world = World::new();
     world.scratch.file("../docker/config.json", r#"{"credHelpers": {"images.example.com": "mute"}}"#);
-    let helper = world.scratch.file("../bin/docker-credential-mute", "#!/bin/sh\nexit 3\n");
-    fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
-    let challenge = Reply::status(401).with("WWW-Authenticate", "Basic realm=\"team\"");
-    world.say_once(&format!("{REPOSITORY}/manifests/1.0"), challenge);
-    let fetched = world.rkt(&["fetch", APP]).env("PATH", helper.parent().expect("a folder"));
-    fetched.refused(254, &["docker-credential-mute failed: without a word, exit status: 3"]);
+    let fetch = |script: &str| {
+        let helper = world.scratch.file("../bin/docker-credential-mute", format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+        let challenge = Reply::status(401).with("WWW-Authenticate", "Basic realm=\"team\"");
+        world.say_once(&format!("{REPOSITORY}/manifests/1.0"), challenge);
+        world.rkt(&["fetch", APP]).env("PATH", helper.parent().expect("a folder"))
+    };
+    fetch("exit 3").refused(254, &["docker-credential-mute failed: without a word, exit status: 3"]);
+    fetch("echo locked; exit 1").refused(254, &["docker-credential-mute failed: locked"]);
+    let login = r#"echo '{"Username":"u","Secret":"hidden"}'; exit 1"#;
+    let failed = fetch(login).refused(254, &["docker-credential-mute failed: exit status: 1"]);
+    failed.require(!failed.stderr.contains("hidden"), "no secret");
 }
 
 #[test]

@@ -108,6 +108,14 @@ impl Layout {
         self.version
     }
 
+    /// The directories that this process is in, each with the controllers of a version 1 hierarchy (none for the unified
+    /// one). What is outside of what can be seen here is left out.
+    pub(crate) fn own(&self) -> Vec<(Vec<String>, PathBuf)> {
+        let v1 = self.v1.iter().map(|h| (h.controllers.clone(), h.mount.join(&h.own)));
+        let unified = self.unified.iter().map(|h| (Vec::new(), h.mount.join(&h.own)));
+        v1.chain(unified).filter(|(_, directory)| directory.is_dir()).collect()
+    }
+
     /// This host as it would be without the hierarchy of version 2.
     #[cfg(test)]
     pub(super) fn version_1_only(mut self) -> Option<Layout> {

@@ -159,7 +159,12 @@ impl Init<'_> {
         let tree = plan.tree.get().context(|| format!("open the root {}", plan.tree.path().display()))?;
         let root = rootfs::attach_root(tree)?;
         let copy = |at, first| self.copy(at, first);
-        let view = rootfs::View { cgroup: self.cgroup, own_cgroups: self.plan.namespaces.cgroup, copy: &copy };
+        let view = rootfs::View {
+            cgroup: self.cgroup,
+            callers_cgroups: &self.plan.callers_cgroups,
+            own_cgroups: self.plan.namespaces.cgroup,
+            copy: &copy,
+        };
         let filled = rootfs::mount_all(&root, &plan.mounts, view)?;
         if let Some(devices) = &plan.devices {
             rootfs::make_devices(&root, devices)?;

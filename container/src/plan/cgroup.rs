@@ -49,9 +49,11 @@ impl CgroupNeed {
         }
     }
 
-    /// What a container without a cgroup does not have of what its configuration asks for.
-    pub(crate) fn lost(self, mounts: &[MountPlan]) -> Vec<String> {
-        let mounts = mounts.iter().enumerate().filter(|(_, mount)| matches!(mount.source, Source::Cgroup));
+    /// What a container without a cgroup does not have of what its configuration asks for. `shown` is whether there is
+    /// another one to be seen instead.
+    pub(crate) fn lost(self, mounts: &[MountPlan], shown: bool) -> Vec<String> {
+        let is_empty = |mount: &MountPlan| !shown && matches!(mount.source, Source::Cgroup);
+        let mounts = mounts.iter().enumerate().filter(|(_, mount)| is_empty(mount));
         let empty = |(i, mount): (usize, &MountPlan)| format!("mounts[{i}]: {:?} is empty: {NONE}", mount.destination);
         let rules = matches!(self, CgroupNeed::Optional { rules: true });
         let rules = rules.then(|| format!("linux.resources.devices is not enforced: {NONE}"));

@@ -148,6 +148,8 @@ pub struct Plan {
     pub(crate) resctrl: Option<ResctrlPlan>,
     /// What happens when it is not allowed.
     pub(crate) cgroup_need: CgroupNeed,
+    /// Where a container is that has no cgroup of its own.
+    pub(crate) callers_cgroups: Vec<(Vec<String>, PathBuf)>,
     pub(crate) memory_limit: Option<i64>,
     pub(crate) stdio: Stdio,
     /// From 3 on.
@@ -203,6 +205,7 @@ impl Plan {
             namespaces,
             process,
             cgroup_need: CgroupNeed::new(setup.rootless_cgroups, linux),
+            callers_cgroups: setup.cgroups.filter(|_| setup.rootless_cgroups).map_or_else(Vec::new, |host| host.own()),
             cgroup,
             resctrl: linux.intel_rdt().as_ref().map(|rdt| ResctrlPlan::new(rdt, &setup.id)).transpose()?,
             id: setup.id,

@@ -3,11 +3,13 @@
 //! | host | with a cgroup namespace | without |
 //! |---|---|---|
 //! | v2 | a new cgroup2 mount, whose root is the container's | the container's directory |
+//! | v2, in its caller's cgroup | that directory, read-only | the same |
 //! | v1, hybrid | a tmpfs with one directory for each hierarchy the container is in, showing the container's | the same |
+//! | v1, hybrid, in its caller's cgroups | the same with its caller's, read-only | the same |
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use appc_rooted::{Mode, OFlags};
 use rustix::fs::CWD;
@@ -36,7 +38,8 @@ pub(super) fn mount(target: &OwnedFd, options: &MountOptions, view: View<'_>) ->
             }
         }
         Some(cgroup) if cgroup.version() == Version::V2 => show_all(target, options, cgroup),
-        cgroup => hierarchies(target, options, cgroup),
+        Some(cgroup) => hierarchies(target, options, cgroup.directories()),
+        None => callers(target, options, view.callers_cgroups),
     }
 }
 
@@ -44,15 +47,31 @@ fn show_all(target: &OwnedFd, options: &MountOptions, cgroup: &Cgroup) -> Result
     cgroup.directories().try_for_each(|(_, path)| show(&path, target, options))
 }
 
-/// A directory of directories. Hierarchies the container has no cgroup in would show its neighbours, so are left out.
-///
-/// A container without any cgroup gets an empty directory, even where the rest of `/sys` is the host's: what it could
-/// see and write there is its caller's (CVE-2023-25809).
-fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>) -> Result<(), String> {
+/// A container without any cgroup is in its caller's: it may look there, and never write (CVE-2023-25809).
+fn callers(target: &OwnedFd, options: &MountOptions, cgroups: &[(Vec<String>, PathBuf)]) -> Result<(), String> {
+    let mut options = options.clone();
+    options.attributes.set |= READ_ONLY;
+    options.attributes.clear &= !READ_ONLY;
+    options.recursive.clear &= !READ_ONLY;
+    match cgroups {
+        [(controllers, path)] if controllers.is_empty() => show(path, target, &options),
+        all => {
+            let directories = all.iter().map(|(controllers, path)| (controllers.as_slice(), path.clone()));
+            hierarchies(target, &options, directories)
+        }
+    }
+}
+
+/// A directory of directories. Hierarchies that are not among them would show its neighbours, so are left out.
+fn hierarchies<'c>(
+    target: &OwnedFd,
+    options: &MountOptions,
+    directories: impl Iterator<Item = (&'c [String], PathBuf)>,
+) -> Result<(), String> {
     let data = [("mode".to_owned(), Some("755".to_owned()))];
     let tree = new_file_system("tmpfs", "tmpfs", &data, options.attributes.set & !READ_ONLY)?;
     attach(&tree, target).map_err(text)?;
-    for (controllers, path) in cgroup.iter().flat_map(|c| c.directories()) {
+    for (controllers, path) in directories {
         let names: Vec<&str> = controllers.iter().map(|c| c.strip_prefix("name=").unwrap_or(c)).collect();
         let name = if names.is_empty() { "unified".to_owned() } else { names.join(",") };
         rustix::fs::mkdirat(&tree, &name, Mode::from(0o755)).map_err(text)?;
@@ -63,7 +82,7 @@ fn hierarchies(target: &OwnedFd, options: &MountOptions, cgroup: Option<&Cgroup>
             rustix::fs::symlinkat(&name, &tree, *alias).map_err(text)?;
         }
     }
-    if options.attributes.set & READ_ONLY != 0 || cgroup.is_none() {
+    if options.attributes.set & READ_ONLY != 0 {
         set_read_only(&tree, false).map_err(|e| errno_text(&e))?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use appc_rooted::{Mode, OFlags, Root};
 use rustix::fs::{CWD, FileType, PROC_SUPER_MAGIC, fstat, fstatfs};
@@ -37,6 +37,8 @@ pub(crate) fn attach_root(tree: &OwnedFd) -> Result<Root> {
 pub(crate) struct View<'a> {
     /// The container's cgroup.
     pub(crate) cgroup: Option<&'a Cgroup>,
+    /// What it is in without one: directories and the controllers of version 1 there.
+    pub(crate) callers_cgroups: &'a [(Vec<String>, PathBuf)],
     /// Whether it has a cgroup namespace of its own.
     pub(crate) own_cgroups: bool,
     /// Gets a copy of what this bind mount takes over, and asks for those of all that follow if it is the first.
@@ -153,7 +155,7 @@ fn target(root: &Root, mount: &MountPlan, directory: bool) -> Result<Target, Str
     let place = match found {
         Ok(found) if directory && !is_directory(&found) => Err(Errno::NOTDIR.into()),
         Ok(found) if !directory && is_directory(&found) => {
-            return Err("its destination is a directory, and its source is not".to_owned());
+            return Err("its source is not a directory, and its destination is one".to_owned());
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => match directory {
             true => root.make_way(path, Mode::from(0o755)),

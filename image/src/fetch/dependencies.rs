@@ -83,6 +83,10 @@ impl Fetcher<'_> {
     }
 
     fn one(&self, wanted: &Wanted, policy: PullPolicy) -> Result<StoredImage> {
+        self.kept.keeping(self.store, || self.find(wanted, policy))
+    }
+
+    fn find(&self, wanted: &Wanted, policy: PullPolicy) -> Result<StoredImage> {
         let wrong =
             |rule: String| Error::Dependency { dependency: wanted.name.to_string(), image: wanted.of.clone(), rule };
         let id = wanted.dependency.image_id.as_ref();

@@ -71,6 +71,8 @@ pub(super) fn download<W: Write>(
     progress: &dyn Progress,
 ) -> Result<Outcome<W>> {
     let mut hashed: Option<(W, u64)> = None;
+    // What comes a second time, from a server that always begins anew, is no progress.
+    let mut furthest = partial.have();
     let (came, age) = retry(|failures| {
         // All of it came, but was not used: is it still the same?
         let complete = partial.is_complete();
@@ -120,12 +122,12 @@ pub(super) fn download<W: Write>(
         let Some((hasher, position)) = &mut hashed else { return Err(answer.refusal("")) };
         progress.start(partial.total(), &crate::reference::without_secrets(place.url));
         progress.advance(partial.have());
-        let before = partial.have();
         let done = receive(answer, partial, hasher, room, progress);
         *position = partial.have();
-        if partial.have() - before >= WORTH {
+        if partial.have() >= furthest + WORTH {
             *failures = 0;
         }
+        furthest = furthest.max(partial.have());
         done?;
         progress.finish();
         Ok((true, age))

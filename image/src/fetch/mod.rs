@@ -26,6 +26,7 @@ mod directories;
 mod discovery;
 mod download;
 pub mod http;
+mod kept;
 mod keys;
 mod oci;
 mod partial;
@@ -42,6 +43,7 @@ pub use auth::Authorizations;
 pub use cache::remove_unknown;
 pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
 pub use discovery::{Announced, discover};
+use kept::Kept;
 pub use partial::remove_partial;
 pub use policy::{Insecure, PullPolicy};
 pub use stored::{forget, stored_from};
@@ -114,7 +116,7 @@ pub trait Reporter: Sync {
     }
 }
 
-/// Fetches images into a store.
+/// Fetches images into a store, where they stay at least as long as the fetcher lives.
 pub struct Fetcher<'s> {
     store: &'s Store,
     options: Options,
@@ -127,6 +129,7 @@ pub struct Fetcher<'s> {
     client: Mutex<Option<Arc<http::Client>>>,
     /// Held while somebody is asked about keys.
     asking: Mutex<()>,
+    kept: Kept,
 }
 
 impl<'s> Fetcher<'s> {
@@ -147,6 +150,7 @@ impl<'s> Fetcher<'s> {
             demands,
             client: Mutex::new(None),
             asking: Mutex::new(()),
+            kept: Kept::default(),
         })
     }
 
@@ -159,7 +163,10 @@ impl<'s> Fetcher<'s> {
         let image = self.fetch_alone(reference, signature)?;
         match self.fetch_dependencies(reference, &image) {
             Ok(()) => Ok(image),
-            Err(error) => take_back(self.store, reference, &image).and(Err(error)),
+            Err(error) => {
+                self.kept.release(&image.id);
+                take_back(self.store, reference, &image).and(Err(error))
+            }
         }
     }
 
@@ -168,14 +175,14 @@ impl<'s> Fetcher<'s> {
     /// # Errors
     /// Why the image cannot be had, or is not what it should be.
     pub fn fetch_alone(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {
-        match reference {
+        self.kept.keeping(self.store, || match reference {
             Reference::File(path) => self.take_file(path, signature),
             Reference::Id(prefix) => self.store.resolve(&Query::Id(prefix.clone())),
             Reference::Name(name) => self.by_name(name, self.options.policy, signature),
             Reference::Url(url) => self.by_url(url, signature),
             Reference::Docker(name) => self.by_registry(name, signature),
             local => self.take_local(local, signature),
-        }
+        })
     }
 
     fn by_name(&self, name: &ImageName, policy: PullPolicy, signature: Option<&Path>) -> Result<StoredImage> {

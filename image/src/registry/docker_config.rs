@@ -25,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// More than any login needs.
 const ANSWER_MAX: u64 = 1 << 20;
 
+/// More than any helper needs to say why it fails, in bytes.
+const SENTENCE_MAX: usize = 500;
+
 /// What concerns logins in docker's configuration.
 #[derive(Debug)]
 pub(super) struct DockerConfig {
@@ -147,6 +150,10 @@ impl DockerConfig {
             }
             let said = match said.trim() {
                 "" => format!("without a word, {status}"),
+                // A sentence, and no login that came before the failure, nor output without end.
+                said if said.len() > SENTENCE_MAX || said.contains(['{', '\n']) => {
+                    format!("{status}; what it prints is not shown, as there may be a secret in it")
+                }
                 said => printable(said.as_bytes()),
             };
             return Err(refuse(format!("{program} failed: {said}")));

@@ -25,9 +25,8 @@ impl Store {
     /// What is wrong with the archive or its manifest, or why the store cannot be written to. Then nothing has changed.
     pub fn import(&self, source: File, origin: &str, progress: &dyn Progress) -> Result<StoredImage> {
         let before = Fingerprint::of(&source).on("read", origin)?;
-        if let Some(id) = self.known(before.as_ref(), origin)? {
-            self.pin([&id])?.mark_used();
-            return self.get(&id);
+        if let Some(stored) = self.known(before.as_ref(), origin)? {
+            return Ok(stored);
         }
         let work = WorkDir::new(self)?;
         let file = source.try_clone().on("read", origin)?;
@@ -44,24 +43,31 @@ impl Store {
         write_image(work.path(), &unpacked.manifest, &metadata)?;
         let id = unpacked.image_id;
         let mut parts = Parts { id: &id, work: work.path(), metadata, mends: false };
-        if !parts.update(self)? {
-            share(self, &work.path().join("tree"), listing)?;
-            sync_file_system(work.path())?;
-            parts.commit(self)?;
+        if let Some(stored) = parts.update(self)? {
+            return Ok(stored);
         }
-        self.get(&id)
+        share(self, &work.path().join("tree"), listing)?;
+        sync_file_system(work.path())?;
+        parts.commit(self)
     }
 
-    /// The stored image that was last imported from this very file.
-    fn known(&self, file: Option<&Fingerprint>, origin: &str) -> Result<Option<ImageId>> {
+    /// The stored image that was last imported from this very file, used again.
+    fn known(&self, file: Option<&Fingerprint>, origin: &str) -> Result<Option<StoredImage>> {
         let Some(file) = file else { return Ok(None) };
         for id in self.ids()? {
             // An image whose metadata cannot be read is not this one.
             let Ok(Some((metadata, _))) = self.metadata(&id) else { continue };
             let same = metadata.file.as_ref() == Some(file) && metadata.source == origin;
-            if same && self.is_whole(&id, metadata.size) {
-                return Ok(Some(id));
+            if !same || !self.is_whole(&id, metadata.size) {
+                continue;
             }
+            let pin = match self.pin([&id]) {
+                // Somebody has just removed it.
+                Err(Error::NotStored(_)) => continue,
+                pin => pin?,
+            };
+            pin.mark_used();
+            return self.get(&id).map(Some);
         }
         Ok(None)
     }
@@ -93,31 +99,36 @@ struct Parts<'i> {
 
 impl Parts<'_> {
     /// Changes only what is known about an image that is stored already, when it is.
-    fn update(&mut self, store: &Store) -> Result<bool> {
+    fn update(&mut self, store: &Store) -> Result<Option<StoredImage>> {
         if store.metadata(self.id).ok().flatten().is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         // Before others have to wait.
-        self.mends = !store.has_intact_archive(self.id)?;
+        self.mends = match store.has_intact_archive(self.id) {
+            // Somebody has just removed it.
+            Err(Error::NotStored(_)) => return Ok(None),
+            intact => !intact?,
+        };
         let _lock = store.lock()?;
         match store.metadata(self.id).ok().flatten() {
             Some((stored, _)) if !self.mends && store.is_whole(self.id, stored.size) => {
                 self.metadata.checksum = stored.checksum;
                 self.replace_metadata(store, &stored)?;
-                Ok(true)
+                store.get(self.id).map(Some)
             }
-            _ => Ok(false),
+            _ => Ok(None),
         }
     }
 
     /// Moves into the store what is not there.
-    fn commit(&mut self, store: &Store) -> Result<()> {
+    fn commit(&mut self, store: &Store) -> Result<StoredImage> {
         let _lock = store.lock()?;
         let image = store.image_dir(self.id);
         let blob = (self.work.join("blob"), store.blob(self.id));
         let tree = (self.work.join("tree"), store.tree_dir(&self.id.to_string()));
         let Some((stored, _)) = store.metadata(self.id).ok().flatten() else {
-            return place_all(&[blob, tree, (self.work.join("image"), image)]);
+            place_all(&[blob, tree, (self.work.join("image"), image)])?;
+            return store.get(self.id);
         };
         // Somebody was quicker, or the stored image has lost something. What it has stays: pods may be using it.
         if self.mends || store.blob_size(self.id).ok() != Some(stored.size) {
@@ -131,7 +142,8 @@ impl Parts<'_> {
         if !store.has_manifest(self.id) {
             place(&self.work.join("image/manifest"), &image.join("manifest"))?;
         }
-        self.replace_metadata(store, &stored)
+        self.replace_metadata(store, &stored)?;
+        store.get(self.id)
     }
 
     fn replace_metadata(&mut self, store: &Store, stored: &Metadata) -> Result<()> {

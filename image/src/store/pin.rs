@@ -22,6 +22,15 @@ impl Pin {
         self.images.iter().for_each(touch);
     }
 
+    /// Lets go of the images at once: a process that another thread is just starting has the same descriptors until it
+    /// executes its program, and would keep them.
+    pub(crate) fn release(self) {
+        for image in &self.images {
+            // Closing it does the same a little later.
+            let _still_locked = rustix::fs::flock(image, FlockOperation::Unlock);
+        }
+    }
+
     /// Keeps one more image.
     pub(crate) fn add(&mut self, store: &Store, id: &ImageId) -> Result<()> {
         self.images.push(store.pin_one(id)?);

@@ -67,9 +67,9 @@ fn fetch_and_launch(global: &Global, request: &Request, store: &Store, found: &m
         };
         found.push(image);
     }
-    drop(fetcher);
     let (manifest, warnings) = prepare::manifest(request, found, &variables(&request.pod)?)?;
     let rendered = found.iter().map(|image| render::layers(store, image)).collect::<Result<_, _>>()?;
+    drop(fetcher);
     launch::run(global, Launch { options: &request.pod, manifest, rendered, warnings })
 }
 

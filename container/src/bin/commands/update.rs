@@ -95,8 +95,11 @@ impl Update {
             Some(file) => read(file)?,
             None => self.flags(),
         };
-        if resources.pointer("/memory/kernel").or(resources.pointer("/memory/kernelTCP")).is_some() {
-            log.detail(|| "limits of kernel memory are ignored".to_owned());
+        for field in ["kernel", "kernelTCP"] {
+            // 0 is how callers say that there is none.
+            if resources["memory"][field].as_i64().is_some_and(|limit| limit != 0) {
+                log.say(&format!("memory.{field}: limits of kernel memory are ignored by update"));
+            }
         }
         let mut resources = config::read_resources(resources).map_err(|e| wrong(format!("resources: {e}")))?;
         // Ignored, as every kernel since 5.15 does itself.

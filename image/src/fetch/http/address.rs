@@ -49,7 +49,8 @@ impl Address {
             format!("{scheme}://{authority}{}{location}", self.uri.path())
         } else {
             let folder = self.uri.path().rsplit_once('/').map_or("", |(folder, _)| folder);
-            format!("{scheme}://{authority}{folder}/{location}")
+            let (path, query) = location.split_at(location.find(['?', '#']).unwrap_or(location.len()));
+            format!("{scheme}://{authority}{}{query}", without_dots(&format!("{folder}/{path}")))
         };
         Ok(Address { user: None, ..Address::parse(&joined)? })
     }
@@ -150,6 +151,23 @@ fn decode(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
+/// An absolute path without its `.` and `..`: RFC 3986, 5.2.4.
+fn without_dots(path: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    for segment in path.split('/').skip(1) {
+        match segment {
+            "." => {}
+            ".." => drop(kept.pop()),
+            segment => kept.push(segment),
+        }
+    }
+    // What is left is a folder.
+    if path.ends_with("/.") || path.ends_with("/..") {
+        kept.push("");
+    }
+    format!("/{}", kept.join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,6 +180,9 @@ mod tests {
         let cases = [
             ("/x", "https://example.com:8443/x"),
             ("x?y=z", "https://example.com:8443/a/x?y=z"),
+            ("../x/./y?z=../w", "https://example.com:8443/x/y?z=../w"),
+            ("../../..", "https://example.com:8443/"),
+            ("./", "https://example.com:8443/a/"),
             ("?q", "https://example.com:8443/a/b?q"),
             ("//other/x", "https://other/x"),
             ("http://u:p@other:1/x", "http://other:1/x"),
