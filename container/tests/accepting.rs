@@ -190,7 +190,7 @@ fn what_is_refused_is_named() {
         |c| {
             c["mounts"] = json!([{"destination": "/etc", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}])
         },
-        &["(mounts[0])", "its destination is a directory"],
+        &["(mounts[0])", "its source is not a directory, and its destination is one"],
     );
     let mut bundle = Bundle::new("true");
     bundle.config["linux"]["resources"]["memory"] = json!({"kernel": 1 << 30});

@@ -98,8 +98,8 @@ fn runs_and_tells_how_it_ended(ctr: &Containerd) {
 fn a_terminal_is_the_callers(ctr: &Containerd) {
     let mut shell = Terminal::start(&ctr.container("--rm --tty", "one").arg("sh"));
     shell.expect("# ");
-    shell.send("stty size; test -t 0 && tty; echo $((6 * 7)); exit 9\n");
-    shell.expect("24 80");
+    shell.send(&format!("{}; test -t 0 && tty; echo $((6 * 7)); exit 9\n", Terminal::until_it_is(24, 80)));
+    shell.expect("24 80\r");
     shell.expect("/dev/pts/0");
     shell.expect("42");
     let ended = shell.wait();
@@ -143,8 +143,8 @@ fn tasks_are_looked_at_and_changed(ctr: &Containerd) {
     ctr.command("task metrics one").ok().prints(&["memory.usage_in_bytes", "pids.current"]);
     let mut shell = Terminal::start(&ctr.command("task exec --tty --exec-id t one sh"));
     shell.expect("# ");
-    shell.send("stty size; exit 8\n");
-    shell.expect("24 80");
+    shell.send(&format!("{}; exit 8\n", Terminal::until_it_is(24, 80)));
+    shell.expect("24 80\r");
     let ended = shell.wait();
     ended.require(ended.code() == 8, "the exit code");
 }

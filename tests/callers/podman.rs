@@ -149,8 +149,8 @@ fn a_terminal_is_the_callers(podman: &Podman) {
     let mut shell = Terminal::start(&podman.command(&format!("run --rm -it --network none {IMAGE} sh")));
     shell.expect("# ");
     shell.resize(31, 97);
-    shell.send("sleep 0.2; stty size; test -t 0 && tty; echo $((6 * 7))\n");
-    shell.expect("31 97");
+    shell.send(&format!("{}; test -t 0 && tty; echo $((6 * 7))\n", Terminal::until_it_is(31, 97)));
+    shell.expect("31 97\r");
     shell.expect("/dev/pts/0");
     shell.expect("\r\n42\r\n");
     shell.send("exit 9\n");
@@ -241,8 +241,8 @@ fn exec_in_a_running_container(podman: &Podman) {
     let mut shell = Terminal::start(&podman.command("exec -it one sh"));
     shell.expect("# ");
     shell.resize(33, 99);
-    shell.send("sleep 0.2; stty size; exit 8\n");
-    shell.expect("33 99");
+    shell.send(&format!("{}; exit 8\n", Terminal::until_it_is(33, 99)));
+    shell.expect("33 99\r");
     let ended = shell.wait();
     ended.require(ended.code() == 8, "the exit code");
 }

@@ -67,6 +67,12 @@ impl Terminal {
         resize(&self.master, rows, columns);
     }
 
+    /// What a shell is to be sent to print the size of its terminal as soon as that is it. An engine passes the size on
+    /// when the shell runs already, and none before.
+    pub fn until_it_is(rows: u16, columns: u16) -> String {
+        format!("until stty size | grep '^{rows} {columns}$'; do sleep 0.1; done")
+    }
+
     /// Sends the program a signal.
     pub fn signal(&self, signal: Signal) {
         self.running.signal(signal);
