@@ -201,6 +201,9 @@ fn what_an_ordinary_user_cannot_have_is_said() {
         user.nothing_left();
     };
     refused(&|c| c["linux"]["resources"] = json!({"pids": {"limit": 5}}), &[needs_none, "permission denied"]);
+    let mut ruled = User::rootless("true");
+    ruled.bundle.config["linux"]["resources"] = json!({"devices": [{"allow": false, "access": "rwm"}]});
+    ruled.run().ok().says(&["rkt-oci: linux.resources.devices is not enforced: the container has no cgroup"]);
     refused(&|c| c["linux"]["cgroupsPath"] = json!("/mine"), &[needs_none, "permission denied"]);
     refused(&|c| c["process"]["user"]["uid"] = json!(1), &["process.user.uid: 1 is not mapped"]);
     refused(&|c| c["process"]["user"]["additionalGids"] = json!([0]), &["cannot set any additional groups"]);

@@ -123,6 +123,18 @@ fn limits_from_a_file() {
 }
 
 #[test]
+fn what_is_ignored_is_said() {
+    needs!(root, "busybox");
+    let limited = Limited::new();
+    let update = |args: &[&str]| limited.bundle.command(["update"]).args(args).arg("one").ok();
+    update(&["--kernel-memory", "10m"]).says(&["rkt-oci: memory.kernel: limits of kernel memory are ignored"]);
+    update(&["--kernel-memory-tcp", "10m"]).says(&["rkt-oci: memory.kernelTCP: limits of kernel memory are ignored"]);
+    for quiet in [&["--kernel-memory", "0"][..], &["--pids-limit", "30"]] {
+        assert_eq!(update(quiet).stderr, "", "{quiet:?}");
+    }
+}
+
+#[test]
 fn what_is_refused_changes_nothing() {
     needs!(root, "busybox");
     let limited = Limited::new();

@@ -22,6 +22,14 @@ fn a_name_is_found_fetched_and_run() {
     let list = world.rkt(&["image", "list", "--format=json"]).ok().json();
     assert_eq!(list[0]["id"].as_str(), Some(id.text()));
 
+    // Every command finds it, not only these two.
+    world.rkt(&["image", "rm", "example.com/app:1.0"]).ok();
+    let shown = world.rkt(&["--insecure-options=image", "image", "cat-manifest", "example.com/app:1.0"]).ok();
+    shown.prints(&["example.com/app"]);
+    world
+        .rkt(&["image", "cat-manifest", "example.com/nothing"])
+        .refused(254, &["example.com/nothing", "not found", "404"]);
+
     // Without a network, and without the right to ask for it.
     world.scratch.rkt(["run", "example.com/app:1.0"]).ok();
     let unknown = world.rkt(&["fetch", "example.com/nothing"]);
