@@ -128,11 +128,15 @@ impl Begun {
     }
 
     /// Tells it to execute its program as soon as it is ready, without waiting to be told then: that would be the time
-    /// of two changes from one process to the other. [`Created::start`] is still to come.
+    /// of two changes from one process to the other. [`Created::start`] is still to come, and is what tells a process
+    /// with a filter that notifies: the thread that waits there for the agent has no ear for anything else.
     ///
     /// # Errors
     /// Why it has ended; then nothing is left.
     pub fn start_when_ready(mut self) -> Result<Begun> {
+        if self.0.plan.process.seccomp.as_ref().is_some_and(|seccomp| seccomp.filter.notifies()) {
+            return Ok(self);
+        }
         match self.0.tell(&Message::Start) {
             Ok(()) => {
                 self.0.told = true;
@@ -263,10 +267,16 @@ impl Created {
                     self.tell(&Message::HooksDone)?;
                 }
                 Message::Console(master) => match &self.plan.stdio {
-                    Stdio::ConsoleSocket(path) => console::send(path, master)?,
+                    Stdio::ConsoleSocket(path) => {
+                        console::send(path, master)?;
+                        self.tell(&Message::PassedOn)?;
+                    }
                     _ => self.process.keep_console(master),
                 },
-                Message::SeccompListener(fd) => self.announce(&fd)?,
+                Message::SeccompListener(fd) => {
+                    self.announce(&fd)?;
+                    self.tell(&Message::PassedOn)?;
+                }
                 Message::Ready => {
                     self.process.settle();
                     fault::point("created");

@@ -156,7 +156,10 @@ impl ExecPlan {
         while let Some(message) = channel.receive().context(|| "listen to the process")? {
             match (message, &self.stdio) {
                 (Message::Joined(pid, pidfd), _) => *process = Some(Process::joined(pid, pidfd)),
-                (Message::Console(master), Stdio::ConsoleSocket(path)) => console::send(path, master)?,
+                (Message::Console(master), Stdio::ConsoleSocket(path)) => {
+                    console::send(path, master)?;
+                    passed_on(channel)?;
+                }
                 (Message::Console(master), _) => console = Some(master),
                 (Message::SeccompListener(fd), _) => listener = Some(fd),
                 (Message::Failed(failure), _) => failed = Some(failure),
@@ -165,6 +168,7 @@ impl ExecPlan {
             // The two processes that send are not ordered.
             if let (Some(process), Some(fd)) = (process.as_ref(), &listener) {
                 self.announce(process, fd)?;
+                passed_on(channel)?;
                 listener = None;
             }
         }
@@ -181,6 +185,14 @@ impl ExecPlan {
             Some(agent) => announce(agent, &self.record.state("running"), process.pid, listener),
             None => Err(Error::Other("the process sends a seccomp listener that nobody asked for".to_owned())),
         }
+    }
+}
+
+fn passed_on(channel: &Channel) -> Result<()> {
+    match channel.send(&Message::PassedOn) {
+        // It has ended; what it said last is why.
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        sent => sent.context(|| "talk to the process"),
     }
 }
 

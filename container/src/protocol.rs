@@ -14,8 +14,10 @@
 //!    │ HooksDone ────────────────────────────▶ │
 //!    │                                         │ createContainer hooks, pivot_root
 //!    │ ◀───────────────── Console + descriptor │ only with a terminal
+//!    │ PassedOn ─────────────────────────────▶ │ only when that goes to a console socket
 //!    │                                         │ masks, credentials, finds the program
 //!    │ ◀───────── SeccompListener + descriptor │ only with a filter that notifies; then init is under it from here on
+//!    │ PassedOn ─────────────────────────────▶ │ the agent has it: nothing runs that nobody decides about
 //!    │ ◀──────────────────────────────── Ready │
 //!    │   « created »                           │ waits here, or at exec.fifo when nobody will send Start
 //!    │ Start ────────────────────────────────▶ │ or any time before, when there is nothing to do in « created »: `run`
@@ -23,7 +25,8 @@
 //!    │ ◀─────────────────────── end of channel │ the socket closes on exec
 //! ```
 //!
-//! A process that joins a running container sends `Joined`, perhaps `Console`, and closes the channel by its execve.
+//! A process that joins a running container sends `Joined`, perhaps `Console` and `SeccompListener`, and closes the
+//! channel by its execve.
 //!
 //! In place of any of its messages init may send `Failed` with the sentence to print, and ends. The channel is a pair
 //! of `SOCK_SEQPACKET` sockets: a message is one packet, a tag byte and a text. The root file system's content has no
@@ -59,6 +62,8 @@ pub(crate) enum Message {
     Console(OwnedFd),
     /// Init: where what its filter does not decide is to be decided.
     SeccompListener(OwnedFd),
+    /// Parent: whoever the descriptor was for has it.
+    PassedOn,
     /// Init: nothing is left to do but to execute the program.
     Ready,
     /// Parent: execute it.
@@ -125,6 +130,14 @@ impl Channel {
         Ok(())
     }
 
+    /// Waits until the parent has passed on what it was sent, and says nothing else.
+    pub(crate) fn passed_on(&self) -> io::Result<()> {
+        match self.receive()? {
+            Some(Message::PassedOn) => Ok(()),
+            other => Err(io::Error::other(format!("the parent says {other:?} out of turn"))),
+        }
+    }
+
     /// The next message, or none when the other side is gone.
     pub(crate) fn receive(&self) -> io::Result<Option<Message>> {
         let mut bytes = vec![0; TEXT_MAX + 1];
@@ -179,6 +192,7 @@ fn encode(message: &Message) -> (u8, Cow<'_, str>) {
         Message::Joined(pid, _) => (10, pid.to_string().into()),
         Message::Sources(from) => (11, from.to_string().into()),
         Message::Copy(_) => (12, "".into()),
+        Message::PassedOn => (13, "".into()),
     }
 }
 
@@ -197,6 +211,7 @@ fn decode(tag: u8, text: &[u8], fd: Option<OwnedFd>) -> io::Result<Message> {
         (10, Some(fd)) => Message::Joined(text().parse().map_err(io::Error::other)?, fd),
         (11, None) => Message::Sources(text().parse().map_err(io::Error::other)?),
         (12, Some(fd)) => Message::Copy(fd),
+        (13, None) => Message::PassedOn,
         (tag, _) => return Err(io::Error::new(io::ErrorKind::InvalidData, format!("unknown message {tag}"))),
     })
 }
@@ -215,7 +230,8 @@ mod tests {
     #[test]
     fn messages_arrive_as_sent() {
         let (one, other) = Channel::pair().unwrap();
-        for message in [Message::Mapped, Message::RootReady, Message::HooksDone, Message::Ready, Message::Start] {
+        let plain = [Message::Mapped, Message::RootReady, Message::HooksDone, Message::PassedOn, Message::Ready];
+        for message in plain.into_iter().chain([Message::Start]) {
             one.send(&message).unwrap();
             let received = other.receive().unwrap().unwrap();
             assert_eq!(encode(&received), encode(&message));

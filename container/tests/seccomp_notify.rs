@@ -127,7 +127,7 @@ fn an_agent_that_is_not_there_or_dies_hangs_nobody() {
     let host = HostState::new();
     let words = "failed to connect with seccomp agent specified in the seccomp profile: ";
     for no_new_privileges in BOTH {
-        let mut agent = Agent::new("exec 2>&1; mkdir /tmp/x", &["mkdir"], no_new_privileges);
+        let mut agent = Agent::new("exec 2>&1; echo began; mkdir /tmp/x", &["mkdir"], no_new_privileges);
         for command in [["run", "test"], ["create", "test"]] {
             agent.bundle.command(command).refused(1, &[words, "agent.sock: no such file or directory"]);
         }
@@ -146,6 +146,23 @@ fn an_agent_that_is_not_there_or_dies_hangs_nobody() {
         agent.bundle.nothing_left();
     }
     host.check();
+}
+
+#[test]
+fn without_its_agent_nothing_begins_in_a_container_either() {
+    needs!(root, "busybox", "cc");
+    for no_new_privileges in BOTH {
+        let agent = Agent::new("sleep 1000", &["mkdir"], no_new_privileges);
+        let running = agent.start(&[]);
+        agent.bundle.command(["run", "--detach", "test"]).ok();
+        drop(running);
+        for _ in 0..5 {
+            let began = agent.bundle.command(["exec", "test", "echo", "began"]);
+            began.refused(255, &["failed to connect with seccomp agent", "agent.sock: connection refused"]);
+        }
+        agent.bundle.command(["delete", "--force", "test"]).ok();
+        agent.bundle.nothing_left();
+    }
 }
 
 #[test]

@@ -60,8 +60,8 @@ enum Word {
     Failed,
 }
 
-/// Loads a filter that notifies, and has its listener sent to the parent by a thread without that filter: this one
-/// may have to wait for the listener to answer before it can send anything, or do anything at all.
+/// Loads a filter that notifies, and has its listener sent to the agent by way of the parent, by a thread without that
+/// filter: this one may have to wait for the agent to answer before it can send anything, or do anything at all.
 fn load_and_tell(seccomp: &Seccomp, channel: &Channel) -> Result<()> {
     let channel = channel.try_clone().context(|| "copy the channel to the parent")?;
     let word = Arc::new(Mutex::new(Word::Wait));
@@ -88,7 +88,7 @@ fn load_and_tell(seccomp: &Seccomp, channel: &Channel) -> Result<()> {
         match word.try_lock().as_deref() {
             Ok(Word::Sent) => return Ok(()),
             Ok(Word::Failed) => {
-                return Err(Error::Other("the seccomp listener cannot be sent to the parent".to_owned()));
+                return Err(Error::Other("the seccomp listener cannot be sent to its agent".to_owned()));
             }
             _ => {}
         }
@@ -102,7 +102,7 @@ fn send(word: &Mutex<Word>, channel: &Channel) {
             match std::mem::replace(&mut *word, Word::Wait) {
                 Word::Wait => {}
                 Word::Send(fd) => {
-                    let sent = channel.send(&Message::SeccompListener(fd));
+                    let sent = channel.send(&Message::SeccompListener(fd)).and_then(|()| channel.passed_on());
                     *word = if sent.is_ok() { Word::Sent } else { Word::Failed };
                     return;
                 }

@@ -129,6 +129,9 @@ impl Join<'_> {
         }
         let terminal = console::open(root, process, &self.plan.stdio)?;
         self.channel.send(&Message::Console(terminal.master)).context(|| "talk to the parent")?;
+        if let Stdio::ConsoleSocket(_) = &self.plan.stdio {
+            self.channel.passed_on().context(|| "pass the terminal on")?;
+        }
         rustix::process::ioctl_tiocsctty(&terminal.slave).context(|| "take the terminal")?;
         replace([&terminal.slave; 3])
     }

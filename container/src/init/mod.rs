@@ -211,6 +211,9 @@ impl Init<'_> {
                 let terminal = console::open(root, process, &self.plan.stdio)?;
                 console::mount(root, &terminal.slave)?;
                 self.tell(&Message::Console(terminal.master))?;
+                if let Stdio::ConsoleSocket(_) = &self.plan.stdio {
+                    self.expect(|m| matches!(m, Message::PassedOn))?;
+                }
                 let slave: &OwnedFd = &terminal.slave;
                 rustix::process::ioctl_tiocsctty(slave).context(|| "take the terminal")?;
                 return replace([slave; 3]);

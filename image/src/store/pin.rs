@@ -5,6 +5,7 @@ use std::fs::File;
 use appc_spec::ImageId;
 use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
+use super::metadata::now;
 use super::{IoContext, Store, work};
 use crate::error::{Error, Result};
 
@@ -77,8 +78,13 @@ impl Store {
 
 /// Sets the time of the metadata in an image's directory.
 fn touch(dir: &File) {
-    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
     let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let times = Timestamps { last_access: omit, last_modification: now };
-    let _ = rustix::fs::utimensat(dir, "metadata", &times, AtFlags::empty());
+    // By the clock that also says when an image was imported: the kernel's own for files is some milliseconds late.
+    let now = now();
+    let now = Timespec { tv_sec: now / 1_000_000_000, tv_nsec: now % 1_000_000_000 };
+    // Only the owner may say which time it is (utimensat(2)), whoever may write that it is now.
+    let _ = [now, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }].into_iter().find(|&last_modification| {
+        let times = Timestamps { last_access: omit, last_modification };
+        rustix::fs::utimensat(dir, "metadata", &times, AtFlags::empty()).is_ok()
+    });
 }
