@@ -42,11 +42,22 @@ pub struct Rendered {
 /// [`Error::Dependency`] names the image, its dependency, and what is wrong with it: missing, another ID, labels or size than
 /// the manifest asks for, or a cycle.
 pub fn layers(store: &Store, image: &StoredImage) -> Result<Rendered> {
-    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    let mut renderer = Renderer::new(store, Trees::Make);
     renderer.visit(image)?;
     let node = renderer.done.remove(&image.id).unwrap_or_default();
     let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
     Ok(Rendered { images: node.images, lower, pin: renderer.pin })
+}
+
+/// Whether what an image with this manifest depends on is all in the store, and what it should be. Makes nothing. `id` is
+/// the image's own, if it is in the store.
+///
+/// # Errors
+/// Those of [`layers`].
+pub(crate) fn check(store: &Store, manifest: &ImageManifest, id: Option<&ImageId>) -> Result<()> {
+    let mut renderer = Renderer::new(store, Trees::Leave);
+    renderer.chain.extend(id.map(|id| (id.clone(), manifest.name.to_string())));
+    renderer.below(manifest).map(drop)
 }
 
 /// The same for what an image with this manifest, in the store or not, lies on: without the image itself, and without its
@@ -55,7 +66,7 @@ pub fn layers(store: &Store, image: &StoredImage) -> Result<Rendered> {
 /// # Errors
 /// Those of [`layers`].
 pub fn dependencies(store: &Store, manifest: &ImageManifest) -> Result<Rendered> {
-    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    let mut renderer = Renderer::new(store, Trees::Make);
     let node = renderer.below(manifest)?;
     let lower = node.layers.iter().map(|key| store.tree_dir(key).join("rootfs")).collect();
     Ok(Rendered { images: node.images, lower, pin: renderer.pin })
@@ -131,15 +142,27 @@ struct Node {
     layers: Vec<String>,
 }
 
+/// What becomes of merged trees that are not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trees {
+    Make,
+    Leave,
+}
+
 struct Renderer<'s> {
     store: &'s Store,
+    trees: Trees,
     pin: Pin,
     done: HashMap<ImageId, Node>,
     /// The images between the one asked for and the one being looked at.
     chain: Vec<(ImageId, String)>,
 }
 
-impl Renderer<'_> {
+impl<'s> Renderer<'s> {
+    fn new(store: &'s Store, trees: Trees) -> Renderer<'s> {
+        Renderer { store, trees, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() }
+    }
+
     fn visit(&mut self, image: &StoredImage) -> Result<()> {
         if self.done.contains_key(&image.id) {
             return Ok(());
@@ -203,7 +226,7 @@ impl Renderer<'_> {
         let place_of_tree = self.store.tree_dir(&key);
         // What has its list is whole.
         let is_there = || place_of_tree.join("images").exists();
-        if is_there() {
+        if self.trees == Trees::Leave || is_there() {
             return Ok(key);
         }
         let work = WorkDir::new(self.store)?;
@@ -239,7 +262,7 @@ pub(crate) fn merged_again(store: &Store, image: &StoredImage, rootfs: &Path) ->
     if whitelist.is_empty() {
         return Ok(None);
     }
-    let mut renderer = Renderer { store, pin: Pin::default(), done: HashMap::new(), chain: Vec::new() };
+    let mut renderer = Renderer::new(store, Trees::Make);
     let node = renderer.stack(image)?;
     renderer.merge(&node, whitelist, rootfs)?;
     Ok(Some(merged_key(&node.layers)))

@@ -366,7 +366,8 @@ fn images_are_signed_by_who_may() {
     world.here.store.remove(&image.id).unwrap();
     let before = world.asked().len();
     world.say(place, (0..6).map(|_| Reply::status(202)));
-    assert!(world.fetch("example.com/app", signed).unwrap_err().to_string().contains("for ever"));
+    let error = world.fetch("example.com/app", signed).unwrap_err().to_string();
+    assert!(error.contains("was found, and not taken: ") && error.contains("for ever: try again later"), "{error}");
     assert_eq!(world.asked().len() - before, 7, "the image, and the signature before it and five times after");
     // The image need not come again.
     world.say(place, [Reply::status(202), Reply::status(202), Reply::status(202)]);
@@ -453,9 +454,10 @@ fn dependencies_come_along_each_once() {
     for side in ["left", "middle", "right"] {
         world.publish(&format!("example.com/{side}"), &on(&["base"]));
     }
-    // It goes in circles: rendering will say so, fetching must end.
+    // It goes in circles: fetching ends, and says so.
     world.publish("example.com/base", &on(&["top"]));
-    world.fetch("example.com/top", |_| {}).unwrap();
+    let error = world.fetch("example.com/top", |_| {}).unwrap_err().to_string();
+    assert!(error.contains("depends on itself: example.com/top → example.com/left → example.com/base"), "{error}");
     let mut asked = world.asked();
     asked.sort();
     assert_eq!(asked, ["base", "left", "middle", "right", "top"].map(|name| format!("example.com/{name}-latest.aci")));
@@ -474,6 +476,12 @@ fn dependencies_come_along_each_once() {
     );
     let error = world.fetch("example.com/picky", |_| {}).unwrap_err().to_string();
     assert!(error.contains("must have the image ID sha512-abab"), "{error}");
+
+    let base = world.publish("example.com/base", "");
+    let small = r#""dependencies":[{"imageName":"example.com/base","size":1}]"#;
+    world.publish("example.com/picky", small);
+    let error = world.fetch("example.com/picky", update).unwrap_err().to_string();
+    assert!(error.contains(&format!("must have 1 bytes, the stored image has {}", base.len())), "{error}");
 }
 
 #[test]

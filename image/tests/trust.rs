@@ -124,6 +124,10 @@ fn other_images_and_other_keys() {
     // Of several signatures one that is good is enough, in any order.
     let both = [gpg.sign_with(&[], "other", IMAGE), gpg.sign_with(&[], "good", IMAGE)].concat();
     assert_eq!(keys.verify("example.com/hello", &both).unwrap().fingerprint, good);
+    let armored = ["other", "good"].map(|who| gpg.sign_with(&["--armor"], who, IMAGE)).concat();
+    assert_eq!(keys.verify("example.com/hello", &armored).unwrap().fingerprint, good);
+    let refused = keys.verify("example.org/hello", &gpg.sign("other", IMAGE)).unwrap_err();
+    assert!(refused.hint().starts_with("no key is trusted for example.org/hello: "), "{}", refused.hint());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::download::{Outcome, Place, Room, Small, download, small};
 use super::partial::Partial;
 use super::{Fetcher, http, signature_of};
 use crate::archive;
-use crate::error::{Again, Error, Result};
+use crate::error::{Error, Result};
 use crate::reference::{Reference, without_secrets};
 use crate::regular::open_regular;
 use crate::store::StoredImage;
@@ -139,7 +139,10 @@ impl Fetcher<'_> {
                         )
                     }
                     // Only the signature did not come: the image is as good as it was.
-                    Err(error @ Error::Fetch { again: Some(_), .. }) => return Err(error),
+                    Err(
+                        error @ (Error::Fetch { again: Some(_), .. }
+                        | Error::Refused { refused: Refused::Deferred { .. } }),
+                    ) => return Err(error),
                     Err(error) => {
                         partial.remove()?;
                         return Err(error);
@@ -213,9 +216,7 @@ impl Fetcher<'_> {
                 Small::Deferred => {}
             }
         }
-        let (url, why) = (without_secrets(origin.signature_url), "the server defers the signature for ever".into());
-        // What has come is good for the next attempt.
-        Err(Error::Fetch { url, why, again: Some(Again::SOON) })
+        Err(Refused::Deferred { url: without_secrets(origin.signature_url) }.into())
     }
 
     /// The detached signature that lies beside the image at `url`.

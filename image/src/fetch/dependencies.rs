@@ -9,7 +9,7 @@ use appc_spec::{Dependency, ImageManifest, ImageName};
 use super::{Fetcher, PullPolicy};
 use crate::error::{Error, Result};
 use crate::reference::Reference;
-use crate::render::missing;
+use crate::render::{self, missing};
 use crate::store::StoredImage;
 
 /// How many are fetched at a time.
@@ -27,22 +27,24 @@ impl Fetcher<'_> {
     /// host, or in the store, the network is asked only for what is not.
     ///
     /// # Errors
-    /// [`Error::Dependency`] for the first of them that cannot be had.
+    /// [`Error::Dependency`] for the first of them that cannot be had, or is not what it must be.
     pub fn fetch_dependencies(&self, reference: &Reference, image: &StoredImage) -> Result<()> {
         let policy = match (self.options.policy, reference) {
             (PullPolicy::Update, Reference::Name(_) | Reference::Url(_)) => PullPolicy::Update,
             (PullPolicy::Never, _) => PullPolicy::Never,
             _ => PullPolicy::New,
         };
-        self.fetch_below(&image.manifest, policy)
+        self.fetch_below(&image.manifest, policy)?;
+        render::check(self.store, &image.manifest, Some(&image.id))
     }
 
     /// The same for an image that is not in the store (yet), as the policy says.
     ///
     /// # Errors
-    /// [`Error::Dependency`] for the first of them that cannot be had.
+    /// [`Error::Dependency`] for the first of them that cannot be had, or is not what it must be.
     pub fn fetch_dependencies_of(&self, manifest: &ImageManifest) -> Result<()> {
-        self.fetch_below(manifest, self.options.policy)
+        self.fetch_below(manifest, self.options.policy)?;
+        render::check(self.store, manifest, None)
     }
 
     fn fetch_below(&self, manifest: &ImageManifest, policy: PullPolicy) -> Result<()> {

@@ -45,7 +45,7 @@ pub fn fingerprints(bytes: &[u8]) -> Result<Vec<Key>> {
 }
 
 /// Each armored block of several in a file; all of a file that is none such.
-fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let begins = memchr::memmem::find_iter(bytes, b"-----BEGIN PGP ").skip(1);
     let ends: Vec<usize> = begins.chain([bytes.len()]).collect();
     let mut from = 0;

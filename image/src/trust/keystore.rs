@@ -233,7 +233,10 @@ impl Keyring {
         let name = self.name.to_string();
         match signer {
             Some((key, identity)) => Refused::WrongPrefix { key, identity, scopes, name },
-            None => Refused::UnknownKey { key: issuer(signature), name, unusable: self.unusable.clone() },
+            None => {
+                let (key, unusable) = (issuer(signature), self.unusable.clone());
+                Refused::UnknownKey { key, name, others: !self.is_empty(), unusable }
+            }
         }
     }
 }

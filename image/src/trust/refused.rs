@@ -19,6 +19,13 @@ pub enum Refused {
         path: std::path::PathBuf,
     },
 
+    /// The server says that the signature will come, and it does not.
+    #[error("{url}: the server defers the signature for ever")]
+    Deferred {
+        /// Where it would be, without anything secret.
+        url: String,
+    },
+
     /// None of the keys that are trusted made it.
     #[error("signature made by unknown entity, key {key}{}", unusable.as_ref().map(|u| format!(" ({u})")).unwrap_or_default())]
     UnknownKey {
@@ -26,6 +33,8 @@ pub enum Refused {
         key: String,
         /// The image's name.
         name: String,
+        /// Whether somebody else may sign it.
+        others: bool,
         /// A key file that could not be read: the key may have been meant to be in it.
         unusable: Option<String>,
     },
@@ -119,10 +128,16 @@ impl Refused {
     /// What the user can do about it.
     pub fn hint(&self) -> String {
         match self {
+            Refused::UnknownKey { name, others: false, .. } => format!(
+                "no key is trusted for {name}: `rkt trust --prefix \"{name}\"` asks its host for keys and shows them, \
+                 `rkt trust --prefix \"{name}\" KEYFILE` takes one from a file, `rkt fetch --trust-keys-from-https` \
+                 takes its host's word"
+            ),
             Refused::UnknownKey { name, .. } | Refused::WrongPrefix { name, .. } => {
                 format!("if you expected the signing key to change, try `rkt trust --prefix \"{name}\"`")
             }
             Refused::Missing { .. } => "give it with --signature, or go without by --insecure-options=image".into(),
+            Refused::Deferred { .. } => "try again later, what has come of the image is kept".into(),
             Refused::Mismatch { .. } => "get the image and its signature again".into(),
             Refused::WeakHash(_) => "ask for an image that is signed with `gpg --digest-algo SHA512`".into(),
             Refused::KeyExpired { .. } => "get the renewed key and trust it again with `rkt trust`".into(),

@@ -6,6 +6,7 @@ use pgp::packet::{Signature, SignatureConfig, SignatureType, SignatureVersionSpe
 use pgp::types::VerifyingKey;
 
 use super::Refused;
+use super::key::blocks;
 
 /// A file with signatures is not longer: one takes a kilobyte at most.
 const LONGEST: usize = 64 << 10;
@@ -22,9 +23,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Signature>, Refused> {
     if bytes.len() > LONGEST {
         return Err(malformed("it is too long"));
     }
-    let (signatures, _) = DetachedSignature::from_reader_many_buf(bytes).map_err(|e| malformed(&one_line(&e)))?;
-    let signatures: Result<Vec<_>, _> = signatures.take(MOST + 1).map(|s| s.map(|s| s.signature)).collect();
-    let signatures = signatures.map_err(|e| malformed(&one_line(&e)))?;
+    let unreadable = |e: pgp::errors::Error| malformed(&one_line(&e));
+    let mut signatures = Vec::new();
+    for block in blocks(bytes) {
+        let (found, _) = DetachedSignature::from_reader_many_buf(block).map_err(unreadable)?;
+        for one in found.take(MOST + 1) {
+            signatures.push(one.map_err(unreadable)?.signature);
+        }
+    }
     match signatures.len() {
         0 => Err(malformed("no valid signatures found in signature file")),
         n if n > MOST => Err(malformed("there are too many in it")),
