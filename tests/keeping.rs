@@ -49,6 +49,9 @@ fn what_changed_is_found_and_named() {
     assert_eq!((&bad["name"], &bad["repair"]), (&"example.com/app".into(), &"rebuilt".into()));
     assert!(bad["faults"].as_array().expect("a list").iter().any(|fault| fault["path"] == "/srv/own"), "{bad}");
     scratch.rkt(["image", "verify", "example.com/none"]).refused(254, &["example.com/none"]);
+    let some = scratch.rkt(["image", "verify", "example.com/none", "example.com/base"]).exits(254);
+    assert!(some.stdout.contains("successfully verified image: \"example.com/base:1.0\""), "{}", some.stdout);
+    assert!(some.stderr.contains("example.com/none"), "{}", some.stderr);
 }
 
 #[test]

@@ -45,7 +45,9 @@ struct Verdict {
 /// Compares stored images with what was fetched, and makes trees that are damaged again. Ends with 1 when something differs.
 pub(super) fn run(global: &Global, args: Args) -> Outcome {
     let store = global.store()?;
-    let (images, mut unreadable) = chosen(global, &store, &args.images)?;
+    let (images, damaged) = chosen(&store, &args.images)?;
+    let mut unreadable = !damaged.is_empty();
+    damaged.iter().for_each(|why| global.warn(why));
     let mut verdicts = Vec::new();
     for image in images {
         match store.verify(&image.id, &Bar::default()) {
@@ -72,15 +74,22 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
     })
 }
 
-/// The images that the words mean, and whether there are some that cannot be read.
-fn chosen(global: &Global, store: &Store, words: &[OsString]) -> Result<(Vec<Summary>, bool), Failure> {
+/// The images that the words mean, and why there are some that cannot be looked at: one that is not there hides no fault of
+/// the others.
+fn chosen(store: &Store, words: &[OsString]) -> Result<(Vec<Summary>, Vec<String>), Failure> {
     if words.is_empty() {
         let (mut images, damaged) = store.list_all()?;
         images.sort_unstable_by(Summary::by_name);
-        damaged.iter().for_each(|why| global.warn(why.to_string()));
-        return Ok((images, !damaged.is_empty()));
+        return Ok((images, damaged.iter().map(ToString::to_string).collect()));
     }
-    Ok((images::chosen(store, words)?, false))
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for word in words {
+        match images::chosen(store, std::slice::from_ref(word)) {
+            Ok(images) => found.extend(images),
+            Err(why) => missing.push(why.line()),
+        }
+    }
+    Ok((found, missing))
 }
 
 fn report(verdict: &Verdict) -> String {
