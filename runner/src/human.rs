@@ -17,15 +17,22 @@ const STEPS: [(i64, i64, &str); 7] = [
 /// A size in powers of 1024: `8.3MiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
     let mut unit = 0;
     // 1023.5 would be printed as 1024.
-    while value >= 1023.5 && unit + 1 < UNITS.len() {
-        value /= 1024.0;
+    while rounded(bytes, 1, unit) > 1023 {
         unit += 1;
     }
-    let digits = usize::from(unit > 0 && value < 9.95);
-    format!("{value:.digits$}{}", UNITS[unit])
+    let (tenths, name) = (rounded(bytes, 10, unit), UNITS[unit]);
+    match tenths {
+        0..100 if unit > 0 => format!("{}.{}{name}", tenths / 10, tenths % 10),
+        _ => format!("{}{name}", rounded(bytes, 1, unit)),
+    }
+}
+
+/// `bytes`, `times` as many, in units of 1024 to the power of `unit`.
+fn rounded(bytes: u64, times: u128, unit: usize) -> u128 {
+    let one = 1 << (10 * unit);
+    (u128::from(bytes) * times + one / 2) >> (10 * unit)
 }
 
 /// How long before `now` the time `then` was, both in nanoseconds since 1970: `2 minutes ago`.

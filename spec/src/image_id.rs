@@ -53,7 +53,7 @@ impl FromStr for ImageId {
         if hex.len() != HEX_DIGITS {
             return Err(Error::new(format!("image ID must have {HEX_DIGITS} hexadecimal digits, found {}", hex.len())));
         }
-        Ok(ImageId(format!("{PREFIX}{hex}")))
+        Ok(ImageId([PREFIX, &hex].concat()))
     }
 }
 
@@ -96,6 +96,9 @@ impl FromStr for ImageIdPrefix {
 fn digits(text: &str) -> Result<String, Error> {
     let bad = |rule: &str| Err(Error::new(rule));
     match text.split_once('-') {
+        Some(("sha512", value)) if !value.is_empty() && value.bytes().all(|b| b.is_ascii_hexdigit()) => {
+            Ok(value.to_ascii_lowercase())
+        }
         None => bad("badly formatted hash string, expected \"sha512-\" and hexadecimal digits"),
         Some((_, value)) if value.contains('-') => {
             bad("badly formatted hash string, expected \"sha512-\" and hexadecimal digits")
@@ -105,10 +108,7 @@ fn digits(text: &str) -> Result<String, Error> {
             bad(&format!("unrecognized hash type: {} (must be sha512)", kind.escape_debug()))
         }
         Some((_, "")) => bad("unexpected empty hash value"),
-        Some((_, value)) if !value.bytes().all(|b| b.is_ascii_hexdigit()) => {
-            bad(&format!("image ID must be hexadecimal digits after \"sha512-\", found {value:?}"))
-        }
-        Some((_, value)) => Ok(value.to_ascii_lowercase()),
+        Some((_, value)) => bad(&format!("image ID must be hexadecimal digits after \"sha512-\", found {value:?}")),
     }
 }
 

@@ -119,7 +119,7 @@ impl Store {
     /// All images, in no order, and what is wrong with those that cannot be read.
     pub fn list_all(&self) -> Result<(Vec<Summary>, Vec<Error>)> {
         // One that is being removed, or was never wholly imported, is none.
-        self.summaries(&self.ids()?)
+        self.summaries(&self.names()?)
     }
 
     /// The manifest as it is in the archive, byte for byte.
@@ -139,9 +139,13 @@ impl Store {
     }
 
     /// The names in `images/`, of which some may be left over.
+    pub(super) fn names(&self) -> Result<Vec<String>> {
+        entries(&self.dir.join("store/images"))
+    }
+
+    /// The image IDs among them.
     pub(super) fn ids(&self) -> Result<Vec<ImageId>> {
-        let names = entries(&self.dir.join("store/images"))?;
-        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+        Ok(self.names()?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// All images that `query` fits, the one that [`Store::resolve`] takes first.
@@ -156,8 +160,9 @@ impl Store {
         if let Ok(id) = prefix.to_string().parse::<ImageId>() {
             return Ok(self.summary(&id)?.into_iter().collect());
         }
-        let ids: Vec<ImageId> = self.ids()?.into_iter().filter(|id| prefix.matches(id)).collect();
-        let (mut found, damaged) = self.summaries(&ids)?;
+        let mut names = self.names()?;
+        names.retain(|name| name.parse().is_ok_and(|id| prefix.matches(&id)));
+        let (mut found, damaged) = self.summaries(&names)?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         // Whether it is the one that is meant cannot be known.
         match damaged.into_iter().next() {

@@ -255,16 +255,16 @@ impl Store {
         self.metadata(id)?.map(|found| summary(id, found)).transpose()
     }
 
-    /// Those of the images `ids` that are in the store, and what is wrong with those whose metadata cannot be read: one
+    /// Those of the images called `names` that are in the store, and what is wrong with those whose metadata cannot be read: one
     /// such image hides no other.
-    pub(super) fn summaries(&self, ids: &[ImageId]) -> Result<(Vec<Summary>, Vec<Error>)> {
+    pub(super) fn summaries(&self, names: &[String]) -> Result<(Vec<Summary>, Vec<Error>)> {
         let folder = self.dir.join("store/images");
         let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Default::default()) };
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(ids.len() / WORTH_A_THREAD + 1);
-        let (own, others) = ids.split_at(ids.len().div_ceil(threads));
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(names.len() / WORTH_A_THREAD + 1);
+        let (own, others) = names.split_at(names.len().div_ceil(threads));
         let parts = std::thread::scope(|scope| {
             let images = &images;
-            let part = |ids| scope.spawn(move || self.summaries_in(images, ids));
+            let part = |names| scope.spawn(move || self.summaries_in(images, names));
             let parts: Vec<_> = others.chunks(own.len().max(1)).map(part).collect();
             // This thread takes a share, too: the memory of others costs more.
             let own = self.summaries_in(images, own);
@@ -275,13 +275,14 @@ impl Store {
         Ok((found.into_iter().flatten().collect(), damaged.into_iter().flatten().collect()))
     }
 
-    /// The same of `ids` alone; `images` is the folder they are in.
-    fn summaries_in(&self, images: &File, ids: &[ImageId]) -> (Vec<Summary>, Vec<Error>) {
-        let mut found = Vec::with_capacity(ids.len());
+    /// The same of `names` alone; `images` is the folder they are in.
+    fn summaries_in(&self, images: &File, names: &[String]) -> (Vec<Summary>, Vec<Error>) {
+        let mut found = Vec::with_capacity(names.len());
         let (mut damaged, mut text, mut path) = (Vec::new(), Vec::new(), String::new());
-        for id in ids {
+        for name in names {
+            let Ok(id) = &name.parse() else { continue };
             path.clear();
-            path.extend([id.as_str(), "/metadata"]);
+            path.extend([ImageId::as_str(id), "/metadata"]);
             // Below the open folder: with thousands of images the way to it is half of the work.
             let file = rustix::fs::openat(images, path.as_str(), work::READ, Mode::empty()).map_err(Into::into);
             let file = work::found(file).or_else(|e| Err(e).on("read", self.image_dir(id)));

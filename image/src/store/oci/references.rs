@@ -20,7 +20,7 @@ pub(in crate::store) fn is_shared_tree(key: &str) -> bool {
 impl Store {
     /// Removes blobs and trees of OCI images that no image names, and returns how many. Under the lock only.
     pub(in crate::store) fn remove_unshared(&self) -> Result<usize> {
-        let (images, damaged) = self.summaries(&self.ids()?)?;
+        let (images, damaged) = self.summaries(&self.names()?)?;
         // What an image consists of whose metadata cannot be read is not known: nothing may go.
         if damaged.iter().any(|error| self.may_be_oci(error)) {
             return Ok(0);
