@@ -34,7 +34,7 @@ fn what_is_wrong_with_a_command_line_is_in_the_log_too() {
     let log = log.to_str().expect("a name");
     let rkt_oci = |args: &[&str]| scratch.rkt_oci(["--log", log, "--log-format=json"]).args(args);
     rkt_oci(&["state", "--bad", "x"]).refused(1, &["'--bad'", "see `rkt-oci state --help`"]);
-    rkt_oci(&["nonesuch"]).refused(1, &["No help topic for 'nonesuch': see `rkt-oci --help`"]);
+    rkt_oci(&["nonesuch"]).refused(3, &["No help topic for 'nonesuch': see `rkt-oci --help`"]);
     let top = "Option --root argument should not be set to /";
     rkt_oci(&["--root", "", "state", "x"]).refused(1, &[top, "see `rkt-oci state --help`"]);
     let lines = std::fs::read_to_string(log).expect("it was written");
@@ -128,6 +128,6 @@ fn every_program_brings_its_manual() {
 fn callers_find_out_what_there_is() {
     rkt_oci(&["checkpoint", "--help"]).ok().prints(&["--image-path"]);
     rkt_oci(&["restore", "--lsm-mount-context"]).refused(1, &["flag needs an argument"]);
-    rkt_oci(&["foo", "-h"]).refused(1, &["No help topic for 'foo'"]);
+    rkt_oci(&["foo", "-h"]).refused(3, &["No help topic for 'foo'"]);
     rkt_oci(&["restore", "--bundle", "/no/such", "-no-subreaper", "x"]).refused(1, &["--bundle /no/such"]);
 }

@@ -114,6 +114,9 @@ pub(crate) fn help(error: &clap::Error) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// As runc.
+const NO_SUCH_COMMAND: u8 = 3;
+
 /// The answer to a command line that cannot be understood, here and in the log that it names: engines read only that.
 pub(crate) fn usage(error: &clap::Error, attempt: &Attempt) -> ExitCode {
     let help = match &attempt.command {
@@ -130,7 +133,10 @@ pub(crate) fn usage(error: &clap::Error, attempt: &Attempt) -> ExitCode {
     let file = attempt.log.as_ref().and_then(|path| open(path).ok());
     let format = if attempt.json { LogFormat::Json } else { LogFormat::Text };
     Log { file, format, debug: false }.error(&message);
-    ExitCode::FAILURE
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => ExitCode::from(NO_SUCH_COMMAND),
+        _ => ExitCode::FAILURE,
+    }
 }
 
 /// What is wrong with a command line. Two sentences are those of runc, by which callers find out what there is.
