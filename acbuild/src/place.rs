@@ -78,6 +78,28 @@ pub(crate) fn is_bundle(word: &Path) -> bool {
     matches!(Reference::from_word(word), Ok(Reference::Bundle(_)))
 }
 
+/// Checks that `word` does not lead into the build in `dir`: what is written there would become a part of the image, or
+/// stand in the way of its end.
+///
+/// # Errors
+/// [`Error::Refused`] when it does.
+pub(crate) fn check_outside(dir: &Path, word: &Path) -> Result<()> {
+    let path = match Reference::from_word(word) {
+        Ok(Reference::Docker(_)) => return Ok(()),
+        Ok(Reference::OciLayout { dir, .. }) => dir,
+        Ok(Reference::OciArchive { file, .. } | Reference::DockerArchive { file, .. }) => file,
+        _ => word.to_owned(),
+    };
+    let above = path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let there = above.filter_map(|above| above.canonicalize().ok()).next();
+    match there.zip(dir.canonicalize().ok()) {
+        Some((there, build)) if there.starts_with(&build) => {
+            Err(Error::Refused(format!("{} is in the build itself: write the image elsewhere", path.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The place that an OCI image is written to; a word that says nothing else is the name of an archive.
 pub(crate) fn written_to(word: &Path) -> Result<Reference> {
     match Reference::from_word(word) {

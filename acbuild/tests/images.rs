@@ -139,6 +139,8 @@ fn writing_wants_a_name_and_a_place() {
         (&["write", "none/x.aci"], "write: cannot write to \"none\": no such file or directory"),
         (&["write", "x.aci/"], "is not the name of a file"),
         (&["write", "/dev/null", "--overwrite"], "is not a regular file and will not be replaced"),
+        (&["write", ".acbuild/x.aci"], "write: .acbuild/x.aci is in the build itself: write the image elsewhere"),
+        (&["write", "folder/../.acbuild/currentaci/rootfs/x"], "is in the build itself"),
     ];
     for (args, words) in cases {
         scratch.refused(*args, 1, words);

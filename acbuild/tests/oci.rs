@@ -125,6 +125,10 @@ fn what_oci_cannot_hold_is_refused() {
         ("set-working-directory srv", "must be an absolute path"),
         ("set-tag a/b", "is no tag"),
         ("squash", "--from must be a layer of the image, which has 0"),
+        (
+            "write oci:.acbuild/layers/new",
+            "write: .acbuild/layers/new is in the build itself: write the image elsewhere",
+        ),
     ] {
         scratch.refused(words.split(' '), 1, why);
     }

@@ -82,6 +82,7 @@ impl Write {
             ..WriteOptions::default()
         };
         let build = session.build(Access::Read)?;
+        place::check_outside(build.dir(), &self.path)?;
         match build.mode() {
             Mode::Appc => self.appc(session, build, &options),
             Mode::Oci => self.oci(session, build, &options),
