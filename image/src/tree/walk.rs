@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use crate::{Error, Result};
@@ -21,6 +21,9 @@ pub(crate) trait Visitor {
 
 /// At most so many directories are held open.
 const MAX_OPEN: usize = 64;
+
+/// How many bytes of a directory are read at once: nearly all have fewer.
+const LISTED_AT_ONCE: usize = 16 << 10;
 
 /// A name in a directory, and what it is as far as the directory says.
 type Name = (Box<[u8]>, FileType);
@@ -81,8 +84,11 @@ fn enter(fd: OwnedFd, path: &[u8], visitor: &mut impl Visitor) -> Result<Option<
 }
 
 fn list(fd: &OwnedFd) -> std::result::Result<Vec<Name>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(fd)? {
+    let (mut names, mut buffer) = (Vec::new(), Vec::with_capacity(LISTED_AT_ONCE));
+    // The same open directory may have been read before.
+    rustix::fs::seek(fd, SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
