@@ -93,8 +93,8 @@ APPC_BIN_DIR=$(cd "${CARGO_TARGET_DIR:-target}/$CARGO_BUILD_TARGET/release" && p
 export APPC_BIN_DIR
 
 step crates 15 cargo test --workspace --exclude appc-tests --no-fail-fast || true
-# Of a build of its own, whose program dies where it is told to.
-step fault-injection 15 env -u APPC_BIN_DIR cargo test -p appc-container --features fault-injection --test faults || true
+# Of a build of its own, whose program dies where it is told to. Of the whole workspace, or what is below it were compiled anew.
+step fault-injection 15 env -u APPC_BIN_DIR cargo test --workspace --features appc-container/fault-injection --test faults || true
 step debian-tree 10 sh tests/support/debian-tree.sh || true
 step end-to-end 20 cargo test -p appc-tests --no-fail-fast || true
 step second-kernel 15 sh tests/vm/run.sh || true
