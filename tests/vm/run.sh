@@ -33,13 +33,16 @@ trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null; rm -rf "$root"' EXIT
 trap 'exit 130' INT TERM
 mkdir -p "$root/tree/bin" "$root/tree/tests" "$root/tree/modules"
 
-# Copies the executables of `cargo test --no-run` without what only a debugger reads.
-take_tests() {
-    cargo test --no-run --message-format=json "$@" 2>"$root/cargo" >"$root/built" || { cat "$root/cargo" >&2; exit 1; }
-    sed -n 's/.*"kind":\["\([a-z]*\)".*"name":"\([^"]*\)".*"executable":"\([^"]*\)".*/\1 \2 \3/p' "$root/built" |
-        while read -r kind name file; do
-            if [ "$kind" = lib ] || [ "$kind" = test ]; then strip -o "$root/tree/tests/$name" "$file"; fi
-        done
+# Builds tests, with what is below them as the whole workspace has it, or that were compiled anew.
+build_tests() {
+    cargo test --workspace --no-run --message-format=json "$@" 2>"$root/cargo" >"$root/built" || { cat "$root/cargo" >&2; exit 1; }
+}
+
+# take_test PACKAGE KIND NAME: copies what was built without what only a debugger reads.
+take_test() {
+    file=$(sed -n "/#$1@/s/.*\"kind\":\[\"$2\".*\"name\":\"$3\".*\"executable\":\"\([^\"]*\)\".*/\1/p" "$root/built")
+    [ -n "$file" ] || fail "there are no tests called $3"
+    strip -o "$root/tree/tests/$3" "$file"
 }
 
 cgroups=cgroup_no_v1=all
@@ -55,13 +58,15 @@ if [ "${1:-}" = -- ]; then
 else
     # criu does not follow every kernel at once; with this one it works.
     [ $# -gt 0 ] || set -- engine checkpoint update events exec limits delegated walkthrough pods
+    # shellcheck disable=SC2046
+    build_tests $(for test in "$@"; do [ "$test" = engine ] && echo --lib || echo "--test $test"; done)
     for test in "$@"; do
         if [ "$test" = engine ]; then
-            take_tests -p appc-container --lib
+            take_test appc-container lib appc_container
         elif [ -e "container/tests/$test.rs" ]; then
-            take_tests -p appc-container --test "$test"
+            take_test appc-container test "$test"
         else
-            take_tests -p appc-tests --test "$test"
+            take_test appc-tests test "$test"
         fi
     done
 fi
