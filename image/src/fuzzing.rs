@@ -92,7 +92,7 @@ pub fn bundle(config: &[u8]) {
     let Ok(name) = "bundle".parse() else { return };
     let Ok(manifest) = runtime::to_appc(config, name) else { return };
     assert!(manifest.validate().is_ok());
-    let user = runtime::User { uid: 0, gid: 0, home: "/root".into() };
+    let user = runtime::User { uid: 0, gid: 0, groups: vec![], home: "/root".into() };
     let _made = runtime::to_bundle(&manifest, &user, None);
 }
 
@@ -162,7 +162,8 @@ pub fn manifest(json: &[u8]) {
     let Ok(read) = ImageManifest::parse(json) else { return };
     assert_eq!(ImageManifest::parse(read.to_json().as_bytes()).as_ref(), Ok(&read));
     let parts = mapping::to_oci(&read);
-    let _bundle = runtime::to_bundle(&read, &runtime::User { uid: 0, gid: 0, home: "/root".into() }, None);
+    let _bundle =
+        runtime::to_bundle(&read, &runtime::User { uid: 0, gid: 0, groups: vec![], home: "/root".into() }, None);
     assert!(parts.config.is_object());
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use appc_rooted::Root;
+use appc_spec::{Annotations, App};
 
 /// Longer than any real passwd or group file; hostile ones must not fill the memory.
 const LONGEST: u64 = 16 << 20;
@@ -14,6 +15,8 @@ pub struct Account {
     pub uid: u32,
     /// Group number.
     pub gid: u32,
+    /// Further groups that it is a member of, when it was found without a group.
+    pub groups: Vec<u32>,
     /// Login name; the number when passwd has none.
     pub name: String,
     /// Home directory; `/` when passwd has none.
@@ -65,7 +68,19 @@ pub fn resolve(root: &Root, user: &str, group: &str) -> Result<Account, Error> {
     Ok(passwd.account(user, uid, gid))
 }
 
-/// Finds the user of `login`, which is `USER` or `USER:GROUP`. Without a group it is that of the user in passwd.
+/// Finds who the app of an image with these annotations runs as.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub fn of_app(root: &Root, app: &App, annotations: &Annotations) -> Result<Account, Error> {
+    match appc_spec::oci::names_no_group(app, annotations) {
+        true => resolve_login(root, &app.user),
+        false => resolve(root, &app.user, &app.group),
+    }
+}
+
+/// Finds the user of `login`, which is `USER` or `USER:GROUP`. Without a group it has that of the user in passwd, and is a
+/// member of those that have it in group, as in other engines.
 ///
 /// # Errors
 /// Those of [`resolve`].
@@ -77,6 +92,8 @@ pub fn resolve_login(root: &Root, login: &str) -> Result<Account, Error> {
     let passwd = Table::read(root, "/etc/passwd", "user")?;
     let entry = passwd.entry(login, account.uid);
     account.gid = entry.and_then(|fields| fields.get(3)?.parse().ok()).unwrap_or(0);
+    account.groups = Table::read(root, "/etc/group", "group")?.with_member(&account.name);
+    account.groups.retain(|gid| *gid != account.gid);
     Ok(account)
 }
 
@@ -125,6 +142,15 @@ impl Table {
         self.lines().find(|f| same(f) && f[0] == asked).or_else(|| self.lines().find(same))
     }
 
+    /// The numbers of the groups that have `name` in their list.
+    fn with_member(&self, name: &str) -> Vec<u32> {
+        let has = |fields: &Vec<&str>| fields.get(3).is_some_and(|members| members.split(',').any(|one| one == name));
+        let mut groups: Vec<u32> = self.lines().filter(has).filter_map(|fields| fields[2].parse().ok()).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
     /// What passwd says about `uid`.
     fn account(&self, asked: &str, uid: u32, gid: u32) -> Account {
         let entry = self.entry(asked, uid);
@@ -133,6 +159,7 @@ impl Table {
         Account {
             uid,
             gid,
+            groups: Vec::new(),
             name: field(0).map_or_else(|| fallback(&uid.to_string(), "root"), |f| f.to_string()),
             home: field(5).map_or_else(|| fallback("/", "/root"), |f| f.to_string()),
             shell: field(6).map_or_else(|| "/bin/sh".into(), |f| f.to_string()),
@@ -174,12 +201,12 @@ mod tests {
     #[test]
     fn a_login_has_the_group_of_its_user() {
         let (_dir, root) = fixture();
-        let numbers = |login| resolve_login(&root, login).map(|a| (a.uid, a.gid)).unwrap();
-        assert_eq!(numbers("web"), (1000, 100));
-        assert_eq!(numbers("1000"), (1000, 100));
-        assert_eq!(numbers("web:www"), (1000, 33));
-        assert_eq!(numbers("root"), (0, 0));
-        assert_eq!(numbers("4242"), (4242, 0));
+        let numbers = |login| resolve_login(&root, login).map(|a| (a.uid, a.gid, a.groups)).unwrap();
+        assert_eq!(numbers("web"), (1000, 100, vec![33]));
+        assert_eq!(numbers("1000"), (1000, 100, vec![33]));
+        assert_eq!(numbers("web:www"), (1000, 33, vec![]));
+        assert_eq!(numbers("root"), (0, 0, vec![]));
+        assert_eq!(numbers("4242"), (4242, 0, vec![]));
         assert!(resolve_login(&root, "no").is_err());
     }
 

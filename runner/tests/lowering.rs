@@ -14,7 +14,7 @@ use rkt::pod::lower::{Error, HostVolume, Inputs, Terminal, handler, lower};
 use serde_json::Value;
 
 fn account() -> Account {
-    Account { uid: 1000, gid: 100, name: "web".into(), home: "/srv".into(), shell: "/bin/false".into() }
+    Account { uid: 1000, gid: 100, groups: vec![], name: "web".into(), home: "/srv".into(), shell: "/bin/false".into() }
 }
 
 fn terminal() -> Terminal {

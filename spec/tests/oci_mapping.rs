@@ -343,7 +343,7 @@ fn variables_that_appc_has_no_name_for_are_in_bundles() {
     let env = json!(["A=1", "1BAD=x", "unnamed"]);
     let config = json!({"architecture": "amd64", "os": "linux", "config": {"Env": env, "Cmd": ["sh"]}});
     let manifest = appc_spec::oci::to_appc(config.to_string().as_bytes(), b"{}", &busybox()).expect("it converts");
-    let user = appc_spec::runtime::User { uid: 0, gid: 0, home: "/root".into() };
+    let user = appc_spec::runtime::User { uid: 0, gid: 0, groups: vec![], home: "/root".into() };
     let bundle = |manifest: &ImageManifest| appc_spec::runtime::to_bundle(manifest, &user, None).expect("it converts");
     let mut made = bundle(&manifest).config;
     let env = made["process"]["env"].as_array().expect("a list").clone();

@@ -66,7 +66,9 @@ pub(crate) fn lower(inputs: &Inputs<'_>) -> Spec {
         linux.set_masked_paths(None).set_readonly_paths(None);
     }
     let mut user = User::default();
+    let groups = &inputs.account.groups;
     user.set_uid(inputs.account.uid).set_gid(inputs.account.gid);
+    user.set_additional_gids((!groups.is_empty()).then(|| groups.clone()));
     let mut process = Process::default();
     process
         .set_user(user)
@@ -175,7 +177,14 @@ mod tests {
     use serde_json::{Value, json};
 
     fn lowered(change: impl FnOnce(&mut Inputs<'_>)) -> Value {
-        let account = Account { uid: 7, gid: 8, name: "a".into(), home: "/home/a".into(), shell: "/bin/sh".into() };
+        let account = Account {
+            uid: 7,
+            gid: 8,
+            groups: vec![9],
+            name: "a".into(),
+            home: "/home/a".into(),
+            shell: "/bin/sh".into(),
+        };
         let command = ["sh", "-c", "a,b \"c\""].map(String::from);
         let environment = [("B", "1"), ("PATH", "/bin"), ("B", "2,3")].map(|(k, v)| (k.to_owned(), v.to_owned()));
         let bind =

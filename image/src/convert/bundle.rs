@@ -81,9 +81,9 @@ impl Draft {
 }
 
 fn user(manifest: &ImageManifest, rootfs: &Root) -> Result<User> {
-    let Some(app) = &manifest.app else { return Ok(User { uid: 0, gid: 0, home: "/root".into() }) };
-    let account = users::resolve(rootfs, &app.user, &app.group)?;
-    Ok(User { uid: account.uid, gid: account.gid, home: account.home })
+    let Some(app) = &manifest.app else { return Ok(User { uid: 0, gid: 0, groups: vec![], home: "/root".into() }) };
+    let account = users::of_app(rootfs, app, &manifest.annotations)?;
+    Ok(User { uid: account.uid, gid: account.gid, groups: account.groups, home: account.home })
 }
 
 /// Makes the bundle `dir` of the image archive `source`, which depends on no other and has no path whitelist.

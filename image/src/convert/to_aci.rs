@@ -3,13 +3,13 @@
 use std::fs::File;
 
 use appc_spec::ImageManifest;
-use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, MANIFEST_STASH, Origin, to_appc};
+use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, MANIFEST_STASH, Origin, keep_documents, to_appc};
 
 use super::squash::{self, squash};
-use super::to_oci::WHITELIST;
+use super::to_oci::{self, WHITELIST};
 use super::{Options, layer, tail};
 use crate::archive::{Compression, Finished, Written, image_id};
-use crate::oci::{Layer, Manifest, OciImage, Source, read_image, verified};
+use crate::oci::{Digest, Layer, Manifest, OciImage, Source, read_image, verified};
 use crate::{Error, Progress, Result};
 
 /// Writes the image of `source` for the platform of `options` as an image archive to `out`, an empty file.
@@ -41,6 +41,12 @@ pub fn to_aci(
             image.layers.iter().collect()
         }
     };
+    // One that carries a manifest may have become another than that speaks of.
+    let alone = manifest.dependencies.is_empty() && manifest.path_whitelist.is_empty();
+    let kept = to_oci::documents(&manifest, |_| Ok(()))?.map(|kept| Digest::of(kept.manifest.as_bytes()));
+    if alone && kept.as_ref() != Some(&image.manifest.digest) {
+        keep_documents(&mut manifest, &image.config_bytes, &image.manifest_bytes);
+    }
     let finished = squash(source, &layers, manifest.to_json().as_bytes(), clone(out)?, options, progress)?;
     written(&finished, has_layers_of(&manifest, &image), source, &image, out, options)
 }

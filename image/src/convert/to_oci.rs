@@ -254,7 +254,8 @@ impl Original {
         // Who has a tail has been written here, with the manifest first: this is quick. Nothing but the manifest was
         // edited since: whoever changes files writes another archive.
         let manifest = ImageManifest::parse(&archive::manifest(again(aci)?)?).map_err(Error::Manifest)?;
-        let Some(documents) = documents(&manifest, aci)? else { return Ok(None) };
+        let resolve = |parts: &mut OciParts| resolve_user(parts, manifest.app.as_ref(), aci);
+        let Some(documents) = documents(&manifest, resolve)? else { return Ok(None) };
         let Ok(parsed) = serde_json::from_str::<Manifest>(&documents.manifest) else { return Ok(None) };
         let media_type = parsed.media_type.unwrap_or_else(|| media_type::MANIFEST.to_owned());
         let manifest = Descriptor::of(media_type, documents.manifest.as_bytes());
@@ -270,8 +271,12 @@ impl Original {
     }
 }
 
-/// The two documents of the image that one with this manifest was made of, as they were, or with what was edited since.
-fn documents(manifest: &ImageManifest, aci: &File) -> Result<Option<Documents>> {
+/// The two documents of the image that one with this manifest was made of, as they were, or with what was edited since, for
+/// which a user that is named by a file is to be resolved.
+pub(super) fn documents(
+    manifest: &ImageManifest,
+    resolve: impl FnOnce(&mut OciParts) -> Result<()>,
+) -> Result<Option<Documents>> {
     let mut parts = appc_spec::oci::to_oci(manifest);
     if parts.original.is_some() {
         return Ok(parts.original);
@@ -280,7 +285,7 @@ fn documents(manifest: &ImageManifest, aci: &File) -> Result<Option<Documents>> 
     if !manifest.dependencies.is_empty() || !manifest.path_whitelist.is_empty() {
         return Ok(None);
     }
-    resolve_user(&mut parts, manifest.app.as_ref(), aci)?;
+    resolve(&mut parts)?;
     let Some(Value::Object(mut document)) = parts.came_with else { return Ok(None) };
     let config = parts.config.to_string();
     if let Some(Value::Object(descriptor)) = document.get_mut("config") {

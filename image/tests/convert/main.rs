@@ -90,9 +90,35 @@ fn edits_of_the_oci_image_are_merged() {
     to_aci(&memory, &Origin::default(), &out, &options(), &Quiet).unwrap();
     assert_eq!(listing(&mut out), BTreeMap::from([("rootfs/x".into(), "f y".into())]));
     let made = archive::manifest(temp_again(&out)).unwrap();
+    let made = appc_spec::ImageManifest::parse(&made).unwrap();
     let mut expected = appc_spec::ImageManifest::parse(MANIFEST.as_bytes()).unwrap();
     expected.app.as_mut().unwrap().environment.set("A", "1");
-    assert_eq!(appc_spec::ImageManifest::parse(&made).unwrap(), expected);
+    assert_eq!((made.name, made.labels, made.app), (expected.name, expected.labels, expected.app));
+}
+
+#[test]
+fn what_others_make_of_our_images_comes_back_the_same() {
+    let aci = temp(&tar(&[("manifest", F, MANIFEST), ("rootfs/", D, ""), ("rootfs/x", F, "y")]));
+    let memory = Memory::default();
+    let ours = to_oci(&aci, &[], &memory, &options(), &Quiet).unwrap().top;
+    let ours: Manifest = serde_json::from_value(memory.json(&ours)).unwrap();
+    let mut config = memory.json(&ours.config);
+    config["config"]["Env"] = json!(["A=1"]);
+    config["history"] = json!([{"created_by": "somebody else"}, {"created_by": "once more"}]);
+    let edited = memory.store(media_type::CONFIG, config.to_string().as_bytes());
+    let layer = memory.store(media_type::LAYER_TAR, &tar(&[("z", F, "new")]));
+    config["rootfs"]["diff_ids"].as_array_mut().unwrap().push(json!(layer.digest));
+    let longer = memory.store(media_type::CONFIG, config.to_string().as_bytes());
+    for (config, layers) in [(edited, ours.layers.clone()), (longer, [&ours.layers[..], &[layer]].concat())] {
+        let mut manifest = Manifest::new(config, layers);
+        manifest.annotations.clone_from(&ours.annotations);
+        let top = memory.store(media_type::MANIFEST, &serde_json::to_vec(&manifest).unwrap());
+        memory.finish(&top).unwrap();
+        let out = tempfile::tempfile().unwrap();
+        to_aci(&memory, &Origin::default(), &out, &options(), &Quiet).unwrap();
+        let again = to_oci(&out, &[], &Memory::default(), &options(), &Quiet).unwrap();
+        assert_eq!(again.top.digest, top.digest);
+    }
 }
 
 #[test]

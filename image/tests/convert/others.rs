@@ -114,7 +114,7 @@ fn an_image_of_others_keeps_its_layers_when_its_manifest_is_edited() {
     to_aci(&back, &Origin::default(), &aci, &options(), &Quiet).unwrap();
     assert!(listing(&mut temp_again(&aci)).contains_key("rootfs/c"));
     let (whole, made) = back_to_oci(&aci);
-    assert!(made.without_originals);
+    assert!(!made.without_originals);
     let out = tempfile::tempfile().unwrap();
     to_aci(&whole, &Origin::default(), &out, &options(), &Quiet).unwrap();
     assert!(listing(&mut temp_again(&out)).contains_key("rootfs/c"));

@@ -182,8 +182,11 @@ fn prepare_root(
     let warn = |text| warnings.push(text);
     let (rootfs, source) = Rootfs::prepare(pod, name, rendered.lower.clone(), !options.no_overlay, warn)?;
     let root = rootfs::directory(&source).context(format!("opening the root file system of app {name:?}"))?;
-    let (user, group) = app.app.as_ref().map_or(("0", "0"), |app| (app.user.as_str(), app.group.as_str()));
-    let account = users::resolve(&root, user, group).context(format!("app {name:?}"))?;
+    let account = match &app.app {
+        Some(asked) => users::of_app(&root, asked, &app.annotations),
+        None => users::resolve(&root, "0", "0"),
+    };
+    let account = account.context(format!("app {name:?}"))?;
     for mount in &app.mounts {
         let directory = volumes.get(mount.volume.as_str()).is_some_and(|v| v.path.is_dir());
         match rootfs::make_way(&root, Path::new(&mount.path), directory) {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::project::{
-    ANNOTATIONS, APP, CMD, ENTRYPOINT, ENV, HEALTHCHECK, LABEL, NAME, NOARCH, PLATFORM, STOP_SIGNAL, VERSION,
+    ANNOTATIONS, APP, CMD, ENTRYPOINT, ENV, HEALTHCHECK, LABEL, NAME, NO_GROUP, NOARCH, PLATFORM, STOP_SIGNAL, VERSION,
     WELL_KNOWN, is_reserved,
 };
 use super::view::View;
@@ -104,7 +104,10 @@ fn apply_app(manifest: &mut ImageManifest, from: &View, to: &View) {
     }
     let mut app = manifest.app.take().unwrap_or_default();
     if from.user != to.user {
-        (app.user, app.group) = user_and_group(&to.user);
+        let (user, group) = user_and_group(&to.user);
+        stash(manifest, NO_GROUP, if user.is_some() && group.is_none() { "true" } else { "" });
+        app.user = user.unwrap_or("0").to_owned();
+        app.group = group.unwrap_or(&app.user).to_owned();
     }
     if from.env != to.env {
         apply_env(&mut app, manifest, &to.env);
@@ -138,15 +141,11 @@ fn execution(view: &View) -> impl PartialEq {
     (user, exposed_ports, env, entrypoint, cmd, volumes, working_dir, labels)
 }
 
-/// An image that names no group has the one of the user's name, which is what most systems call it.
-fn user_and_group(text: &str) -> (String, String) {
+/// What there is of both.
+fn user_and_group(text: &str) -> (Option<&str>, Option<&str>) {
     let (user, group) = text.split_once(':').unwrap_or((text, ""));
-    let user = if user.is_empty() { "0" } else { user };
-    let group = match group {
-        "" => user,
-        group => group,
-    };
-    (user.to_owned(), group.to_owned())
+    let named = |name: &'_ str| !name.is_empty();
+    (Some(user).filter(|name| named(name)), Some(group).filter(|name| named(name)))
 }
 
 /// Of several values for one name the last one counts, at the first one's place. What is no variable is kept for the

@@ -25,12 +25,13 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::json::{Map, text};
-use crate::{AcIdentifier, Error, ImageManifest};
+use crate::{AcIdentifier, Annotations, App, Error, ImageManifest};
 pub(crate) use apply::set_other_env;
 pub use platform::to_label as arch_label;
 use view::View;
 
 pub use platform::to_oci as platform;
+pub use project::NO_GROUP;
 pub(crate) use project::other_env;
 
 /// Annotation of an OCI manifest: the App Container manifest, byte for byte.
@@ -131,11 +132,17 @@ impl Origin {
     }
 }
 
+/// Whether the user of an image's app is one of OCI that names no group: then its groups are those that the image's own passwd
+/// and group files give it, whatever `app.group` is (image-spec config.md, `User`).
+pub fn names_no_group(app: &App, annotations: &Annotations) -> bool {
+    annotations.get(project::NO_GROUP).is_some() && app.group == app.user
+}
+
 /// What an image is in OCI's words.
 pub fn to_oci(manifest: &ImageManifest) -> OciParts {
     let to = project::project(manifest);
     if let Some(stash) = Stash::of(manifest)
-        && let Ok(mut came_as) = foreign(&stash.config, &stash.manifest, &Origin::of(manifest))
+        && let Ok(mut came_as) = stash.came_as(&Origin::of(manifest))
     {
         set(&mut came_as, CONFIG_STASH, &stash.config_text);
         set(&mut came_as, MANIFEST_STASH, &stash.manifest_text);
@@ -167,25 +174,39 @@ pub fn to_oci(manifest: &ImageManifest) -> OciParts {
 /// When one of the documents is not JSON, or a field of them is of a wrong type.
 pub fn to_appc(config: &[u8], manifest: &[u8], origin: &Origin) -> Result<ImageManifest, Error> {
     let (config_value, manifest_value) = (parse(config, "configuration")?, parse(manifest, "manifest")?);
-    let annotations = view::annotations(&manifest_value)?;
-    if let Some(embedded) = annotations.get(MANIFEST) {
-        // One that does not parse is an annotation like another: the configuration says enough.
-        if let Ok(mut embedded) = ImageManifest::parse(embedded.as_bytes()) {
-            let now = View::read(&config_value, annotations)?;
-            let then = written(&embedded, &now)?;
-            apply::apply(&mut embedded, &then, &now);
-            embedded.validate()?;
-            return Ok(embedded);
+    let made = match embedded(&config_value, &manifest_value)? {
+        Some(embedded) => embedded,
+        None => {
+            let mut made = foreign(&config_value, &manifest_value, origin)?;
+            keep_documents(&mut made, config, manifest);
+            made
         }
-    }
-    let mut made = foreign(&config_value, &manifest_value, origin)?;
-    // Bytes that are no UTF-8 cannot be kept in JSON; such an image is converted, but does not come back the same.
-    if let (Ok(config), Ok(manifest)) = (std::str::from_utf8(config), std::str::from_utf8(manifest)) {
-        set(&mut made, CONFIG_STASH, config);
-        set(&mut made, MANIFEST_STASH, manifest);
-    }
+    };
     made.validate()?;
     Ok(made)
+}
+
+/// Keeps the two documents that [`to_appc`] made `manifest` of in it, so that [`to_oci`] gives them back. It does so by itself
+/// for images that carry no manifest; those that do may have become others than the one that was carried, in which case
+/// `manifest` must depend on nothing and have no path whitelist.
+pub fn keep_documents(made: &mut ImageManifest, config: &[u8], manifest: &[u8]) {
+    // Bytes that are no UTF-8 cannot be kept in JSON; such an image is converted, but does not come back the same.
+    if let (Ok(config), Ok(manifest)) = (std::str::from_utf8(config), std::str::from_utf8(manifest)) {
+        set(made, CONFIG_STASH, config);
+        set(made, MANIFEST_STASH, manifest);
+    }
+}
+
+/// The manifest that an image carries, with what was edited since.
+fn embedded(config: &Value, manifest: &Value) -> Result<Option<ImageManifest>, Error> {
+    let annotations = view::annotations(manifest)?;
+    // One that does not parse is an annotation like another: the configuration says enough.
+    let carried = annotations.get(MANIFEST).and_then(|text| ImageManifest::parse(text.as_bytes()).ok());
+    let Some(mut embedded) = carried else { return Ok(None) };
+    let now = View::read(config, annotations)?;
+    let then = written(&embedded, &now)?;
+    apply::apply(&mut embedded, &then, &now);
+    Ok(Some(embedded))
 }
 
 /// The view of what an embedded manifest was written as, in the image that `now` is the view of.
@@ -245,6 +266,17 @@ impl Stash {
 
     fn annotations(&self) -> BTreeMap<String, String> {
         view::annotations(&self.manifest).unwrap_or_default()
+    }
+
+    /// The manifest as it came, without the documents.
+    fn came_as(&self, origin: &Origin) -> Result<ImageManifest, Error> {
+        let Some(mut embedded) = embedded(&self.config, &self.manifest)? else {
+            return foreign(&self.config, &self.manifest, origin);
+        };
+        // All layers were taken for its own, see `keep_documents`.
+        embedded.dependencies.clear();
+        embedded.path_whitelist.clear();
+        Ok(embedded)
     }
 }
 

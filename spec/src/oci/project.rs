@@ -28,6 +28,8 @@ pub(super) const STASHES: &str = "io.appc.oci.";
 pub(super) const ENV: &str = "io.appc.oci.env";
 pub(super) const ANNOTATIONS: &str = "io.appc.oci.annotations";
 pub(super) const PLATFORM: &str = "io.appc.oci.platform";
+/// Annotation of an App Container manifest: its app's group was not named, see [`super::names_no_group`].
+pub const NO_GROUP: &str = "io.appc.oci.no-group";
 pub(super) const STOP_SIGNAL: &str = "io.appc.oci.stop-signal";
 pub(super) const HEALTHCHECK: &str = "io.appc.oci.healthcheck";
 pub(super) const ENTRYPOINT: &str = "appc.io/docker/entrypoint";
@@ -119,7 +121,10 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 fn project_app(app: &App, manifest: &ImageManifest, view: &mut View) {
-    view.user = format!("{}:{}", app.user, app.group);
+    view.user = match super::names_no_group(app, &manifest.annotations) {
+        true => app.user.clone(),
+        false => format!("{}:{}", app.user, app.group),
+    };
     view.exposed_ports = ports::project(&app.ports);
     view.env = app.environment.iter().map(|variable| format!("{}={}", variable.name, variable.value)).collect();
     view.env.extend(other_env(manifest));

@@ -51,7 +51,7 @@ pub(super) fn build(manifest: &ImageManifest, user: &User, rootless: Option<(u32
     let (limits, mut unenforced) = limits(&app.isolators)?;
     let handlers = app.event_handlers.iter().map(|handler| format!("the {} handler", handler.name));
     unenforced.extend(handlers);
-    let (mut uid, mut gid, mut groups) = (user.uid, user.gid, app.supplementary_gids.clone());
+    let (mut uid, mut gid, mut groups) = (user.uid, user.gid, [&app.supplementary_gids[..], &user.groups].concat());
     if rootless.is_some() && (uid != 0 || gid != 0 || !groups.is_empty()) {
         unenforced.push(format!("user {} and group {} (an ordinary user has only one)", app.user, app.group));
         (uid, gid, groups) = (0, 0, Vec::new());
@@ -118,7 +118,8 @@ fn annotations(manifest: &ImageManifest, user: &User) -> Map {
     if let Some(Value::Object(labels)) = config.pointer("/config/Labels") {
         all.extend(labels.clone());
     }
-    all.insert(RESOLVED_USER.into(), format!("{}:{}", user.uid, user.gid).into());
+    let groups: String = user.groups.iter().map(|gid| format!(":{gid}")).collect();
+    all.insert(RESOLVED_USER.into(), format!("{}:{}{groups}", user.uid, user.gid).into());
     all
 }
 

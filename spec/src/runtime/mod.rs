@@ -23,6 +23,8 @@ pub struct User {
     pub uid: u32,
     /// Group number.
     pub gid: u32,
+    /// Further groups, besides those that the app names.
+    pub groups: Vec<u32>,
     /// Home directory.
     pub home: String,
 }

@@ -88,14 +88,17 @@ fn limits(config: &Value, isolators: &mut Isolators) -> Result<(), Error> {
 /// Who an app of this configuration was found to run as.
 pub(super) fn user(config: &Value, home: &str) -> User {
     let resolved = config.get("annotations").and_then(|all| all.get(RESOLVED_USER)).and_then(Value::as_str);
-    let resolved = resolved.and_then(|text| text.split_once(':'));
-    let resolved = resolved.and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
+    let resolved =
+        resolved.and_then(|text| text.split(':').map(|number| number.parse().ok()).collect::<Option<Vec<_>>>());
+    if let Some([uid, gid, groups @ ..]) = resolved.as_deref() {
+        return User { uid: *uid, gid: *gid, groups: groups.to_vec(), home: home.to_owned() };
+    }
     let number = |name: &str| {
         let number = config.pointer(name).and_then(Value::as_u64);
         number.and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     };
-    let (uid, gid) = resolved.unwrap_or_else(|| (number("/process/user/uid"), number("/process/user/gid")));
-    User { uid, gid, home: home.to_owned() }
+    let (uid, gid) = (number("/process/user/uid"), number("/process/user/gid"));
+    User { uid, gid, groups: Vec::new(), home: home.to_owned() }
 }
 
 /// The ordinary user of the host that it was made for.

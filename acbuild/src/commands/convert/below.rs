@@ -45,10 +45,13 @@ pub(super) fn below(manifest: &ImageManifest, options: &Options, session: &Sessi
         }
         let rendered = render::layers(&store, &stored)?;
         pins.push(rendered.pin);
-        // One directory for each image, unless a path whitelist has several merged, or an image has
-        // layers of its own.
-        let archives = rendered.images.iter().map(|id| Ok(store.oci(id)?.is_none())).collect::<Result<Vec<_>>>()?;
-        if rendered.images.len() == rendered.lower.len() && archives.into_iter().all(|is_one| is_one) {
+        // An image is its archive, unless it has layers of its own or a path whitelist, which is one for all below it, too.
+        let is_archive = |id: &ImageId| {
+            let image = store.get(id)?;
+            Ok(image.oci.is_none() && image.manifest.path_whitelist.is_empty())
+        };
+        let archives = rendered.images.iter().map(is_archive).collect::<Result<Vec<bool>>>()?;
+        if archives.into_iter().all(|is_one| is_one) {
             all.extend(rendered.images.into_iter().map(Part::Image));
         } else {
             let name = name_of(&stored.manifest);

@@ -131,7 +131,8 @@ pub fn lower(inputs: &Inputs<'_>) -> Result<Lowered, Error> {
 
     let mut user = User::default();
     user.set_uid(inputs.account.uid).set_gid(inputs.account.gid);
-    user.set_additional_gids((!app.supplementary_gids.is_empty()).then(|| app.supplementary_gids.clone()));
+    let groups = [&app.supplementary_gids[..], &inputs.account.groups].concat();
+    user.set_additional_gids(Some(groups).filter(|groups| !groups.is_empty()));
 
     let mut process = Process::default();
     process

@@ -8,7 +8,7 @@ pub mod volumes;
 use std::path::Path;
 
 use appc_image::store::StoredImage;
-use appc_spec::{AcName, App, ImageManifest, Isolators, Mount, PodManifest, RuntimeApp, RuntimeImage};
+use appc_spec::{AcName, App, ImageManifest, Isolators, Mount, PodManifest, RuntimeApp, RuntimeImage, oci};
 use serde_json::json;
 
 use crate::request::{AppRequest, Request};
@@ -102,6 +102,9 @@ fn runtime_app(name: AcName, app: App, image: &StoredImage, asked: &AppRequest, 
     runtime.read_only_rootfs = asked.readonly_rootfs.unwrap_or(false);
     runtime.mounts = mounts;
     runtime.annotations = image.manifest.annotations.clone();
+    if asked.group.is_some() {
+        runtime.annotations.remove(oci::NO_GROUP);
+    }
     runtime
 }
 
@@ -140,8 +143,13 @@ fn app(asked: &AppRequest, image: &ImageManifest, variables: &Variables, name: &
         return Err(Error::NoExec(image.name.to_string()));
     }
     app.exec.extend(asked.args.iter().cloned());
+    let no_group = oci::names_no_group(&app, &image.annotations);
     if let Some(user) = &asked.user {
         app.user = user.clone();
+    }
+    // Whoever it is now has the group that it has in the image.
+    if no_group {
+        app.group.clone_from(&app.user);
     }
     if let Some(group) = &asked.group {
         app.group = group.clone();
