@@ -86,6 +86,43 @@ fn every_format_becomes_a_bundle_that_runs() {
 }
 
 #[test]
+fn a_user_without_a_group_has_those_of_the_image() {
+    needs!(root, "busybox");
+    let scratch = Scratch::new();
+    support::rootfs::busybox(&scratch.path().join("root"));
+    let root = scratch.path().join("root").display().to_string();
+    for user in ["carly", "1000"] {
+        scratch.acbuild(["begin", "--build-mode=oci", &root]).ok();
+        scratch.acbuild(["set-user", user]).ok();
+        scratch.acbuild(["set-exec", "--", "/bin/sh", "-c", "id -u; id -g; id -G"]).ok();
+        scratch.acbuild(["write", "oci:layout"]).ok();
+        scratch.acbuild(["end"]).ok();
+        let run = |flags: &[&str], image: &str| {
+            let fixed = ["--insecure-options=image", "run", image];
+            scratch.rkt(fixed.iter().chain(flags)).ok().stdout
+        };
+        assert_eq!(run(&[], "oci:layout"), "1000\n2000\n2000 2001\n");
+        assert_eq!(run(&["--group=users"], "oci:layout"), "1000\n2000\n2000\n");
+        assert_eq!(run(&["--user=nobody"], "oci:layout"), "65534\n65534\n65534\n");
+        for (source, target) in [("oci:layout", "app.aci"), ("app.aci", "bundle:a"), ("oci:layout", "bundle:b")] {
+            convert(&scratch, &[source, target]);
+        }
+        assert_eq!(run(&[], "./app.aci"), "1000\n2000\n2000 2001\n");
+        for bundle in ["a", "b"] {
+            assert_eq!(runs(&scratch, bundle), "1000\n2000\n2000 2001\n");
+            convert(&scratch, &[&format!("bundle:{bundle}"), "oci:again"]);
+        }
+        convert(&scratch, &["app.aci", "oci:back"]);
+        let digest = |layout: &str| fs::read_to_string(scratch.work().join(layout).join("index.json")).expect("there");
+        assert_eq!(digest("back"), digest("layout"));
+        for name in ["layout", "back", "again", "a", "b"] {
+            fs::remove_dir_all(scratch.work().join(name)).expect("it is ours");
+        }
+        fs::remove_file(scratch.work().join("app.aci")).expect("it is ours");
+    }
+}
+
+#[test]
 fn a_bundle_becomes_every_format() {
     needs!(root, "busybox");
     let scratch = Scratch::new();

@@ -259,6 +259,56 @@ fn a_dependency_with_a_path_whitelist_is_one_layer_with_what_it_lists() {
 }
 
 #[test]
+fn what_the_whitelist_of_one_dependency_hides_stays_hidden() {
+    let scratch = Scratch::new();
+    let acbuild = |line: &str| scratch.acbuild(line.split(' ')).ok();
+    scratch.file("x", "x");
+    for line in ["begin", "set-name example.com/low", "copy x /shown", "copy x /hidden"] {
+        acbuild(line);
+    }
+    let mut manifest = scratch.acbuild(["cat-manifest"]).ok().json();
+    manifest["pathWhitelist"] = json!(["/shown"]);
+    scratch.file("manifest", manifest.to_string());
+    for line in
+        ["replace-manifest manifest", "write low.aci", "end", "begin", "set-name example.com/top", "copy x /top"]
+    {
+        acbuild(line);
+    }
+    for line in ["dependency add example.com/low", "write top.aci", "end"] {
+        acbuild(line);
+    }
+    id_of(&scratch, "./low.aci");
+    let id = id_of(&scratch, "./top.aci");
+    convert(&scratch, &["top.aci", "oci:layout"]);
+    for (source, bundle) in [("top.aci", "of-aci"), ("example.com/top", "of-store"), ("oci:layout", "of-oci")] {
+        convert(&scratch, &[source, &format!("bundle:{bundle}")]);
+        let names = fs::read_dir(scratch.work().join(bundle).join("rootfs")).expect("it is there");
+        let mut names: Vec<_> = names.map(|entry| entry.expect("it is there").file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["shown", "top"], "{bundle}");
+    }
+    assert_eq!(convert(&scratch, &["oci:layout", "back.aci"]), id);
+}
+
+#[test]
+fn the_place_of_a_layout_is_not_of_the_image() {
+    needs!("busybox");
+    let scratch = Scratch::new();
+    image(&scratch);
+    convert(&scratch, &["app.aci", "oci:ours"]);
+    convert(&scratch, &["oci:ours", "bundle:bundle"]);
+    let text = fs::read_to_string(scratch.work().join("bundle/config.json")).expect("it is there");
+    let mut config: Value = serde_json::from_str(&text).expect("it is JSON");
+    config["annotations"] = json!({});
+    fs::write(scratch.work().join("bundle/config.json"), config.to_string()).expect("it is ours");
+    convert(&scratch, &["bundle:bundle", "docker-archive:app.tar:x:1"]);
+    let here = scratch.work().join("app.tar").display().to_string();
+    let ids = ["app.tar", "./app.tar", &here]
+        .map(|path| convert(&scratch, &["--overwrite", &format!("docker-archive:{path}"), "out.aci"]));
+    assert_eq!((&ids[0], &ids[0]), (&ids[1], &ids[2]));
+}
+
+#[test]
 fn skopeo_takes_it_and_gives_it_back() {
     needs!("busybox", "skopeo");
     let scratch = Scratch::new();

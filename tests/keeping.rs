@@ -49,6 +49,16 @@ fn what_changed_is_found_and_named() {
     assert_eq!((&bad["name"], &bad["repair"]), (&"example.com/app".into(), &"rebuilt".into()));
     assert!(bad["faults"].as_array().expect("a list").iter().any(|fault| fault["path"] == "/srv/own"), "{bad}");
     scratch.rkt(["image", "verify", "example.com/none"]).refused(254, &["example.com/none"]);
+    let used = |name: &str| {
+        let list = scratch.rkt(["image", "list", "--format=json"]).ok().json();
+        let image = list.as_array().expect("a list").iter().find(|image| image["name"] == name).expect("it is there");
+        image["last_used_time"].as_i64().expect("a number")
+    };
+    for command in [&["export", "example.com/base", "again.aci"][..], &["render", "example.com/base", "base"]] {
+        let before = used("example.com/base:1.0");
+        scratch.rkt(["image"].iter().chain(command)).ok();
+        assert!(used("example.com/base:1.0") > before, "{command:?}");
+    }
     let some = scratch.rkt(["image", "verify", "example.com/none", "example.com/base"]).exits(254);
     assert!(some.stdout.contains("successfully verified image: \"example.com/base:1.0\""), "{}", some.stdout);
     assert!(some.stderr.contains("example.com/none"), "{}", some.stderr);

@@ -39,6 +39,7 @@ pub(crate) fn fetch(reference: &Reference, pull: impl Into<Pull>, session: &Sess
     let store = if let Reference::Id(_) = reference { Store::open_existing(dir) } else { Store::open(dir) }?;
     let store = store.limited(session.limit());
     let image = fetch_into(&store, reference, pull, session)?;
+    store.note_use(&image.id);
     Ok((store, image))
 }
 
@@ -90,6 +91,7 @@ pub(crate) fn known(reference: &Reference, session: &Session) -> Option<Result<(
     let resolve = || {
         let store = Store::open_existing(session.store_dir())?;
         let image = store.resolve(&query)?;
+        store.note_use(&image.id);
         Ok((store, image))
     };
     Some(resolve())

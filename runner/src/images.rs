@@ -89,8 +89,15 @@ pub fn take_back(store: &Store, word: &OsStr, image: &StoredImage) -> Result<(),
     Ok(fetch::take_back(store, &Reference::from_word(word)?, image)?)
 }
 
-/// The image that `word` names. IDs are looked for in `store` only; what is elsewhere is fetched unless it is there already.
+/// The image that `word` names, which is used by that. IDs are looked for in `store` only; what is elsewhere is fetched unless
+/// it is there already.
 pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {
+    let image = find_stored(global, store, word)?;
+    store.note_use(&image.id);
+    Ok(image)
+}
+
+fn find_stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {
     let reference = Reference::from_word(word)?;
     if let Some(query) = query(&reference) {
         match store.resolve(&query) {

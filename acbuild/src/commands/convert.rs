@@ -33,8 +33,8 @@ use crate::session::Session;
 /// SRC and DST are each an image archive (FILE.aci), oci:DIR[:NAME], oci-archive:FILE[:NAME], docker-archive:FILE[:NAME],
 /// docker://[REGISTRY/]REPOSITORY[:TAG] or bundle:DIR, a root file system with the config.json to run it with; SRC may
 /// also be the name or ID of an image in the store, and a name or https://... that is fetched into it. What one format cannot
-/// hold is kept for the way back: an image archive that was not edited comes back the same, bit by bit, and so does an OCI
-/// image by way of one, whose layers stay when only the manifest was edited there. A bundle holds no layers: it becomes one.
+/// hold is kept for the way back: an image archive that was not edited comes back as the same image (its ID is that of what is
+/// compressed), and an OCI image by way of one with the same digest, whose layers stay when only the manifest was edited there. A bundle holds no layers: it becomes one.
 /// Images that SRC depends on are taken from the store and become lower layers. Signatures and whatever else is about an image go with it from and to registries, oci: and oci-archive:. Prints the image ID, or the digest of the manifest; of a bundle nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

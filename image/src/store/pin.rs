@@ -52,6 +52,13 @@ impl Store {
         Ok(pin)
     }
 
+    /// Notes that the image is used now, if it is (still) there.
+    pub fn note_use(&self, id: &ImageId) {
+        if let Ok(pin) = self.pin([id]) {
+            pin.mark_used();
+        }
+    }
+
     fn pin_one(&self, id: &ImageId) -> Result<File> {
         let missing = || Error::NotStored(id.to_string());
         let path = self.image_dir(id);

@@ -106,5 +106,7 @@ fn origin(reference: &Reference) -> Origin {
         },
         _ => Default::default(),
     };
-    Origin { registry, repository, tag, original: reference.to_string(), ..Origin::default() }
+    // How the place of a file is spelt is not of the image: the same one gives the same everywhere.
+    let original = matches!(reference, Reference::Docker(_)).then(|| reference.to_string()).unwrap_or_default();
+    Origin { registry, repository, tag, original, ..Origin::default() }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use appc_image::Error;
+use appc_image::{Error, fetch};
 
 use crate::cli::Global;
 use crate::commands::gc::{images_of, tell_damaged};
@@ -12,10 +12,13 @@ use crate::{duration, human, output};
 
 /// Which images to remove.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Images that pods are made of stay, and so does what other images that stay depend on.
+#[command(
+    after_help = "Images that pods are made of stay, and so does what other images that stay depend on. Broken downloads, which a
+later fetch would go on with, go after the same time.
 
 Example:
-  rkt image gc --grace-period=168h")]
+  rkt image gc --grace-period=168h"
+)]
 pub(super) struct Args {
     /// How long an image is kept after it was last used
     #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = duration::parse)]
@@ -45,6 +48,10 @@ pub(super) fn run(global: &Global, args: Args) -> Outcome {
             }
         }
     }
+    let partial = fetch::remove_partial(&store, args.grace_period)?;
+    global.debug(format!("broken downloads removed: {partial}"));
+    let unknown = fetch::remove_unknown(&store)?;
+    global.debug(format!("records of images that are no more removed: {unknown}"));
     if removed > 0 {
         global.warn(format!("{removed} image(s) successfully removed"));
     }
