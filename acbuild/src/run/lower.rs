@@ -66,9 +66,7 @@ pub(crate) fn lower(inputs: &Inputs<'_>) -> Spec {
         linux.set_masked_paths(None).set_readonly_paths(None);
     }
     let mut user = User::default();
-    let groups = &inputs.account.groups;
     user.set_uid(inputs.account.uid).set_gid(inputs.account.gid);
-    user.set_additional_gids((!groups.is_empty()).then(|| groups.clone()));
     let mut process = Process::default();
     process
         .set_user(user)
@@ -180,7 +178,7 @@ mod tests {
         let account = Account {
             uid: 7,
             gid: 8,
-            groups: vec![9],
+            groups: vec![],
             name: "a".into(),
             home: "/home/a".into(),
             shell: "/bin/sh".into(),
