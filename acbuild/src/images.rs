@@ -91,7 +91,6 @@ pub(crate) fn known(reference: &Reference, session: &Session) -> Option<Result<(
     let resolve = || {
         let store = Store::open_existing(session.store_dir())?;
         let image = store.resolve(&query)?;
-        store.note_use(&image.id);
         Ok((store, image))
     };
     Some(resolve())
