@@ -255,8 +255,8 @@ impl Store {
         self.metadata(id)?.map(|found| summary(id, found)).transpose()
     }
 
-    /// Those of the images called `names` that are in the store, and what is wrong with those whose metadata cannot be read: one
-    /// such image hides no other.
+    /// Those of the images called `names` that are in the store, and what is wrong with those whose metadata cannot be
+    /// read: one such image hides no other.
     pub(super) fn summaries(&self, names: &[String]) -> Result<(Vec<Summary>, Vec<Error>)> {
         let folder = self.dir.join("store/images");
         let Some(images) = work::found(File::open(&folder)).on("list", &folder)? else { return Ok(Default::default()) };

@@ -85,13 +85,15 @@ impl Store {
 
 /// Sets the time of the metadata in an image's directory.
 fn touch(dir: &File) {
-    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let set = |last_modification| {
+        let times = Timestamps { last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, last_modification };
+        rustix::fs::utimensat(dir, "metadata", &times, AtFlags::empty())
+    };
     // By the clock that also says when an image was imported: the kernel's own for files is some milliseconds late.
     let now = now();
-    let now = Timespec { tv_sec: now / 1_000_000_000, tv_nsec: now % 1_000_000_000 };
-    // Only the owner may say which time it is (utimensat(2)), whoever may write that it is now.
-    let _ = [now, Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }].into_iter().find(|&last_modification| {
-        let times = Timestamps { last_access: omit, last_modification };
-        rustix::fs::utimensat(dir, "metadata", &times, AtFlags::empty()).is_ok()
-    });
+    if set(Timespec { tv_sec: now / 1_000_000_000, tv_nsec: now % 1_000_000_000 }).is_err() {
+        // Only the owner may say which time it is, whoever may write that it is now (utimensat(2)). Who may do neither has
+        // a store that can only be read, see `mark_used`.
+        let _ = set(Timespec { tv_sec: 0, tv_nsec: UTIME_NOW });
+    }
 }
