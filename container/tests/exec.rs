@@ -318,3 +318,15 @@ fn the_configuration_is_only_a_file() {
     bundle.command(["exec", "one", "true"]).refused(255, &["it is not a regular file"]);
     end(&bundle);
 }
+
+#[test]
+fn without_who_takes_its_terminal_nothing_begins() {
+    needs!(root, "busybox");
+    let bundle = running();
+    for _ in 0..5 {
+        let began = ["exec", "-t", "-d", "--console-socket", "none", "one", "touch", "/began"];
+        bundle.command(began).refused(255, &["send the terminal to", "none: no such file or directory"]);
+    }
+    assert!(!bundle.rootfs("began").exists());
+    end(&bundle);
+}
