@@ -151,8 +151,8 @@ fn archives_that_cannot_be_fetched_are_not_converted_either() {
     let scratch = Scratch::new();
     let manifest = r#"{"acKind":"ImageManifest","acVersion":"0.8.11","name":"example.com/odd"}"#;
     let script = "mkdir -p rootfs && echo 1 >rootfs/f && tar cf twice.aci manifest rootfs && tar rf twice.aci rootfs/f
-        mkdir layer && ln -s /etc layer/ln && echo >layer/.wh.x && tar cf layer.tar -C layer ln &&
-        tar rf layer.tar -C layer --transform 's,^,ln/,' .wh.x";
+        mkdir layer && ln -s /etc layer/ln && echo >layer/x && tar cf layer.tar -C layer ln &&
+        tar rf layer.tar -C layer --transform 's,^,ln/,' x";
     scratch.file("manifest", manifest);
     Cmd::new("sh").args(["-ec", script]).cwd(scratch.work()).ok();
     scratch.rkt(["fetch", "twice.aci"]).refused(254, &["rootfs/f", "twice"]);
@@ -161,9 +161,9 @@ fn archives_that_cannot_be_fetched_are_not_converted_either() {
     }
     let layer = fs::read(scratch.work().join("layer.tar")).expect("just made");
     odd_layout(&scratch, &layer);
-    scratch.rkt(["fetch", "oci:odd"]).refused(254, &["ln/.wh.x"]);
+    scratch.rkt(["fetch", "oci:odd"]).refused(254, &["ln/x"]);
     for target in ["out.aci", "bundle:out"] {
-        scratch.acbuild(["convert", "oci:odd", target]).refused(1, &["ln/.wh.x", "symbolic link"]);
+        scratch.acbuild(["convert", "oci:odd", target]).refused(1, &["ln/x", "no directory"]);
     }
 }
 
@@ -210,6 +210,34 @@ fn dependencies_become_lower_layers() {
     assert!(name.starts_with("example.com/base"), "{name}");
     // It still is the image that depends on the other.
     assert_eq!(convert(&scratch, &["oci:layout", "back.aci"]), id_of(&scratch, "./top.aci"));
+}
+
+/// An archive may leave directories out; in the way of one a dependency has a link, which is not followed anywhere.
+#[test]
+fn directories_without_entries_replace_links_of_dependencies() {
+    needs!(root, "umoci");
+    let scratch = Scratch::new();
+    scratch.file("usr/lib/low", "low");
+    scratch.file("rootfs/lib/sub/top", "top");
+    let manifest = json!({"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/top",
+        "dependencies": [{"imageName": "example.com/base"}]});
+    scratch.file("manifest", manifest.to_string());
+    let script = "ln -s usr/lib lib; tar cf top.aci --no-recursion manifest rootfs/lib/sub/top";
+    Cmd::new("sh").args(["-ec", script]).cwd(scratch.work()).ok();
+    for line in ["begin", "set-name example.com/base", "copy usr /usr", "copy lib /lib", "write base.aci", "end"] {
+        scratch.acbuild(line.split(' ')).ok();
+    }
+    id_of(&scratch, "./base.aci");
+    convert(&scratch, &["top.aci", "oci:layout:1.0"]);
+    assert_eq!(convert(&scratch, &["oci:layout:1.0", "back.aci"]), id_of(&scratch, "./top.aci"));
+    tool(&scratch, "umoci", &["unpack", "--image", "layout:1.0", "bundle"]).ok();
+    scratch.rkt(["image", "render", "--rootfs-only", "example.com/top", "rendered"]).ok();
+    for rootfs in ["bundle/rootfs", "rendered"] {
+        let rootfs = scratch.work().join(rootfs);
+        assert!(fs::symlink_metadata(rootfs.join("lib")).expect("it is there").is_dir());
+        assert!(rootfs.join("lib/sub/top").exists() && rootfs.join("usr/lib/low").exists());
+        assert!(!rootfs.join("usr/lib/sub").exists());
+    }
 }
 
 #[test]

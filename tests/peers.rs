@@ -271,11 +271,11 @@ fn same_as_umoci(scratch: &Scratch, layout: &str, layers: usize) {
 }
 
 /// Files, and what a second layer does to them.
-const FIRST: &str = "mkdir -p etc dir/sub gone again links && echo one >etc/one && echo old >etc/again && echo x >dir/x && \
+const FIRST: &str = "mkdir -p etc dir/sub gone again links moved && echo m >moved/m && echo one >etc/one && echo old >etc/again && echo x >dir/x && \
     echo y >dir/sub/y && echo z >gone/z && echo a >again/a && echo linked >links/first && ln -s ../etc/one links/soft && \
     chown 12:34 etc/one && chmod 4755 links/first";
 const SECOND: &str = "rm -r gone dir etc/again && mkdir dir && echo new >dir/new && echo again >etc/again && \
-    rm -r again && echo file >again && ln links/first links/second && mkdir gone.not && echo 2 >etc/two";
+    rm -r again moved && echo file >again && ln -s etc moved && ln links/first links/second && mkdir gone.not && echo 2 >etc/two";
 
 #[test]
 fn images_by_umoci_come_in() {

@@ -147,6 +147,20 @@ fn an_opaque_top_hides_every_name_below() {
 }
 
 #[test]
+fn marks_that_hide_nothing_make_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (low, top) = (dir.path().join("low"), dir.path().join("top"));
+    unpack(&Tar::default().dir("etc").file("etc/passwd", b"").symlink("link", "etc").end(), &low);
+    let tar = Tar::default().file("none/deep/.wh.x", b"").file("link/.wh.passwd", b"").file("etc/.wh.none", b"").end();
+    let layer = unpack(&tar, &top);
+    assert!(!layer.is_settled());
+    settle_layer(&Root::open(&top).unwrap(), &layer, &[Root::open(&low).unwrap()], Ownership::of_this_process())
+        .unwrap();
+    let names: Vec<_> = fs::read_dir(&top).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["etc"]);
+}
+
+#[test]
 fn layers_of_other_writers_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let whole = Tar::default().dir("/etc").file("/etc/x", b"1").end();

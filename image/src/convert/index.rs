@@ -35,8 +35,6 @@ pub(super) struct Index {
     nodes: BTreeMap<Vec<u8>, Node>,
     /// What the layer that is being read has hidden.
     hidden: (u32, HashSet<(Vec<u8>, bool)>),
-    /// The symbolic links of that layer.
-    links: (u32, HashSet<Vec<u8>>),
 }
 
 /// What an entry of a layer says.
@@ -68,7 +66,7 @@ fn says<'p>(entry: &Entry, path: &'p [u8]) -> Result<Says<'p>> {
 }
 
 /// The directories above a path, the highest first.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let ends = path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
     std::iter::once(0).chain(ends).map(|end| &path[..end]).filter(move |parent| parent != &path)
 }
@@ -84,14 +82,10 @@ impl Index {
         let layer = id.0;
         match says(entry, path)? {
             Says::Nothing => {}
-            Says::Gone(hidden) => {
-                self.check_links(entry, path, layer)?;
-                self.hide_once(&hidden, layer, true);
-            }
-            Says::Opaque(hidden) => {
-                self.check_links(entry, path, layer)?;
-                self.hide_once(hidden, layer, false);
-            }
+            // Below a file or a link of this layer there is nothing any more; umoci marks what was in a directory that has
+            // become one.
+            Says::Gone(hidden) => self.hide_once(&hidden, layer, true),
+            Says::Opaque(hidden) => self.hide_once(hidden, layer, false),
             Says::File => {
                 self.make_parents(entry, path, layer)?;
                 let node = self.node(entry, id)?;
@@ -110,7 +104,6 @@ impl Index {
                     }
                     _ => {}
                 }
-                self.note_link(path, layer, entry.kind == Type::Symlink);
                 self.nodes.insert(path.to_vec(), node);
             }
         }
@@ -131,27 +124,6 @@ impl Index {
                 }
             }
             _ => Ok(Node::Other(id)),
-        }
-    }
-
-    /// Remembers whether what the layer has at `path` is a symbolic link.
-    fn note_link(&mut self, path: &[u8], layer: u32, is_link: bool) {
-        if self.links.0 != layer {
-            self.links = (layer, HashSet::new());
-        }
-        if is_link {
-            self.links.1.insert(path.to_vec());
-        } else {
-            self.links.1.remove(path);
-        }
-    }
-
-    /// Refuses a mark for removed files that has a link of the same layer in its way: some readers would follow it. Below a
-    /// file there is nothing to remove; umoci marks what was in a directory that has become one.
-    fn check_links(&self, entry: &Entry, path: &[u8], layer: u32) -> Result<()> {
-        match self.links.0 == layer && parents(path).any(|parent| self.links.1.contains(parent)) {
-            true => Err(entry.refuse("something on the way to it is a symbolic link")),
-            false => Ok(()),
         }
     }
 

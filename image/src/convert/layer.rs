@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::Options;
+use super::in_the_way::InTheWay;
 use super::record::{self, Recorder, Replay};
 use crate::archive::decode::{How, Stream};
 use crate::archive::entry::{Attributes, Entry, Segment, Type, cleaned};
@@ -35,10 +36,12 @@ pub(super) struct Made {
     pub(super) omitted: Vec<Omission>,
 }
 
-/// Writes the files of the image archive `source` as a layer to `out`, in the order of the archive.
+/// Writes the files of the image archive `source` as a layer to `out`, in the order of the archive, to lie on layers in
+/// which things are `in_the_way`.
 pub(super) fn from_archive(
     source: impl Read + Send,
     out: File,
+    in_the_way: &mut InTheWay,
     options: &Options,
     progress: &dyn Progress,
 ) -> Result<Made> {
@@ -51,6 +54,7 @@ pub(super) fn from_archive(
         let mut conversion = Conversion {
             writer,
             between,
+            in_the_way,
             recorder: Recorder::new(),
             manifest: None,
             padding: 0,
@@ -100,6 +104,7 @@ impl<S: Source> Source for Tap<S> {
 struct Conversion<'scope, 'p> {
     writer: TarWriter<'scope, 'p>,
     between: Rc<RefCell<Between>>,
+    in_the_way: &'p mut InTheWay,
     recorder: Recorder,
     manifest: Option<Vec<u8>>,
     /// After the content before.
@@ -147,6 +152,7 @@ impl Conversion<'_, '_> {
                     self.recorder.put(record::TOP, between, &predicted);
                     return Ok(());
                 }
+                self.replace_what_is_below(entry, path)?;
                 predicted.extend(file.in_archive().bytes()?);
                 let stored = match &entry.sparse {
                     None => {
@@ -164,6 +170,20 @@ impl Conversion<'_, '_> {
                 copy_content(entry, reader, &mut self.writer)?;
                 self.padding = padding(stored);
             }
+        }
+        Ok(())
+    }
+
+    /// Says of the directories above `path` that they are directories, where something else is in their way.
+    fn replace_what_is_below(&mut self, entry: &Entry, path: &[u8]) -> Result<()> {
+        let attributes = Attributes { mode: 0o755, ..Attributes::default() };
+        for directory in self.in_the_way.replaced_by(entry, path) {
+            self.recorder.put_directory();
+            let name = [directory, b"/"].concat();
+            let (kind, device) = kind(Type::Directory);
+            let record =
+                Record { path: directory, name: &name, kind, attributes: &attributes, size: 0, link: b"", device };
+            self.writer.entry(&record)?;
         }
         Ok(())
     }
@@ -356,6 +376,10 @@ fn again<S: Source>(
         let mut predicted = vec![0; std::mem::take(&mut before)];
         match replay.tag()? {
             record::TOP => writer.raw(&replay.bytes(predicted)?)?,
+            record::DIRECTORY => {
+                reader.next()?.filter(|entry| entry.kind == Type::Directory).ok_or_else(record::broken)?;
+                before = predicted.len();
+            }
             record::MANIFEST => {
                 predicted.extend(manifest_header(manifest.len())?);
                 writer.raw(&replay.bytes(predicted)?)?;

@@ -17,6 +17,7 @@
 mod archive_again;
 mod bundle;
 mod copy;
+mod in_the_way;
 mod index;
 mod kept_index;
 mod layer;

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! tag  'M' the manifest, 'E' the layer's next entry, 'S' the same of a file with holes, 'T' an entry that is not in the
-//!      layer, 'Z' the end
-//! form  0  as predicted
+//!      layer, 'D' an entry of the layer that is not in the archive, 'Z' the end
+//! form  of all but 'D': 0  as predicted
 //!       1  the difference to the prediction (exclusive or), checksum computed anew
 //!       2  the difference to the prediction, checksum included
 //!       3  length (4 bytes, little endian) and the bytes themselves
@@ -27,6 +27,7 @@ pub(super) const MANIFEST: u8 = b'M';
 pub(super) const ENTRY: u8 = b'E';
 pub(super) const SPARSE: u8 = b'S';
 pub(super) const TOP: u8 = b'T';
+pub(super) const DIRECTORY: u8 = b'D';
 pub(super) const END: u8 = b'Z';
 
 const SAME: u8 = 0;
@@ -82,6 +83,13 @@ impl Recorder {
             out.write_all(&[tag, VERBATIM]).and_then(|()| out.write_all(&len)).and_then(|()| out.write_all(actual))
         };
         if written.is_err() {
+            self.give_up();
+        }
+    }
+
+    /// Records that the layer's next entry, a directory, is not in the archive.
+    pub(super) fn put_directory(&mut self) {
+        if self.out.as_mut().is_some_and(|out| out.write_all(&[DIRECTORY]).is_err()) {
             self.give_up();
         }
     }

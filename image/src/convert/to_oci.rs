@@ -9,6 +9,7 @@ use appc_spec::oci::{ARCHIVE_RECORD, IMAGE_ID, MANIFEST, OciParts, Original as D
 use appc_spec::{App, ImageManifest};
 use serde_json::{Value, json};
 
+use super::in_the_way::InTheWay;
 use super::index::Index;
 use super::layer::{self, Made};
 use super::tail::Tail;
@@ -76,16 +77,23 @@ pub fn to_oci(
         return Err(Error::Oci { what: format!("image {}", manifest.name), rule });
     }
     let indexed = (!manifest.path_whitelist.is_empty()).then(Vec::new);
-    let mut layers = Layers { sink, options, layer_type, descriptors: Vec::new(), diff_ids: Vec::new(), indexed };
+    let in_the_way = InTheWay::default();
+    let mut layers =
+        Layers { sink, options, layer_type, descriptors: Vec::new(), diff_ids: Vec::new(), in_the_way, indexed };
     let mut omitted = Vec::new();
     for image in below {
         let annotations = [("io.appc.layer.image-name".to_owned(), image.name.clone())].into();
-        match &image.files {
-            Files::Archive(archive) => omitted.extend(layers.add(archive, annotations, progress)?.omitted),
+        let layer = match &image.files {
+            Files::Archive(archive) => {
+                let (made, layer) = layers.add(archive, annotations, progress)?;
+                omitted.extend(made.omitted);
+                layer
+            }
             Files::Tree(tree) => layers.add_tree(tree, annotations, progress)?,
-        }
+        };
+        layers.in_the_way.add(&layer)?;
     }
-    let made = layers.add(aci, BTreeMap::new(), progress)?;
+    let (made, _) = layers.add(aci, BTreeMap::new(), progress)?;
     if !manifest.path_whitelist.is_empty() {
         layers.restrict(&manifest.path_whitelist)?;
     }
@@ -108,19 +116,30 @@ struct Layers<'o> {
     layer_type: &'static str,
     descriptors: Vec<Descriptor>,
     diff_ids: Vec<Digest>,
+    in_the_way: InTheWay,
     /// The same layers, if they are to be read again.
     indexed: Option<Vec<File>>,
 }
 
 impl Layers<'_> {
-    fn add(&mut self, archive: &File, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<Made> {
+    fn add(
+        &mut self,
+        archive: &File,
+        annotations: BTreeMap<String, String>,
+        progress: &dyn Progress,
+    ) -> Result<(Made, File)> {
         let (out, written) = self.temp()?;
-        let made = layer::from_archive(again(archive)?, written, self.options, progress)?;
-        self.put(&made.layer, out, annotations)?;
-        Ok(made)
+        let made = layer::from_archive(again(archive)?, written, &mut self.in_the_way, self.options, progress)?;
+        let layer = self.put(&made.layer, out, annotations)?;
+        Ok((made, layer))
     }
 
-    fn add_tree(&mut self, tree: &Root, annotations: BTreeMap<String, String>, progress: &dyn Progress) -> Result<()> {
+    fn add_tree(
+        &mut self,
+        tree: &Root,
+        annotations: BTreeMap<String, String>,
+        progress: &dyn Progress,
+    ) -> Result<File> {
         let (out, written) = self.temp()?;
         let (layer, _told) = write_tree(What::Layer, tree, written, &self.options.write, progress)?;
         self.put(&layer, out, annotations)
@@ -141,7 +160,7 @@ impl Layers<'_> {
         }
         let (out, written) = self.temp()?;
         let layer = whitelist::write(&index, whitelist, written, &self.options.write)?;
-        self.put(&layer, out, [(WHITELIST.to_owned(), "true".to_owned())].into())
+        self.put(&layer, out, [(WHITELIST.to_owned(), "true".to_owned())].into()).map(drop)
     }
 
     /// A file for a layer, and again to write to it.
@@ -151,7 +170,8 @@ impl Layers<'_> {
         make().map_err(Error::io(format!("make a file in {}", dir.display())))
     }
 
-    fn put(&mut self, layer: &Finished, mut content: File, annotations: BTreeMap<String, String>) -> Result<()> {
+    /// Adds a layer with this content, and returns it.
+    fn put(&mut self, layer: &Finished, mut content: File, annotations: BTreeMap<String, String>) -> Result<File> {
         let packed = layer.packed.clone().ok_or_else(super::record::broken)?;
         let mut descriptor = Descriptor::new(self.layer_type, packed, layer.size);
         if !self.sink.has(&descriptor)? {
@@ -160,11 +180,11 @@ impl Layers<'_> {
         }
         descriptor.annotations = annotations;
         if let Some(indexed) = &mut self.indexed {
-            indexed.push(content);
+            indexed.push(again(&content)?);
         }
         self.descriptors.push(descriptor);
         self.diff_ids.push(layer.plain.clone());
-        Ok(())
+        Ok(content)
     }
 
     fn finish(self, mut parts: OciParts) -> Result<Descriptor> {

@@ -34,10 +34,11 @@ pub fn settle_layer(tree: &Root, layer: &UnpackedLayer, lower: &[Root], ownershi
     // The deepest first: those above may close the way, and change with what is made in them.
     for path in layer.implied.iter().rev() {
         let verb = "set the attributes of";
-        if let Found::In(layer, stat) = look_up(lower, path).map_err(failed(verb, path))?
-            && FileType::from_raw_mode(stat.st_mode) == FileType::Directory
-        {
-            like(Some(&lower[layer]), path, tree).map_err(failed(verb, path))?;
+        match look_up(lower, path).map_err(failed(verb, path))? {
+            Found::In(layer, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
+                like(Some(&lower[layer]), path, tree).map_err(failed(verb, path))?;
+            }
+            _ => remove_marks(tree, path).map_err(failed("remove", path))?,
         }
     }
     Ok(())
@@ -105,6 +106,31 @@ fn find<'u>(tree: &Root, path: &Path, target: &'u Path, lower: &[Root]) -> Resul
     }
 }
 
+/// Removes the directory `path` if it was made for nothing but marks: without a directory below they hide nothing.
+fn remove_marks(tree: &Root, path: &Path) -> Result<(), std::io::Error> {
+    let dir = tree.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let names = names(&dir)?;
+    for name in &names {
+        if !overlay::is_whiteout_file(&rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?) {
+            return Ok(());
+        }
+    }
+    for name in &names {
+        rustix::fs::unlinkat(&dir, name, AtFlags::empty())?;
+    }
+    let (parent, name) = tree.parent(path)?;
+    let times = times(parent.as_fd())?;
+    rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)?;
+    Ok(rustix::fs::utimensat(&parent, ".", &times, AtFlags::empty())?)
+}
+
+/// What is in a directory.
+fn names(dir: impl AsFd) -> Result<Vec<PathBuf>, Errno> {
+    let names = Dir::read_from(dir)?.map(|entry| Ok(PathBuf::from(OsStr::from_bytes(entry?.file_name().to_bytes()))));
+    let names: Vec<PathBuf> = names.collect::<Result<_, Errno>>()?;
+    Ok(names.into_iter().filter(|name| name.as_os_str() != "." && name.as_os_str() != "..").collect())
+}
+
 fn failed<E: Into<std::io::Error>>(verb: &str, path: &Path) -> impl FnOnce(E) -> Error {
     Error::io(format!("{verb} {}", path.display()))
 }
@@ -124,10 +150,7 @@ fn hide_everything(tree: &Root, lower: &[Root], ownership: Ownership) -> Result<
     let times = times(top.as_fd())?;
     for layer in lower {
         let below = layer.open_at("", OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let names: Vec<PathBuf> = Dir::read_from(below)?
-            .map(|entry| entry.map(|entry| PathBuf::from(OsStr::from_bytes(entry.file_name().to_bytes()))))
-            .collect::<Result<_, Errno>>()?;
-        for name in names.into_iter().filter(|name| name.as_os_str() != "." && name.as_os_str() != "..") {
+        for name in names(below)? {
             match rustix::fs::mknodat(&top, &name, FileType::CharacterDevice, Mode::empty(), 0) {
                 Ok(()) => {}
                 Err(Errno::EXIST) => make_opaque(&top, &name, ownership)?,

@@ -29,7 +29,7 @@ impl Tree {
             return Ok(());
         }
         let (parent, name) = match self.parent(path) {
-            // umoci marks what was in a directory that has become a file.
+            // umoci marks what was in a directory that has become a file or a link.
             Err(Failure::NoDirectory(_)) => return Ok(()),
             found => found?,
         };

@@ -69,7 +69,7 @@ pub(crate) struct Tree {
 /// Why something was not made: a rule that it breaks, or the kernel.
 pub(crate) enum Failure {
     Rule(String),
-    /// Something on the way to it is neither a directory nor a link: there can be nothing below that.
+    /// Something on the way to it is no directory: there can be nothing below that, as links are not followed.
     NoDirectory(String),
     /// In a layer: the hard link's target is not in it.
     NoTarget,

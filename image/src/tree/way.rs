@@ -72,7 +72,9 @@ impl Tree {
             let shown = crate::error::printable(name);
             return match FileType::from_raw_mode(there.st_mode) {
                 FileType::Directory if self.conflict == Conflict::Replace => Ok(self.dirs.add(parent, name, true)),
-                FileType::Symlink => Err(Failure::Rule(format!("it leads through the symbolic link \"{shown}\""))),
+                FileType::Symlink => {
+                    Err(Failure::NoDirectory(format!("it leads through the symbolic link \"{shown}\"")))
+                }
                 FileType::Directory => Err(Failure::Errno(Errno::EXIST)),
                 _ => Err(Failure::NoDirectory(format!("it leads through \"{shown}\", which is no directory"))),
             };
