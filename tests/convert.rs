@@ -337,6 +337,20 @@ fn the_place_of_a_layout_is_not_of_the_image() {
 }
 
 #[test]
+fn an_image_that_is_alone_keeps_its_name() {
+    let scratch = Scratch::new();
+    for words in ["begin", "set-name example.com/app", "write app.aci"] {
+        scratch.acbuild(words.split(' ')).ok();
+    }
+    convert(&scratch, &["app.aci", "oci:one:stable"]);
+    for (from, to) in [("oci:one", "oci:two"), ("./two", "oci-archive:three.tar"), ("./three.tar", "oci:four")] {
+        convert(&scratch, &[from, to]);
+    }
+    let index = fs::read_to_string(scratch.work().join("four/index.json")).expect("it is there");
+    assert!(index.contains(r#""org.opencontainers.image.ref.name":"stable""#), "{index}");
+}
+
+#[test]
 fn skopeo_takes_it_and_gives_it_back() {
     needs!("busybox", "skopeo");
     let scratch = Scratch::new();

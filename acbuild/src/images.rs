@@ -1,12 +1,7 @@
 //! Images that commands are given by a word: in the store, or brought there.
 
-use std::path::{Path, PathBuf};
-
-use appc_image::archive::looks_like_aci;
 use appc_image::fetch::{self, Fetcher, Insecure, PullPolicy};
-use appc_image::layout::{ArchiveKind, archive_kind};
 use appc_image::oci::Platform;
-use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage};
@@ -106,25 +101,4 @@ pub(crate) fn fetched_before(reference: &Reference, session: &Session) -> Result
     let Some(newest) = found.max_by_key(|image| (!image.is_foreign(), image.fetched)) else { return Ok(None) };
     let image = store.get(&newest.id)?;
     Ok(Some((store, image)))
-}
-
-/// What a word means, a file as what it is.
-pub(crate) fn of_word(word: &Path) -> Result<Reference> {
-    match Reference::from_word(word)? {
-        Reference::File(file) => of_file(file),
-        other => Ok(other),
-    }
-}
-
-/// A file as what it is: an archive of OCI or for docker has the name of its kind before it elsewhere.
-pub(crate) fn of_file(file: PathBuf) -> Result<Reference> {
-    // What is not there or no archive is for whoever reads it to tell of.
-    if open_regular(&file).map_or(true, |archive| looks_like_aci(archive).unwrap_or(true)) {
-        return Ok(Reference::File(file));
-    }
-    Ok(match archive_kind(&file)? {
-        ArchiveKind::Oci => Reference::OciArchive { file, name: None },
-        ArchiveKind::Docker => Reference::DockerArchive { file, name: None },
-        ArchiveKind::Other => Reference::File(file),
-    })
 }

@@ -14,7 +14,7 @@ mod names;
 mod squash;
 mod write;
 
-pub(crate) use begin::{begin, is_layout, lay_down, merge, of_stored};
+pub(crate) use begin::{begin, lay_down, merge, of_stored};
 pub(crate) use config::{Config, Run};
 pub(crate) use image::Image;
 pub(crate) use layers::{Closing, place};

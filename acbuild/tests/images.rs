@@ -320,37 +320,41 @@ fn files_made_in_the_image_do_not_depend_on_the_umask() {
 }
 
 #[test]
-fn an_image_of_oci_is_no_root_file_system() {
-    let scratch = Scratch::new();
-    scratch.ok(["begin", "--build-mode=oci"]);
-    for place in ["oci:layout", "archive.tar", "docker-archive:docker.tar"] {
-        scratch.ok(["write", place]);
+fn an_image_of_any_format_begins_a_build_of_either_kind() {
+    let scratch = Scratch::named();
+    scratch.file("x", "x");
+    for words in ["copy x /x", "write app.aci", "end"] {
+        scratch.ok(words.split(' '));
     }
-    scratch.ok(["end"]);
-    for (start, words) in [
-        ("./layout", "oci:./layout"),
-        ("./archive.tar", "oci-archive:./archive.tar"),
-        // For docker it is a layout with a list more.
-        ("./docker.tar", "oci-archive:./docker.tar"),
-    ] {
-        for begin in [&["begin", start][..], &["begin", "--cache", start], &["begin", "--cache", start]] {
-            let ran = scratch.run(begin);
-            assert_eq!(ran.code, Some(1), "{ran:#?}");
-            assert!(ran.stderr.contains("is an OCI image: build on its layers with --build-mode=oci"), "{ran:#?}");
-            assert!(ran.stderr.contains(&format!("or begin with {words} ")), "{ran:#?}");
+    for place in ["oci:layout", "oci-archive:archive.tar", "docker-archive:docker.tar", "bundle:bundle"] {
+        scratch.ok(["convert", "app.aci", place]);
+    }
+    for start in
+        ["./app.aci", "./layout", "layout", "./archive.tar", "archive.tar", "./docker.tar", "./bundle", "bundle"]
+    {
+        for mode in ["appc", "oci"] {
+            for begin in
+                [&["begin", start, "--build-mode", mode][..], &["begin", start, "--build-mode", mode, "--cache"]]
+            {
+                scratch.ok(begin);
+                assert_eq!(scratch.ok(["file", "remove", "/x"]), "", "{begin:?}");
+                scratch.ok(["end"]);
+            }
         }
-        scratch.ok(["begin", words]);
-        scratch.ok(["end"]);
     }
-    // As older programs wrote it.
+    // As older programs wrote it, and what only looks like that.
     scratch.file("old/manifest.json", r#"[{"Config":"c.json","Layers":["l/layer.tar"]}]"#);
-    scratch.file("tree/manifest.json", r#"[{"name":"a web application"}]"#);
+    scratch.file("tree/bin/manifest.json", r#"[{"name":"a web application"}]"#);
+    scratch.file("tree/config.json", r#"{"root": "of a web application"}"#);
     for dir in ["old", "tree"] {
         sh(&scratch.path(dir), &format!("tar -cf ../{dir}.tar ."));
     }
-    let ran = scratch.run(["begin", "./old.tar"]);
-    assert!(ran.code == Some(1) && ran.stderr.contains("or begin with docker-archive:./old.tar "), "{ran:#?}");
-    scratch.ok(["begin", "./tree.tar"]);
+    scratch.refused(["begin", "./old.tar"], 1, "begin: docker-archive:./old.tar");
+    for start in ["./tree.tar", "./tree"] {
+        scratch.ok(["begin", start]);
+        assert!(scratch.rootfs("config.json").exists());
+        scratch.ok(["end"]);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, finish, is_root};
+use common::{Scratch, finish, is_root, store};
 use serde_json::{Value, json};
 use support::{needs, rootfs};
 
@@ -305,12 +305,8 @@ fn the_config_is_replaced_as_a_whole_but_for_its_layers() {
 #[test]
 fn what_a_build_cannot_begin_with_leaves_nothing() {
     let scratch = Scratch::new();
-    let appc = Scratch::named();
-    appc.ok(["write", "app.aci"]);
-    fs::copy(appc.path("app.aci"), scratch.path("app.aci")).unwrap();
     scratch.file("text", "this is not an archive\n");
     for (start, words) in [
-        ("./app.aci", "acbuild convert"),
         ("./none", "no such file or directory: ./none"),
         ("./text", "begin: "),
         ("oci:none", "none"),
@@ -461,4 +457,30 @@ fn places_and_indexes_that_cannot_be_say_what_can() {
     ] {
         scratch.refused(words, 1, said);
     }
+}
+
+#[test]
+fn what_an_app_container_image_depends_on_is_layers_below_the_build() {
+    let scratch = Scratch::new();
+    scratch.file("base/low", "low");
+    store(&scratch, &scratch.path("base"), "example.com/base", &[]);
+    scratch.file("top", "top");
+    for words in [
+        "begin",
+        "set-name example.com/top",
+        "dependency add example.com/base",
+        "copy top /top",
+        "write top.aci",
+        "end",
+    ] {
+        scratch.ok(words.split(' '));
+    }
+    let digest = scratch.ok(["convert", "top.aci", "oci:converted"]);
+    scratch.ok(["begin", "--build-mode=oci", "./top.aci"]);
+    assert!(scratch.rootfs("top").exists() && scratch.rootfs("low").exists());
+    assert_eq!(scratch.ok(["write", "oci:same"]), digest);
+    scratch.ok(["file", "remove", "/low"]);
+    let (manifest, _) = write(&scratch, "layout");
+    assert_eq!(count(&manifest["layers"]), 3);
+    assert_eq!(names(&scratch, "layout", &manifest["layers"][2]), ["./", ".wh.low"]);
 }

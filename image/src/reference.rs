@@ -9,9 +9,11 @@
 //! | `docker://[REGISTRY/]REPOSITORY[:TAG][@DIGEST]` | [`Reference::Docker`] |
 //! | `oci:DIR[:NAME]`, `oci-archive:FILE[:NAME]` | [`Reference::OciLayout`], [`Reference::OciArchive`] |
 //! | `docker-archive:FILE[:NAME]` | [`Reference::DockerArchive`] |
-//! | `bundle:DIR`, `./DIR`, a directory with a `config.json` | [`Reference::Bundle`] |
+//! | `./DIR`, a directory with an OCI layout | [`Reference::OciLayout`] |
+//! | `bundle:DIR`, `./DIR`, a directory with a bundle's `config.json` | [`Reference::Bundle`] |
 
 mod docker;
+mod found;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,6 +23,7 @@ use std::path::{Path, PathBuf};
 use appc_spec::{ImageIdPrefix, ImageName};
 
 pub use docker::{DOCKER_HUB, DockerName};
+pub use found::Found;
 
 use crate::error::{Error, Result, printable};
 
@@ -60,29 +63,6 @@ pub enum Reference {
     },
     /// A directory with a root file system and its `config.json`.
     Bundle(PathBuf),
-}
-
-/// What there is of a name on this host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// Something that can be read as a file: a device and a pipe too.
-    File,
-    /// A directory with a `config.json`.
-    Bundle,
-    /// Another directory.
-    Directory,
-}
-
-impl Found {
-    /// Looks for `path`.
-    pub fn at(path: &Path) -> Option<Found> {
-        let found = std::fs::metadata(path).ok()?;
-        Some(match found.is_dir() {
-            false => Found::File,
-            true if path.join("config.json").is_file() => Found::Bundle,
-            true => Found::Directory,
-        })
-    }
 }
 
 impl Reference {
@@ -191,8 +171,7 @@ fn parse_text(text: &str, found: impl Fn(&Path) -> Option<Found>) -> Result<Refe
         return Ok(on_this_host(path, found));
     }
     match found(path) {
-        Some(Found::File) => return Ok(Reference::File(path.into())),
-        Some(Found::Bundle) => return Ok(Reference::Bundle(path.into())),
+        Some(Found::File | Found::Layout | Found::Bundle) => return Ok(on_this_host(path, found)),
         Some(Found::Directory) | None => {}
     }
     // A colon is for a version; no name ends like an archive or a directory.
@@ -206,6 +185,7 @@ fn parse_text(text: &str, found: impl Fn(&Path) -> Option<Found>) -> Result<Refe
 /// What can be nothing but a path.
 fn on_this_host(path: &Path, found: impl Fn(&Path) -> Option<Found>) -> Reference {
     match found(path) {
+        Some(Found::Layout) => Reference::OciLayout { dir: path.into(), name: None },
         Some(Found::Bundle | Found::Directory) => Reference::Bundle(path.into()),
         Some(Found::File) | None => Reference::File(path.into()),
     }

@@ -80,13 +80,13 @@ pub fn fetcher<'s>(
 
 /// The image that `word` names, with all that it depends on.
 pub fn find(fetcher: &Fetcher, word: &OsStr, signature: Option<&Path>) -> Result<StoredImage, Failure> {
-    let reference = Reference::from_word(word)?;
+    let reference = Reference::of_image(word)?;
     fetcher.fetch(&reference, signature).context(shown(&reference, word))
 }
 
 /// Undoes [`find`] for an image that cannot be run.
 pub fn take_back(store: &Store, word: &OsStr, image: &StoredImage) -> Result<(), Failure> {
-    Ok(fetch::take_back(store, &Reference::from_word(word)?, image)?)
+    Ok(fetch::take_back(store, &Reference::of_image(word)?, image)?)
 }
 
 /// The image that `word` names, which is used by that. IDs are looked for in `store` only; what is elsewhere is fetched unless
@@ -98,7 +98,7 @@ pub fn stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImag
 }
 
 fn find_stored(global: &Global, store: &Store, word: &OsStr) -> Result<StoredImage, Failure> {
-    let reference = Reference::from_word(word)?;
+    let reference = Reference::of_image(word)?;
     if let Some(query) = query(&reference) {
         match store.resolve(&query) {
             // Discovery may find it.
@@ -123,7 +123,7 @@ pub fn all_stored(store: &Store, reference: &Reference) -> Result<Vec<Summary>, 
 pub fn chosen(store: &Store, words: &[OsString]) -> Result<Vec<Summary>, Failure> {
     let mut chosen = Vec::new();
     for word in words {
-        let reference = Reference::from_word(word)?;
+        let reference = Reference::of_image(word)?;
         let found = all_stored(store, &reference)?;
         if found.is_empty() {
             let image = shown(&reference, word);

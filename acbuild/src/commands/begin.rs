@@ -8,14 +8,11 @@ use std::path::{Path, PathBuf};
 use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
 use appc_image::fetch::{Insecure, PullPolicy};
-use appc_image::oci::DOCUMENT_MAX;
 use appc_image::open_regular;
-use appc_image::reference::{Reference, without_login};
+use appc_image::reference::{Found, Reference, without_login};
 use appc_image::store::{Store, StoredImage};
-use appc_rooted::Root;
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
-use serde_json::Value;
 
 use crate::cache::{Key, fill};
 use crate::context::Draft;
@@ -36,11 +33,11 @@ const OR_DIRECTORY: &str = "or is it a directory? A local path must begin with /
 
 /// Start a new build, with either a new and empty image or an existing image
 ///
-/// START is a directory or a tar archive that becomes the root file system, an image file (.aci) that is changed
-/// further, the ID or name of an image in the store, or an image elsewhere: a name that is found by discovery,
-/// https://..., docker://[REGISTRY/]REPOSITORY[:TAG], oci:DIR[:REF], oci-archive:FILE[:REF], docker-archive:FILE[:TAG]
-/// or bundle:DIR. A path begins with / or . so that it is not taken for a name; the name of a file alone will do, unless an
-/// image in the store is called so.
+/// START is a directory or a tar archive that becomes the root file system, an image that is changed further: a file
+/// (.aci, or an archive of OCI or for docker), an OCI layout or a bundle; the ID or name of an image in the store, or an
+/// image elsewhere: a name that is found by discovery, https://..., docker://[REGISTRY/]REPOSITORY[:TAG], oci:DIR[:REF],
+/// oci-archive:FILE[:REF], docker-archive:FILE[:TAG] or bundle:DIR. A path begins with / or . so that it is not taken for a
+/// name; the name of a file alone will do, unless an image in the store is called so.
 ///
 /// --arch and --os set the labels of a new image. One that is begun with must be for them; of an OCI image for several
 /// platforms that one is taken.
@@ -54,9 +51,8 @@ const OR_DIRECTORY: &str = "or is it a directory? A local path must begin with /
 /// then made when they are needed, and must not be changed but by commands. $ACBUILD_CACHE says the same for all builds: 1
 /// for a cache, 0 for none even with --cache.
 ///
-/// With --build-mode=oci it is an OCI image that is built: START is then a directory or a tar archive that becomes the
-/// root file system, or an OCI or docker image in a layout, an archive, a registry or the store, whose layers stay as
-/// they are below what is built.
+/// With --build-mode=oci it is an OCI image that is built: the layers of the image that it begins with stay as they are
+/// below what is built. An App Container image becomes one layer for it and for each image that it depends on.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   acbuild begin ./alpine-3.20.aci
@@ -133,9 +129,12 @@ impl Begin {
         let manifest = match self.start.as_deref() {
             None => empty_manifest()?,
             Some(start) if matches!(start.as_os_str().as_bytes(), [b'.' | b'/', ..]) => {
-                from_path(&draft, start, session)?
+                from_path(&draft, start, pull, session)?
             }
-            Some(word) => from_image(&draft, word, pull, session)?,
+            Some(word) => match reference_of(word, session)? {
+                Reference::File(path) => from_path(&draft, &path, pull, session)?,
+                reference => from_image(&draft, &reference, pull, session)?,
+            },
         };
         match platform {
             Some(platform) => {
@@ -191,22 +190,45 @@ fn empty_manifest() -> Result<Vec<u8>> {
     Ok(manifest.to_json().into_bytes())
 }
 
-fn from_path(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> {
+fn from_path(draft: &Draft, start: &Path, pull: Pull, session: &Session) -> Result<Vec<u8>> {
+    match at_path(start)? {
+        Start::Directory => {
+            from_directory(draft, start, session)?;
+            empty_manifest()
+        }
+        Start::File => from_file(draft, start, session),
+        Start::Image(reference) => from_image(draft, &reference, pull, session),
+    }
+}
+
+/// What a build can begin with that is at a path.
+pub(crate) enum Start {
+    /// A root file system.
+    Directory,
+    /// A tar of one, or an App Container image.
+    File,
+    /// An image in another format.
+    Image(Reference),
+}
+
+/// What there is at the path `start`.
+pub(crate) fn at_path(start: &Path) -> Result<Start> {
     let metadata = std::fs::metadata(start).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", start.display())),
         _ => Error::io("read", start)(e),
     })?;
-    if metadata.is_dir() {
-        if oci::is_layout(start) {
-            return Err(is_oci("oci", start));
-        }
-        from_directory(draft, start, session)?;
-        return empty_manifest();
-    }
-    if !metadata.is_file() {
+    if !metadata.is_dir() && !metadata.is_file() {
         return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
     }
-    from_file(draft, start, session)
+    Ok(match Found::at(start) {
+        Some(Found::Directory) => Start::Directory,
+        Some(Found::Layout) => Start::Image(Reference::OciLayout { dir: start.to_owned(), name: None }),
+        Some(Found::Bundle) => Start::Image(Reference::Bundle(start.to_owned())),
+        Some(Found::File) | None => match Reference::of_file(start.to_owned())? {
+            Reference::File(_) => Start::File,
+            archive => Start::Image(archive),
+        },
+    })
 }
 
 /// The root file system is a copy of the directory `start`.
@@ -230,8 +252,7 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
     let is_image = archive::looks_like_aci(open()?).map_err(unreadable)?;
     let kind = if is_image { Kind::Aci } else { Kind::RootfsTar };
     fill(session, draft, &|key| of_archive(key, start, kind), || {
-        unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)?;
-        if is_image { Ok(()) } else { refuse_oci(start, &draft.rootfs()?) }
+        unpack(draft, open()?, kind, session.limit())?.map_err(unreadable)
     })?;
     if !is_image {
         output::note("manifest is missing, assuming build is beginning with a tar of a rootfs");
@@ -242,26 +263,6 @@ fn from_file(draft: &Draft, start: &Path, session: &Session) -> Result<Vec<u8>> 
     Ok(manifest)
 }
 
-/// Refuses an archive of OCI or for docker that was unpacked into `rootfs`.
-fn refuse_oci(start: &Path, rootfs: &Root) -> Result<()> {
-    if rootfs.lstat("oci-layout").is_ok() && rootfs.lstat("index.json").is_ok() {
-        return Err(is_oci("oci-archive", start));
-    }
-    let list = rootfs.read("manifest.json", DOCUMENT_MAX).unwrap_or_default();
-    match serde_json::from_slice::<Vec<Value>>(&list) {
-        Ok(images) if images.iter().any(|image| image.get("Layers").is_some()) => Err(is_oci("docker-archive", start)),
-        _ => Ok(()),
-    }
-}
-
-fn is_oci(scheme: &str, start: &Path) -> Error {
-    Error::Refused(format!(
-        "{0} is an OCI image: build on its layers with --build-mode=oci, or begin with {scheme}:{0} to make them one root \
-         file system",
-        start.display()
-    ))
-}
-
 /// Adds an archive that is unpacked to a key.
 pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<()> {
     key.field("archive", format!("{kind:?}"));
@@ -269,12 +270,8 @@ pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<
 }
 
 /// An image that is in the store, or is fetched into it.
-fn from_image(draft: &Draft, word: &Path, pull: Pull, session: &Session) -> Result<Vec<u8>> {
-    let reference = match reference_of(word, session)? {
-        Reference::File(path) => return from_path(draft, &path, session),
-        other => other,
-    };
-    let (store, image) = fetch(&reference, pull, session)?;
+fn from_image(draft: &Draft, reference: &Reference, pull: Pull, session: &Session) -> Result<Vec<u8>> {
+    let (store, image) = fetch(reference, pull, session)?;
     if store.oci(&image.id)?.is_some() {
         oci::lay_down(&store, &image, draft, session)?;
         return Ok(image.manifest.to_json().into_bytes());

@@ -46,7 +46,7 @@ impl CatManifest {
             if let Which::Config = self.file {
                 return Err(no_config());
             }
-            let reference = Reference::from_word(word)?;
+            let reference = Reference::of_image(word)?;
             let manifest = of_image(&reference, session)?;
             let parsed = ImageManifest::parse(&manifest).map_err(|e| {
                 Error::Refused(format!(

@@ -18,6 +18,7 @@ use clap::Args;
 
 use below::below;
 use input::Input;
+pub(crate) use input::exported;
 
 use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
@@ -80,7 +81,7 @@ pub(crate) struct Convert {
 
 impl Convert {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let source = images::checked(&Reference::from_word(&self.source)?, self.insecure(), session)?;
+        let source = images::checked(&Reference::of_image(&self.source)?, self.insecure(), session)?;
         let target = Reference::from_word(&self.target).ok().filter(|target| !is_in_store(target));
         let target = target.unwrap_or_else(|| Reference::File(self.target.clone()));
         let mut options = Options::new(work_dir(&target));
@@ -156,11 +157,8 @@ impl Convert {
         let temporary = tempfile::tempdir_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
         let mut plain = options.clone();
         plain.write.compression = Compression::None;
-        let sink = LayoutDir::create(temporary.path(), None)?;
-        let lower = below(&manifest, options, session)?;
-        let made = convert::to_oci(archive, &lower.below, &sink, &plain, &Bar::new())?;
-        output::omissions(&made.omitted);
-        self.bundle_of_oci(&OciLayout::open(temporary.path(), None)?, &Origin::default(), dir, options)
+        let layout = as_layout(archive, &manifest, temporary.path(), &plain, session)?;
+        self.bundle_of_oci(&layout, &Origin::default(), dir, options)
     }
 
     fn bundle_of_oci(&self, source: &dyn Source, origin: &Origin, dir: &Path, options: &Options) -> Result<()> {
@@ -208,8 +206,12 @@ impl Convert {
             out.publish()?;
             return output::result(written.image_id);
         }
-        let tag = if origin.tag.is_empty() { "latest" } else { &origin.tag };
-        let sink = self.sink(target, tag, &format!("{}:{tag}", origin.repository))?;
+        // An image that is alone in a layout need not be named there, and keeps its name.
+        let alone = if origin.tag.is_empty() { Some(from.top()?) } else { None };
+        let tag = alone.as_ref().map_or(Some(&*origin.tag), OciLayout::name_of).unwrap_or("latest");
+        let whole = tag.contains(':');
+        let name = if whole { tag.to_owned() } else { format!("{}:{tag}", origin.repository) };
+        let sink = self.sink(target, tag, &name)?;
         let platform = (!self.all_platforms).then_some(&options.platform);
         let kept = !self.no_referrers && holds_referrers(target);
         let referrers = if kept { Referrers::Kept } else { Referrers::LeftOut };
@@ -221,6 +223,21 @@ impl Convert {
     fn sink(&self, reference: &Reference, tag: &str, name: &str) -> Result<Box<dyn Sink>> {
         Target { overwrite: self.overwrite, insecure: self.insecure(), tag, name: Some(name) }.open(reference)
     }
+}
+
+/// An App Container image with this manifest as one of OCI, upon the images that it depends on, in the directory `dir`.
+pub(crate) fn as_layout(
+    archive: &File,
+    manifest: &ImageManifest,
+    dir: &Path,
+    options: &Options,
+    session: &Session,
+) -> Result<OciLayout> {
+    let sink = LayoutDir::create(dir, None)?;
+    let lower = below(manifest, options, session)?;
+    let made = convert::to_oci(archive, &lower.below, &sink, options, &Bar::new())?;
+    output::omissions(&made.omitted);
+    Ok(OciLayout::open(dir, None)?)
 }
 
 /// A word that nothing else is meant by is the name of a file to write.

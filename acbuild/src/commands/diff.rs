@@ -54,7 +54,7 @@ impl Diff {
             let dir = place.path().join(name);
             fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
             match word {
-                Some(word) => self.image(&images::of_word(word.as_ref())?, &dir, session),
+                Some(word) => self.image(&Reference::of_image(word)?, &dir, session),
                 None => build(&dir, session),
             }
         };

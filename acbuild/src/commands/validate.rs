@@ -69,8 +69,8 @@ impl Validate {
     /// What the word names, if that is valid. Files come first: they are what scripts mean.
     fn check(&self, word: &Path, session: &Session) -> Result<&'static str> {
         match word.metadata() {
-            Ok(found) if found.is_dir() && self.kind.is_none() && is_bundle(word) => self.check_image(word, session),
-            Ok(found) if found.is_file() && self.kind.is_none() => match images::of_file(word.to_owned())? {
+            Ok(found) if found.is_dir() && self.kind.is_none() && is_image(word) => self.check_image(word, session),
+            Ok(found) if found.is_file() && self.kind.is_none() => match Reference::of_file(word.to_owned())? {
                 Reference::File(_) => self.check_path(word, false),
                 archive => self.check_reference(word, &archive, session),
             },
@@ -146,9 +146,9 @@ impl Validate {
     }
 }
 
-/// Whether a directory is a bundle, and no image layout.
-fn is_bundle(dir: &Path) -> bool {
-    Found::at(dir) == Some(Found::Bundle) && !dir.join("manifest").exists()
+/// Whether a directory is a bundle or a layout of OCI, and no image layout.
+fn is_image(dir: &Path) -> bool {
+    matches!(Found::at(dir), Some(Found::Bundle | Found::Layout)) && !dir.join("manifest").exists()
 }
 
 /// The word as it may be shown.

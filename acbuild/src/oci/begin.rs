@@ -1,11 +1,12 @@
 //! What an oci build begins with.
 
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use appc_image::archive;
 use appc_image::archive::{CopyOptions, Kind, Ownership, looks_like_aci};
+use appc_image::convert::Options;
+use appc_image::fetch::Insecure;
 use appc_image::oci::{Platform, read_image};
 use appc_image::open_regular;
 use appc_image::reference::Reference;
@@ -15,11 +16,14 @@ use appc_image::store::{Store, StoredImage};
 use super::image::Base;
 use super::{Config, Image};
 use crate::cache::{Key, fill};
-use crate::commands::begin::{fetch, from_directory, of_archive, reference_of, unpack};
+use crate::commands::begin::{Start, at_path, fetch, from_directory, of_archive, reference_of, unpack};
+use crate::commands::convert::{as_layout, exported};
 use crate::context::Draft;
 use crate::error::{Error, Result};
-use crate::images::{self, Pull};
+use crate::images::Pull;
 use crate::output;
+use crate::progress::Bar;
+use crate::run;
 use crate::session::Session;
 
 /// Fills `draft` with what `start` names.
@@ -35,33 +39,17 @@ pub(crate) fn begin(draft: &Draft, start: Option<&Path>, pull: Pull, session: &S
 }
 
 fn from_path(draft: &Draft, start: &Path, pull: Pull, session: &Session) -> Result<Image> {
-    let metadata = fs::metadata(start).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => Error::Refused(format!("no such file or directory: {}", start.display())),
-        _ => Error::io("read", start)(e),
-    })?;
-    let image = |reference| from_image(draft, &reference, pull, session);
-    if metadata.is_dir() {
-        if is_layout(start) {
-            return image(Reference::OciLayout { dir: start.to_owned(), name: None });
+    match at_path(start)? {
+        Start::Directory => {
+            from_directory(draft, start, session)?;
+            Ok(Image::new(Config::new()))
         }
-        from_directory(draft, start, session)?;
-        return Ok(Image::new(Config::new()));
-    }
-    if !metadata.is_file() {
-        return Err(Error::Refused(format!("{} is neither a file nor a directory", start.display())));
-    }
-    match images::of_file(start.to_owned())? {
-        Reference::File(_) => from_tar(draft, start, session),
-        archive => image(archive),
+        Start::File => from_file(draft, start, pull, session),
+        Start::Image(reference) => from_image(draft, &reference, pull, session),
     }
 }
 
-/// Whether a directory is an OCI layout.
-pub(crate) fn is_layout(dir: &Path) -> bool {
-    dir.join("oci-layout").is_file() && dir.join("index.json").is_file()
-}
-
-fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
+fn from_file(draft: &Draft, start: &Path, pull: Pull, session: &Session) -> Result<Image> {
     let open = || open_regular(start).map_err(Error::io("open", start));
     let unreadable = |e: appc_image::Error| {
         let advice = match e.io_kind() {
@@ -72,7 +60,7 @@ fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
         Error::Refused(format!("{}: {e} - {advice}", start.display()))
     };
     if looks_like_aci(open()?).map_err(unreadable)? {
-        return Err(not_oci(&start.display().to_string()));
+        return from_image(draft, &Reference::File(start.to_owned()), pull, session);
     }
     output::note("oci-layout is missing, assuming build is beginning with a tar of a rootfs");
     let inputs = |key: &mut Key<'_>| of_archive(key, start, Kind::RootfsTar);
@@ -81,10 +69,32 @@ fn from_tar(draft: &Draft, start: &Path, session: &Session) -> Result<Image> {
 }
 
 fn from_image(draft: &Draft, reference: &Reference, pull: Pull, session: &Session) -> Result<Image> {
-    let (store, stored) = fetch(reference, pull, session)?;
-    let image = of_stored(&store, &stored)?.ok_or_else(|| not_oci(&reference.to_string()))?;
+    let insecure = pull.insecure;
+    let (store, mut stored) = fetch(reference, pull, session)?;
+    if store.oci(&stored.id)?.is_none() {
+        stored = converted(&store, &stored, insecure, draft, session)?;
+    }
+    let none = || Error::Refused(format!("{reference} has no layers"));
+    let image = of_stored(&store, &stored)?.ok_or_else(none)?;
     lay_down(&store, &stored, draft, session)?;
     Ok(image)
+}
+
+/// A stored App Container image, with all that it depends on, as one of OCI in the same store. Layers lie in the directory
+/// of the draft until they are whole.
+fn converted(
+    store: &Store,
+    stored: &StoredImage,
+    insecure: Insecure,
+    draft: &Draft,
+    session: &Session,
+) -> Result<StoredImage> {
+    let _dependencies = run::dependencies(session, &stored.manifest, insecure)?;
+    let dir = tempfile::tempdir_in(draft.path()).map_err(Error::io("write to", draft.path()))?;
+    let options = Options { limit: session.limit(), ..Options::new(dir.path()) };
+    let archive = exported(store, &stored.id, &options)?;
+    let layout = as_layout(&archive, &stored.manifest, &dir.path().join("layout"), &options, session)?;
+    Ok(store.import_oci(&layout, &Platform::host(), &stored.id.to_string(), &Bar::new())?)
 }
 
 /// What a stored image says; nothing when it is none of OCI.
@@ -114,10 +124,4 @@ pub(crate) fn merge(rendered: &Rendered, draft: &Draft) -> Result<()> {
         output::omissions(&archive::copy_tree(&layer, "", &draft.rootfs()?, "", &options)?.omitted);
     }
     Ok(())
-}
-
-fn not_oci(what: &str) -> Error {
-    Error::Refused(format!(
-        "{what} is an App Container image: make it one of OCI with \"acbuild convert {what} oci:DIR\", and begin with oci:DIR"
-    ))
 }

@@ -40,7 +40,7 @@ pub use edit::{Rest, compression_of, replace_manifest};
 pub use limit::Limit;
 pub use options::{Kind, Omission, Owners, Ownership, UnpackOptions, Unpacked, WriteOptions, Written};
 pub use recompress::recompress;
-pub(crate) use unpack::unpack_then;
+pub(crate) use unpack::{first_name, unpack_then};
 pub use unpack::{looks_like_aci, manifest, unpack};
 pub use validate::{validate, validate_layout};
 pub use writer::write;

@@ -1,6 +1,7 @@
 //! Reading archives: whole, or only what is needed.
 
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 
 use appc_rooted::{OFlags, Root};
 
@@ -69,6 +70,18 @@ pub fn manifest(source: impl Read) -> Result<Vec<u8>> {
     }
     let rule = "the archive ends without a manifest: it is no App Container image".into();
     Err(Error::Archive { entry: String::new(), offset: reader.offset(), rule })
+}
+
+/// The first name at the top of the archive `source`; empty when there is none. Reads no further than that.
+pub(crate) fn first_name(source: impl Read) -> Result<Vec<u8>> {
+    let mut reader = Reader::of(Dialect::Layer, Direct::new(source, Limit::Usual)?);
+    while let Some(entry) = reader.next()? {
+        let name = first_component(&entry.path).as_bytes();
+        if !name.is_empty() {
+            return Ok(name.to_vec());
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// Whether the archive `source` is meant as an image, as against being a plain tar of a file system: it has a `manifest`.

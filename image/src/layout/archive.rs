@@ -7,10 +7,10 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use super::section::Section;
-use crate::archive::Compression;
 use crate::archive::decode::plain;
 use crate::archive::entry::{Type, cleaned};
 use crate::archive::reader::{Dialect, Reader, Source};
+use crate::archive::{Compression, first_name};
 use crate::error::printable;
 use crate::{Error, Result};
 
@@ -43,6 +43,11 @@ pub enum ArchiveKind {
 /// # Errors
 /// When it cannot be read. What is no archive, or has more in it than an image, is something else.
 pub fn archive_kind(file: &Path) -> Result<ArchiveKind> {
+    // A root file system is known by its first name: it may be large, and compressed.
+    let opened = File::open(file).map_err(Error::io(format!("open {}", file.display())))?;
+    if first_name(opened).is_ok_and(|name| !is_of_image(&name)) {
+        return Ok(ArchiveKind::Other);
+    }
     let tar = match Tar::open(file) {
         Ok(tar) => tar,
         Err(error @ Error::Io { .. }) => return Err(error),
@@ -54,6 +59,13 @@ pub fn archive_kind(file: &Path) -> Result<ArchiveKind> {
         () if has("manifest.json") => ArchiveKind::Docker,
         () => ArchiveKind::Other,
     })
+}
+
+/// Whether an archive of OCI or for docker has this at its top: what is described, or layers by their IDs.
+fn is_of_image(name: &[u8]) -> bool {
+    let is_id = || name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit);
+    let ends = |end: &[u8]| name.ends_with(end);
+    matches!(name, b"oci-layout" | b"blobs" | b"repositories") || ends(b".json") || ends(b".tar") || is_id()
 }
 
 /// A tar, open, with its contents page.

@@ -37,6 +37,11 @@ pub(crate) const LAYOUT_VERSION: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The names of images in a layout.
 pub(crate) const INDEX_FILE: &str = "index.json";
 
+/// Whether a directory is a layout.
+pub(crate) fn is_layout(dir: &std::path::Path) -> bool {
+    [LAYOUT_FILE, INDEX_FILE].iter().all(|name| dir.join(name).is_file())
+}
+
 /// Where a blob lies in a layout.
 pub(crate) fn blob_path(digest: &crate::oci::Digest) -> String {
     format!("blobs/{}/{}", digest.algorithm(), digest.hex())

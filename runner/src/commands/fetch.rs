@@ -44,7 +44,7 @@ pub fn run(global: &Global, args: Args) -> Outcome {
     let fetcher = images::fetcher(global, &store, &screen, args.pull_policy)?;
     let mut fetched = Vec::new();
     for word in &args.images {
-        let reference = Reference::from_word(word)?;
+        let reference = Reference::of_image(word)?;
         let image = fetcher.fetch_alone(&reference, args.signature.as_deref());
         let image = image.context(images::shown(&reference, word))?;
         let id = image.id.to_string();

@@ -84,7 +84,7 @@ fn bundle(dir: &Path, options: &Options) -> Result<File> {
 }
 
 /// A stored image as a file.
-pub(in crate::commands) fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
+pub(crate) fn exported(store: &Store, id: &ImageId, options: &Options) -> Result<File> {
     let mut file = tempfile::tempfile_in(&options.temp_dir).map_err(Error::io("write to", &options.temp_dir))?;
     store.export(id, &mut file, &Bar::new())?;
     file.rewind().map_err(Error::io("read", &options.temp_dir))?;

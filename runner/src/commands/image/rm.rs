@@ -81,7 +81,7 @@ fn said(done: &Done, word: &OsStr) -> String {
 }
 
 fn remove(store: &Store, word: &OsStr) -> Result<Done, Failure> {
-    let reference = Reference::from_word(word)?;
+    let reference = Reference::of_image(word)?;
     let found = match images::all_stored(store, &reference) {
         // Of which only the ID is left, and of which that was given.
         Err(appc_image::Error::Damaged { id, .. }) => return whole(store, id),
