@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use support::{Gpg, Reply, Terminal, needs};
+use support::{Cmd, Gpg, Reply, Terminal, needs};
 
 use super::{World, etag, place};
 
@@ -186,6 +186,46 @@ fn logins_are_kept_secret() {
         let text = fs::read_to_string(file.path()).expect("JSON");
         assert!(!text.contains("very-secret"), "{text}");
     }
+}
+
+/// What a server of S3's kind makes of a request, step by step as its reference has it.
+const SIGNATURE_OF: &str = r#"
+import hashlib, hmac, sys
+method, host, path, date = sys.argv[1:]
+empty = hashlib.sha256(b"").hexdigest()
+names = "host;x-amz-content-sha256;x-amz-date"
+lines = f"host:{host}\nx-amz-content-sha256:{empty}\nx-amz-date:{date}\n"
+request = "\n".join([method, path, "", lines, names, empty])
+scope = f"{date[:8]}/eu-west-1/s3/aws4_request"
+text = "\n".join(["AWS4-HMAC-SHA256", date, scope, hashlib.sha256(request.encode()).hexdigest()])
+key = b"AWS4very-secret"
+for part in scope.split("/"):
+    key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+print(hmac.new(key, text.encode(), hashlib.sha256).hexdigest())
+"#;
+
+#[test]
+fn requests_to_s3_are_signed() {
+    needs!(root, "busybox", "python3");
+    let world = World::new();
+    let content = world.publish("app", &[]);
+    world.scratch.file(
+        "../local/auth.d/a.json",
+        r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["images.example.com"], "type": "aws",
+        "credentials": {"accessKeyID": "me", "secretAccessKey": "very-secret", "awsRegion": "eu-west-1"}}"#,
+    );
+    world.put("images.example.com/a%20bucket/app.aci", content);
+    let url = "https://images.example.com/a%20bucket/app.aci";
+    let fetched = world.rkt(&["--debug", "--insecure-options=image", "fetch", url]).ok();
+    assert!(!fetched.stderr.contains("very-secret"), "{}", fetched.stderr);
+    let request = world.server.seen().pop().expect("it was asked");
+    let header = |name: &str| request.header(name).unwrap_or_else(|| panic!("no {name} in {:?}", request.headers));
+    let date = header("x-amz-date");
+    let args = ["-c", SIGNATURE_OF, &request.method, &request.host, &request.path, date];
+    let signature = Cmd::new("python3").args(args).ok().text().to_owned();
+    let authorization = header("authorization");
+    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=me/"), "{authorization}");
+    assert!(authorization.ends_with(&format!(",Signature={signature}")), "{authorization}");
 }
 
 #[test]

@@ -10,17 +10,25 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::aws;
 use super::http::Request;
 use crate::error::{Error, Result};
 
 /// More than any such file needs.
 const LONGEST: u64 = 1 << 20;
 
-/// Values of the `Authorization` header, by host.
+/// What servers of images know us by.
 #[derive(Default, Clone)]
 pub struct Authorizations {
-    /// None where a way is asked for that is not known.
-    by_domain: BTreeMap<String, Option<String>>,
+    by_domain: BTreeMap<String, Login>,
+}
+
+#[derive(Clone)]
+enum Login {
+    /// The value of the `Authorization` header.
+    Header(String),
+    /// Signs each request.
+    Aws(aws::Login),
 }
 
 #[derive(Deserialize)]
@@ -54,18 +62,13 @@ impl Authorizations {
     }
 
     /// Adds to a request for `url` what its host knows us by.
-    ///
-    /// # Errors
-    /// When the configuration asks for a way that this program does not have.
-    pub(super) fn apply<'c>(&self, request: Request<'c>, url: &str) -> Result<Request<'c>> {
+    pub(super) fn apply<'c>(&self, request: Request<'c>, url: &str) -> Request<'c> {
         let host = host_and_port(url);
         let bare = host.rsplit_once(':').map_or(host.as_str(), |(bare, _)| bare);
         match self.by_domain.get(&host).or_else(|| self.by_domain.get(bare)) {
-            None => Ok(request),
-            Some(Some(value)) => Ok(request.secret("Authorization", value)),
-            Some(None) => Err(Error::Option(format!(
-                "auth.d asks for credentials of type aws for {host}, which are not supported"
-            ))),
+            None => request,
+            Some(Login::Header(value)) => request.secret("Authorization", value),
+            Some(Login::Aws(login)) => login.apply(request, url),
         }
     }
 }
@@ -84,7 +87,7 @@ fn host_and_port(url: &str) -> String {
     rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())].to_ascii_lowercase()
 }
 
-fn read_file(path: &Path, all: &mut BTreeMap<String, Option<String>>) -> Result<(), String> {
+fn read_file(path: &Path, all: &mut BTreeMap<String, Login>) -> Result<(), String> {
     let mut text = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(LONGEST).read_to_string(&mut text));
     read.map_err(|e| crate::error::errno_text(&e))?;
@@ -105,10 +108,14 @@ fn read_file(path: &Path, all: &mut BTreeMap<String, Option<String>>) -> Result<
     let value = match file.r#type.as_str() {
         "basic" => {
             let (user, password) = (credential("user")?, credential("password")?);
-            Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            Login::Header(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
         }
-        "oauth" => Some(format!("Bearer {}", credential("token")?)),
-        "aws" => None,
+        "oauth" => Login::Header(format!("Bearer {}", credential("token")?)),
+        "aws" => Login::Aws(aws::Login {
+            access_key: credential("accessKeyID")?.to_owned(),
+            secret_key: credential("secretAccessKey")?.to_owned(),
+            region: credential("awsRegion").ok().map(str::to_owned),
+        }),
         other => return Err(format!("type {other:?} is none of basic, oauth and aws")),
     };
     for domain in file.domains {
@@ -158,8 +165,12 @@ mod tests {
     fn later_directories_win() {
         let oauth = r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["example.com"], "type": "oauth", "credentials": {"token": "t"}}"#;
         let all = read(&[("1/auth.d/a.json", BASIC), ("2/auth.d/b.json", oauth), ("1/auth.d/x", "{")]).unwrap();
-        assert_eq!(all.by_domain["example.com"].as_deref(), Some("Bearer t"));
-        assert_eq!(all.by_domain["x:8443"].as_deref(), Some("Basic bWU6cGFzcw=="));
+        let header = |domain: &str| match &all.by_domain[domain] {
+            Login::Header(value) => value.clone(),
+            Login::Aws(_) => String::new(),
+        };
+        assert_eq!(header("example.com"), "Bearer t");
+        assert_eq!(header("x:8443"), "Basic bWU6cGFzcw==");
         assert!(!format!("{all:?}").contains("bWU"));
         assert_eq!(host_and_port("https://u:p@Example.com:80/x?y"), "example.com:80");
     }
@@ -172,6 +183,7 @@ mod tests {
             (r#"{"rktKind": "auth", "rktVersion": "v1"}"#, "domains"),
             (r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["x"], "type": "magic"}"#, "none of basic"),
             (r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["x"], "type": "oauth"}"#, "need a token"),
+            (r#"{"rktKind": "auth", "rktVersion": "v1", "domains": ["x"], "type": "aws"}"#, "need a accessKeyID"),
         ];
         for (text, rule) in cases {
             let error = read(&[("1/auth.d/a.json", text)]).unwrap_err().to_string();

@@ -24,9 +24,9 @@ pub(super) struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn request(&self) -> Result<Request<'a>> {
-        let request = self.authorizations.apply(self.client.get(self.url), self.url)?;
-        Ok(if self.foreign { request.chosen_by_a_server() } else { request })
+    pub(super) fn request(&self) -> Request<'a> {
+        let request = self.authorizations.apply(self.client.get(self.url), self.url);
+        if self.foreign { request.chosen_by_a_server() } else { request }
     }
 
     /// Whether there is something. What a server does not want to say without sending it may be there.
@@ -34,7 +34,7 @@ impl<'a> Place<'a> {
     /// # Errors
     /// When there is nothing.
     pub(super) fn look(&self) -> Result<()> {
-        let request = self.authorizations.apply(self.client.head(self.url), self.url)?;
+        let request = self.authorizations.apply(self.client.head(self.url), self.url);
         let answer = if self.foreign { request.chosen_by_a_server() } else { request }.send()?;
         if matches!(answer.status, 404 | 410) { Err(answer.refusal("")) } else { Ok(()) }
     }
@@ -78,7 +78,7 @@ pub(super) fn download<W: Write>(
         let complete = partial.is_complete();
         let resumed = partial.resumable().map(|validator| (partial.have(), validator.to_owned()));
         let resumed = resumed.filter(|_| !complete);
-        let mut request = place.request()?;
+        let mut request = place.request();
         request = match (&resumed, known) {
             _ if complete => conditional(request, partial.validators()),
             (Some((have, validator)), _) => {
@@ -213,7 +213,7 @@ pub(super) enum Small {
 /// Fetches a file of at most `limit` bytes.
 pub(super) fn small(place: &Place, limit: u64) -> Result<Small> {
     retry(|_| {
-        let answer = place.request()?.send()?;
+        let answer = place.request().send()?;
         match answer.status {
             202 => Ok(Small::Deferred),
             _ => Ok(Small::Content(answer.expect(&[200])?.bytes(limit)?)),

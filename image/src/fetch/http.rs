@@ -138,6 +138,11 @@ pub struct Request<'c> {
 }
 
 impl Request<'_> {
+    /// What is asked for.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         match parse_header(name, value) {

@@ -20,6 +20,7 @@
 
 mod archive;
 mod auth;
+mod aws;
 mod cache;
 mod dependencies;
 mod directories;
