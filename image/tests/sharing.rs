@@ -218,6 +218,35 @@ fn blocks_are_shared_where_the_file_system_can() {
 }
 
 #[test]
+fn blocks_are_shared_under_any_name_also_within_an_image() {
+    ::support::needs!(root, "mkfs.xfs", "mount");
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mounted) = xfs(dir.path()) else { return };
+    let store = Store::open(mounted.0.join("data")).unwrap();
+    // Between what stands for a file it differs.
+    let mut other = noise();
+    let middle = other.len() / 2;
+    other[middle] ^= 1;
+    let one = import(&store, "example.com/one", |tree| put(tree, "bin/big", &noise()));
+    let before = used(&mounted.0);
+    let two = import(&store, "example.com/two", |tree| {
+        put(tree, "lib/large", &noise());
+        put(tree, "lib/too", &noise());
+    });
+    took_its_archive_alone(&store, &mounted, before, &two);
+    let three = import(&store, "example.com/three", |tree| put(tree, "lib/other", &other));
+    let before = used(&mounted.0);
+    let four = import(&store, "example.com/four", |tree| {
+        put(tree, "a", &other);
+        put(tree, "b", &other);
+    });
+    took_its_archive_alone(&store, &mounted, before, &four);
+    assert_eq!(fs::read(store.tree(&four.id).join("b")).unwrap(), other);
+    assert_eq!(fs::metadata(store.tree(&two.id).join("lib/too")).unwrap().nlink(), 1);
+    clean(&store, &[&one, &two, &three, &four]);
+}
+
+#[test]
 fn blocks_are_shared_by_what_differs_in_time_mode_and_owner() {
     ::support::needs!(root, "mkfs.xfs", "mount");
     let dir = tempfile::tempdir().unwrap();

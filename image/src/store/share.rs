@@ -1,17 +1,20 @@
 //! Files that images have in common, on the disk once.
 //!
-//! A file of a new tree that another tree has, under the same path and with the same content, is made from that one. Where
-//! the file system can do so, its blocks are shared: nobody can tell, and owner, mode, time and attributes may be others.
-//! Else it becomes another name of it, when it agrees in all of these, too. That is safe since nobody writes to trees: pods
-//! stack something of their own on them or run on copies, and what is extracted or rendered for users is copied.
+//! A file of a new tree that is in another tree already, or twice in the new one, is made from that one. Where the file
+//! system can do so, its blocks are shared: nobody can tell, and path, owner, mode, time and attributes may be others. Else
+//! it becomes another name of it, when another tree has it under the same path and it agrees in all of these, too. (Under
+//! another path, an image that has both would have one file with two names.) That is safe since nobody writes to trees:
+//! pods stack something of their own on them or run on copies, and what is extracted or rendered for users is copied.
 //!
 //! Hard links show in what programs see as a file's link count. So files that are hard links within their own tree are left
 //! alone, be it here or there, for then two names of one image could become one file; and what lies in `etc` or `var`, too, where
 //! programs such as cron refuse files with more than one name.
 //!
-//! What trees have is listed beside each of them, in `files`: for each path a number that stands for it with its size, and one
-//! for it with owner, mode and time, too, sorted: where only links are made nothing else is looked at. The list can be lost:
-//! then only nothing is shared with that tree.
+//! What trees have is listed beside each of them, in `files`: for each file a number that stands for its path, size, owner,
+//! mode and time and, where blocks are shared, one for its content, sorted; which path is meant by those is in `names`. The
+//! lists can be lost: then only nothing is shared with that tree.
+
+mod clones;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -22,17 +25,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use appc_rooted::Root;
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, FileType, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
+
+use clones::{can_clone, clone, content_number, read_names, write_names};
 
 use super::oci::PARTIAL;
 use super::{IoContext, Store, work};
+use crate::archive::entry::Xattrs;
 use crate::error::{Error, Result};
 use crate::render::merge::open;
 use crate::store::lookup::entries;
 use crate::tree::apply::xattrs_at;
 use crate::tree::compare::same_content;
-use crate::tree::walk::{Visitor, failed, walk};
+use crate::tree::walk::{Visitor, failed, split, walk};
 
 /// Folders at the top of a tree whose files have one name each.
 const ALONE: [&[u8]; 2] = [b"etc", b"var"];
@@ -52,21 +58,37 @@ pub(super) fn list(rootfs: &Path) -> Result<Option<Listing>> {
 pub(super) fn share(store: &Store, dir: &Path, listing: Option<Listing>) -> Result<()> {
     let Some(listing) = listing else { return Ok(()) };
     let rootfs = dir.join("rootfs");
-    let mut numbers: Vec<u64> = listing.0.iter().flat_map(|file| [file.like, file.same]).collect();
-    numbers.sort_unstable();
-    let list: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    fs::write(dir.join("files"), list).on("write", dir.join("files"))?;
-
     let tree = Root::open(&rootfs).on("open", &rootfs)?;
+    let mut numbers: Vec<u64> = listing.0.iter().map(|file| file.same).collect();
+    write_numbers(dir, &mut numbers)?;
     let clones = can_clone(dir)?;
-    let left = listing.0.into_iter().map(|file| (if clones { file.like } else { file.same }, file.path)).collect();
+    let mut left: HashMap<u64, Vec<Box<[u8]>>> = HashMap::new();
+    for Listed { path, size, same } in listing.0 {
+        if let Some(number) = if clones { content_number(&tree, &path, size) } else { Some(same) } {
+            left.entry(number).or_default().push(path);
+        }
+    }
+    if clones {
+        numbers.extend(left.keys());
+        write_numbers(dir, &mut numbers)?;
+        write_names(dir, &left)?;
+    }
     let mut sharing = Sharing { tree, left, touched: HashMap::new(), clones };
     // Beside it are other layers of its image.
     let stored = store.dir.join("store/trees");
     for place in [Some(stored.as_path()), dir.parent()].into_iter().flatten() {
         sharing.with_those_in(place, dir)?;
     }
+    if clones {
+        sharing.with_itself(&rootfs)?;
+    }
     sharing.finish()
+}
+
+fn write_numbers(dir: &Path, numbers: &mut [u64]) -> Result<()> {
+    numbers.sort_unstable();
+    let list: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    fs::write(dir.join("files"), list).on("write", dir.join("files"))
 }
 
 /// The files of a tree.
@@ -75,9 +97,8 @@ pub(super) struct Listing(Vec<Listed>);
 
 struct Listed {
     path: Box<[u8]>,
-    /// The number of its path and size.
-    like: u64,
-    /// That of all that is known of it but its content and its attributes.
+    size: u64,
+    /// The number of all that is known of it but its content and its attributes.
     same: u64,
 }
 
@@ -90,8 +111,8 @@ impl Visitor for Listing {
         if kind == FileType::RegularFile {
             let stat = stat(dir, name).map_err(failed("look at", path))?;
             if stat.st_nlink == 1 && stat.st_size > 0 {
-                let (like, same) = (number(&(path, stat.st_size)), number(&(path, about(&stat))));
-                self.0.push(Listed { path: path.into(), like, same });
+                let same = number(&(path, about(&stat)));
+                self.0.push(Listed { path: path.into(), size: stat.st_size as u64, same });
             }
         }
         Ok(())
@@ -116,8 +137,8 @@ fn about(stat: &Stat) -> impl Hash + PartialEq {
 
 struct Sharing {
     tree: Root,
-    /// What has found nothing to be shared with yet.
-    left: HashMap<u64, Box<[u8]>>,
+    /// What has found nothing to be shared with yet, by its number.
+    left: HashMap<u64, Vec<Box<[u8]>>>,
     /// The times of directories, which change with what is made in them.
     touched: HashMap<Box<[u8]>, Timestamps>,
     /// Whether the file system can share blocks.
@@ -140,57 +161,75 @@ impl Sharing {
             let (numbers, _) = list.as_chunks::<8>();
             let numbers = numbers.iter().map(|number| u64::from_le_bytes(*number));
             let common: HashSet<u64> = numbers.filter(|n| self.left.contains_key(n)).collect();
+            // Without them, as one that was made where blocks are not shared, it has nothing for us.
+            let names = if self.clones && !common.is_empty() { read_names(&other).ok() } else { None };
             if !common.is_empty()
                 && let Ok(other) = Root::open(other.join("rootfs"))
             {
-                self.with(&other, common)?;
+                self.with(&other, common, &names.unwrap_or_default())?;
             }
         }
         Ok(())
     }
 
-    fn with(&mut self, other: &Root, common: HashSet<u64>) -> Result<()> {
+    fn with(&mut self, other: &Root, common: HashSet<u64>, names: &HashMap<u64, Box<[u8]>>) -> Result<()> {
         for number in common {
-            let Some(path) = self.left.get(&number).cloned() else { continue };
-            let what = || format!("share {}", Path::new(OsStr::from_bytes(&path)).display());
-            match self.one(other, &path) {
-                Ok(true) => drop(self.left.remove(&number)),
+            let Some(mut paths) = self.left.remove(&number) else { continue };
+            let mut left = Vec::new();
+            for path in paths.drain(..) {
+                let there = if self.clones { names.get(&number) } else { Some(&path) };
                 // Another that is the same may still come.
-                Ok(false) | Err(Errno::NOENT | Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => {}
-                // As in a tree with something else in that place, or one whose files this user cannot read or replace.
-                Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::EXIST) => {}
-                Err(e) => return Err(Error::io(what())(e)),
+                if !there.map_or(Ok(false), |there| self.shared(other, there, &path))? {
+                    left.push(path);
+                }
+            }
+            if !left.is_empty() {
+                self.left.insert(number, left);
             }
         }
         Ok(())
     }
 
-    /// Makes the file `path` of the new tree from the one that `other` has there, when it is the same.
-    fn one(&mut self, other: &Root, path: &[u8]) -> Result<bool, Errno> {
-        let (above, name) = match path.iter().rposition(|byte| *byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
-        let flags = OFlags::PATH | OFlags::DIRECTORY;
-        let from = open(other, Path::new(OsStr::from_bytes(above)), flags)?;
-        let to = open(&self.tree, Path::new(OsStr::from_bytes(above)), flags)?;
-        let (theirs, own) = (stat(from.as_fd(), name)?, stat(to.as_fd(), name)?);
+    /// Shares what the new tree has twice.
+    fn with_itself(&mut self, rootfs: &Path) -> Result<()> {
+        let tree = Root::open(rootfs).on("open", rootfs)?;
+        for paths in std::mem::take(&mut self.left).into_values() {
+            let Some((first, others)) = paths.split_first() else { continue };
+            for path in others {
+                self.shared(&tree, first, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file `path` of the new tree from `there` in `other`, when it is the same and that can be done.
+    fn shared(&mut self, other: &Root, there: &[u8], path: &[u8]) -> Result<bool> {
+        match self.one(other, there, path) {
+            Ok(done) => Ok(done),
+            Err(Errno::NOENT | Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => Ok(false),
+            // As in a tree with something else in that place, or one whose files this user cannot read or replace.
+            Err(Errno::NOTDIR | Errno::LOOP | Errno::ACCESS | Errno::EXIST) => Ok(false),
+            Err(e) => Err(Error::io(format!("share {}", Path::new(OsStr::from_bytes(path)).display()))(e)),
+        }
+    }
+
+    fn one(&mut self, other: &Root, there: &[u8], path: &[u8]) -> Result<bool, Errno> {
+        let (theirs, own) = (Place::of(other, there)?, Place::of(&self.tree, path)?);
         // A clone has attributes of its own.
-        let alike = theirs.st_size == own.st_size
-            && (self.clones
-                || about(&theirs) == about(&own) && xattrs_at(from.as_fd(), name)? == xattrs_at(to.as_fd(), name)?);
-        if !alike || !same_content(&from, &to, name)? {
+        let alike = theirs.stat.st_size == own.stat.st_size
+            && (self.clones || about(&theirs.stat) == about(&own.stat) && theirs.xattrs()? == own.xattrs()?);
+        if !alike || !same_content((&theirs.dir, theirs.name), (&own.dir, own.name))? {
             return Ok(false);
         }
+        let (above, _) = split(path);
         if !self.touched.contains_key(above) {
-            self.touched.insert(above.into(), times(&rustix::fs::statat(&to, "", AtFlags::EMPTY_PATH)?));
+            self.touched.insert(above.into(), times(&rustix::fs::statat(&own.dir, "", AtFlags::EMPTY_PATH)?));
         }
-        let name = Path::new(OsStr::from_bytes(name));
         match self.clones {
-            true => clone(&from, &to, name, &own)?,
-            false => rustix::fs::linkat(&from, name, &to, NEW, AtFlags::empty())?,
+            true => clone(&theirs, &own)?,
+            false => rustix::fs::linkat(&theirs.dir, theirs.name, &own.dir, NEW, AtFlags::empty())?,
         }
-        rustix::fs::renameat(&to, NEW, &to, name).inspect_err(|_| unlink(&to).unwrap_or_default())?;
+        rustix::fs::renameat(&own.dir, NEW, &own.dir, own.name).inspect_err(|_| own.remove_new())?;
         Ok(true)
     }
 
@@ -205,37 +244,31 @@ impl Sharing {
     }
 }
 
-fn unlink(dir: &OwnedFd) -> Result<(), Errno> {
-    rustix::fs::unlinkat(dir, NEW, AtFlags::empty())
+/// A file of a tree.
+struct Place<'p> {
+    /// The directory that it is in.
+    dir: OwnedFd,
+    name: &'p [u8],
+    stat: Stat,
 }
 
-/// Whether the file system of the new tree in `dir` can share blocks, tried with the list that is there.
-fn can_clone(dir: &Path) -> Result<bool> {
-    let (list, copy) = (dir.join("files"), dir.join("files.copy"));
-    let (from, to) = (File::open(&list).on("read", &list)?, File::create(&copy).on("create", &copy)?);
-    let cloned = rustix::fs::ioctl_ficlone(to, from).is_ok();
-    fs::remove_file(&copy).on("remove", &copy)?;
-    Ok(cloned)
-}
-
-/// Makes a new file in `to` that shares its blocks with `name` in `from` and otherwise is as `name` in `to`.
-fn clone(from: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat) -> Result<(), Errno> {
-    let read = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let source = rustix::fs::openat(from, name, read, Mode::empty())?;
-    let write = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(to, NEW, write, Mode::from(0o600))?;
-    fill(&source, to, name, own, &file).inspect_err(|_| unlink(to).unwrap_or_default())
-}
-
-fn fill(source: &OwnedFd, to: &OwnedFd, name: &Path, own: &Stat, file: &OwnedFd) -> Result<(), Errno> {
-    // Not of these two, as when one of them must not be shared: then they stay apart.
-    rustix::fs::ioctl_ficlone(file, source).map_err(|_| Errno::OPNOTSUPP)?;
-    rustix::fs::fchown(file, Some(Uid::from_raw(own.st_uid)), Some(Gid::from_raw(own.st_gid)))?;
-    for (attribute, value) in xattrs_at(to.as_fd(), name.as_os_str().as_bytes())? {
-        rustix::fs::fsetxattr(file, attribute, &value, rustix::fs::XattrFlags::empty())?;
+impl<'p> Place<'p> {
+    fn of(tree: &Root, path: &'p [u8]) -> Result<Place<'p>, Errno> {
+        let (above, name) = split(path);
+        let dir = open(tree, Path::new(OsStr::from_bytes(above)), OFlags::PATH | OFlags::DIRECTORY)?;
+        let stat = stat(dir.as_fd(), name)?;
+        Ok(Place { dir, name, stat })
     }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(own.st_mode & 0o7777))?;
-    rustix::fs::futimens(file, &times(own))
+
+    fn xattrs(&self) -> Result<Xattrs, Errno> {
+        xattrs_at(self.dir.as_fd(), self.name)
+    }
+
+    /// Removes what was to take its place.
+    fn remove_new(&self) {
+        // It is in a tree that is refused as a whole then.
+        let _ = rustix::fs::unlinkat(&self.dir, NEW, AtFlags::empty());
+    }
 }
 
 fn times(stat: &Stat) -> Timestamps {

@@ -217,7 +217,8 @@ impl Comparison<'_> {
         match kind {
             _ if device_a != device_b => differs.push("device"),
             FileType::RegularFile => {
-                let same = a.st_size == b.st_size && same_content(dir_a, dir_b, name).map_err(failed("read", path))?;
+                let same = a.st_size == b.st_size
+                    && same_content((dir_a, name), (dir_b, name)).map_err(failed("read", path))?;
                 differs.extend((!same).then_some("content"));
             }
             FileType::Symlink => {
@@ -374,11 +375,11 @@ fn open(root: &Root, path: &[u8]) -> Result<OwnedFd> {
     at.as_ref().map_or_else(|| step(root, rest), |at| step(at, rest))
 }
 
-/// Whether the regular files `name` in two directories, of the same size, hold the same.
-pub(crate) fn same_content(a: &impl AsFd, b: &impl AsFd, name: &[u8]) -> Result<bool, Errno> {
+/// Whether two regular files of the same size, each in a directory and with a name there, hold the same.
+pub(crate) fn same_content(a: (&OwnedFd, &[u8]), b: (&OwnedFd, &[u8])) -> Result<bool, Errno> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let open = |dir: &dyn AsFd| {
-        let file = rustix::fs::openat(dir.as_fd(), Path::new(OsStr::from_bytes(name)), flags, Mode::empty());
+    let open = |(dir, name): (&OwnedFd, &[u8])| {
+        let file = rustix::fs::openat(dir, Path::new(OsStr::from_bytes(name)), flags, Mode::empty());
         file.map(File::from)
     };
     same_bytes(&mut open(a)?, &mut open(b)?).map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::IO))
