@@ -67,6 +67,20 @@ fn a_certificate_of_nobody_is_refused_unless_allowed() {
 }
 
 #[test]
+fn who_answers_without_tls_is_told_of() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let answer = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 1024]);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+    });
+    let error = Client::new(Options::default()).unwrap().get(&url).send().unwrap_err();
+    answer.join().unwrap();
+    assert!(why(error).contains("--insecure-options=http allows"));
+}
+
+#[test]
 fn secrets_stay_with_the_host_they_are_for() {
     let server = Server::https(|request| match (request.host.as_str(), request.path.as_str()) {
         ("example.com", "/a") => Reply::redirect("/b"),

@@ -193,6 +193,10 @@ pub(super) fn io_words(error: &io::Error) -> (String, Option<Again>) {
 
 fn tls_words(text: &str) -> String {
     let hint = match () {
+        // No TLS record is like this.
+        () if text.contains("InvalidContentType") => {
+            " (the server may speak plain http there, which --insecure-options=http allows)"
+        }
         () if text.contains("UnknownIssuer") => " (SSL_CERT_FILE may name the certificates of more authorities)",
         () if text.contains("CaUsedAsEndEntity") => {
             " (its certificate is that of an authority, CA:TRUE: the server needs one of its own, signed by that)"
