@@ -177,6 +177,8 @@ fn apps_that_cannot_be_started() {
     let refused = scratch.rkt(["run", "fine.aci", "exec.aci"]).refused(254, &["run: ", "/bin/no-such-program"]);
     refused.require(refused.stdout.is_empty(), "nothing ran");
     unchanged.check();
+    // What a file was like is noted only when it has been so for more than two seconds.
+    std::thread::sleep(std::time::Duration::from_millis(3100));
     for name in names {
         scratch.rkt(["fetch", &format!("{name}.aci")]).ok();
     }

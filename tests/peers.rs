@@ -293,6 +293,32 @@ fn images_by_umoci_come_in() {
 }
 
 #[test]
+fn a_file_that_umoci_puts_below_a_link_is_where_the_link_leads() {
+    needs!(root, "umoci", "bash");
+    let scratch = Scratch::new();
+    let umoci = |args: &[&str]| drop(Cmd::new("umoci").cwd(scratch.work()).args(args).ok());
+    umoci(&["init", "--layout", "layout"]);
+    umoci(&["new", "--image", "layout:1.0"]);
+    umoci(&["unpack", "--image", "layout:1.0", "bundle"]);
+    let script = "mkdir -p usr/lib/deep var/lib real && ln -s usr/lib lib && ln -s ../../usr var/lib/up && echo 1 >usr/lib/one && \
+        chmod 750 usr/lib && ln -s /real usr/lib/far && ln -s nowhere dangling && echo gone >real/gone";
+    Cmd::new("bash").cwd(scratch.work().join("bundle/rootfs")).args(["-ec", script]).ok();
+    umoci(&["repack", "--image", "layout:1.0", "bundle"]);
+    scratch.file("two", "two");
+    // Without the directories above them.
+    for place in ["/lib/two", "/lib/deep/two", "/var/lib/up/lib/deep/three", "/lib/far/two"] {
+        umoci(&["insert", "--image", "layout:1.0", "two", place]);
+    }
+    umoci(&["insert", "--image", "layout:1.0", "--whiteout", "/lib/far/gone"]);
+    umoci(&["insert", "--image", "layout:1.0", "--whiteout", "/none/gone"]);
+    same_as_umoci(&scratch, "layout", 7);
+    scratch.rkt(["image", "render", "--rootfs-only", "oci:layout:1.0", "rendered"]).ok();
+    scratch.acbuild(["begin", "oci:layout:1.0"]).ok();
+    scratch.acbuild(["end"]).ok();
+    assert_eq!(listing(&scratch, "rendered"), listing(&scratch, "umoci/rootfs"));
+}
+
+#[test]
 fn images_by_buildah_come_in() {
     needs!(root, "buildah", "umoci", "bash");
     let scratch = Scratch::new();

@@ -36,7 +36,11 @@ impl Target<'_> {
             }
             Reference::DockerArchive { file, name } => {
                 self.check(file)?;
-                Box::new(LayoutArchive::create_docker(file, name.as_deref().or(self.name))?)
+                let name = match name {
+                    Some(name) => Some(checked_name(name)?),
+                    None => self.name.and_then(fitting_name),
+                };
+                Box::new(LayoutArchive::create_docker(file, name.as_deref())?)
             }
             Reference::Docker(name) => Box::new(registry(name, Access::Push, self.insecure)?),
             other => return Err(Error::Refused(format!("cannot write an OCI image to {other}"))),
@@ -54,6 +58,28 @@ impl Target<'_> {
             _ => Ok(()),
         }
     }
+}
+
+/// A name that docker takes, with its tag.
+fn checked_name(name: &str) -> Result<String> {
+    match name.parse::<DockerName>() {
+        Ok(DockerName { digest: Some(_), .. }) => Err(Error::Refused(format!("a digest cannot be given: {name}"))),
+        // Without a tag docker would not load it.
+        Ok(_) if !name.rsplit('/').next().unwrap_or(name).contains(':') => Ok(format!("{name}:latest")),
+        Ok(_) => Ok(name.to_owned()),
+        Err(rule) => Err(Error::Refused(format!("docker cannot load {name:?}: {rule}"))),
+    }
+}
+
+/// What is nearest to `name` of what docker takes; none when that is nothing.
+fn fitting_name(name: &str) -> Option<String> {
+    let (repository, tag) = name.rsplit_once(':')?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    let mut tag: String = tag.chars().map(|c| if fits(c) { c } else { '_' }).take(128).collect();
+    if tag.starts_with(['.', '-']) {
+        tag.replace_range(..1, "_");
+    }
+    checked_name(&format!("{}:{tag}", repository.replace('~', "-"))).ok()
 }
 
 /// The repository `name`.

@@ -12,6 +12,7 @@
 //! has over a stack of trees, and [`write_changes`] makes a tar of them.
 
 mod changes;
+pub(crate) mod follow;
 mod read;
 mod settle;
 

@@ -35,7 +35,7 @@ pub fn shows(stack: &[Root], path: &Path) -> io::Result<bool> {
 /// # Errors
 /// What the system says.
 pub fn make_like(from: &Root, path: &Path, to: &Root) -> io::Result<()> {
-    merge::like(Some(from), path, to)
+    merge::like(Some(from), path, to, path)
 }
 
 /// Whether a file of an upper layer says that there is nothing of its name.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use appc_image::archive;
 use appc_image::fetch::Insecure;
+use appc_image::oci::{Platform, read_image};
 use appc_image::open_regular;
 use appc_image::reference::Reference;
 use appc_spec::ImageManifest;
@@ -29,7 +30,7 @@ pub(crate) struct CatManifest {
     /// Print it over several lines, indented
     #[arg(long)]
     pretty_print: bool,
-    /// Which file to print; an appc image has only the manifest
+    /// Which file to print; an appc image has only the manifest, and the manifest of an OCI image is what it is as one of appc
     #[arg(long, value_enum, default_value = "manifest")]
     file: Which,
 }
@@ -43,10 +44,10 @@ enum Which {
 impl CatManifest {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         if let Some(word) = &self.image {
-            if let Which::Config = self.file {
-                return Err(no_config());
-            }
             let reference = Reference::of_image(word)?;
+            if let Which::Config = self.file {
+                return self.config_of(&reference, session);
+            }
             let manifest = of_image(&reference, session)?;
             let parsed = ImageManifest::parse(&manifest).map_err(|e| {
                 Error::Refused(format!(
@@ -81,6 +82,22 @@ impl CatManifest {
         };
         written.map_err(|e| Error::Refused(format!("the document is no JSON: {e}")))?;
         output::result(String::from_utf8_lossy(&text))
+    }
+}
+
+impl CatManifest {
+    /// Prints the configuration of an OCI image, as it is or indented.
+    fn config_of(&self, reference: &Reference, session: &Session) -> Result<()> {
+        if let Reference::File(_) = reference {
+            return Err(no_config());
+        }
+        let (store, image) = images::stored(reference, Insecure::default(), session)?;
+        let source = store.oci(&image.id)?.ok_or_else(no_config)?;
+        let config = read_image(&source, &Platform::host())?.config_bytes;
+        match serde_json::from_slice::<serde_json::Value>(&config) {
+            Ok(document) if self.pretty_print => self.print(&document),
+            _ => output::result(String::from_utf8_lossy(&config)),
+        }
     }
 }
 

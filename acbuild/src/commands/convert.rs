@@ -10,7 +10,7 @@ use appc_image::archive::{self, Compression, WriteOptions};
 use appc_image::convert::{self, Options, Referrers, WrittenBundle};
 use appc_image::fetch::Insecure;
 use appc_image::layout::{LayoutDir, OciLayout};
-use appc_image::oci::{Descriptor, Platform, Sink, Source};
+use appc_image::oci::{Descriptor, Platform, Sink, Source, read_image};
 use appc_image::reference::Reference;
 use appc_spec::ImageManifest;
 use appc_spec::oci::Origin;
@@ -82,8 +82,11 @@ pub(crate) struct Convert {
 impl Convert {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         let source = images::checked(&Reference::of_image(&self.source)?, self.insecure(), session)?;
-        let target = Reference::from_word(&self.target).ok().filter(|target| !is_in_store(target));
-        let target = target.unwrap_or_else(|| Reference::File(self.target.clone()));
+        let target = match Reference::from_word(&self.target) {
+            Ok(target) if !is_in_store(&target) => target,
+            Err(e) if names_a_place(&self.target) => return Err(e.into()),
+            _ => Reference::File(self.target.clone()),
+        };
         let mut options = Options::new(work_dir(&target));
         let source_date_epoch = source_date_epoch()?;
         options.write = WriteOptions {
@@ -109,6 +112,7 @@ impl Convert {
             Some((store, image)) => input::stored(store, image, &options)?,
             None => input::open(&source, self.insecure(), &options)?,
         };
+        self.check_platform(&input)?;
         match (input, &target) {
             (Input::Archive(archive), Reference::Bundle(dir)) => {
                 self.bundle_of_archive(&archive, dir, &options, session)
@@ -125,6 +129,23 @@ impl Convert {
                 self.tell_referrers(&*from, &target, &options);
                 Ok(())
             }
+        }
+    }
+
+    /// Refuses an image for another platform than the one that was asked for.
+    fn check_platform(&self, input: &Input<'_>) -> Result<()> {
+        let Some(wanted) = &self.platform else { return Ok(()) };
+        let own: Option<Platform> = match input {
+            Input::Archive(archive) => {
+                serde_json::from_value(appc_spec::oci::to_oci(&manifest(archive, &self.source)?).config).ok()
+            }
+            Input::Oci(source, _) => serde_json::from_slice(&read_image(&**source, wanted)?.config_bytes).ok(),
+        };
+        match own {
+            Some(own) if !wanted.matches(&own) => {
+                Err(Error::Refused(format!("{} is for {own}, not for {wanted}", self.source.display())))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -243,6 +264,12 @@ pub(crate) fn as_layout(
 /// A word that nothing else is meant by is the name of a file to write.
 fn is_in_store(target: &Reference) -> bool {
     matches!(target, Reference::Id(_) | Reference::Name(_))
+}
+
+/// Whether who typed this did not mean a file of that name.
+fn names_a_place(word: &Path) -> bool {
+    let schemes = ["docker:", "oci:", "oci-archive:", "docker-archive:", "bundle:"];
+    word.to_str().is_some_and(|word| schemes.iter().any(|scheme| word.starts_with(scheme)) || word.contains("://"))
 }
 
 /// Whether what is about an image can lie beside it there. What `docker load` reads would be an image to it.

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use appc_rooted::Root;
 use appc_spec::oci::Origin;
@@ -97,7 +97,8 @@ pub fn archive_to_bundle(
     progress: &dyn Progress,
 ) -> Result<WrittenBundle> {
     let draft = Draft::begin(dir)?;
-    let unpack = UnpackOptions { limit: options.limit, ..UnpackOptions::default() };
+    // Whoever runs it may stack it, as engines do.
+    let unpack = UnpackOptions { limit: options.limit, layer: true, ..UnpackOptions::default() };
     let unpacked = archive::unpack(source, &draft.rootfs()?, &unpack, progress)?;
     draft.finish(unpacked)
 }
@@ -119,7 +120,7 @@ pub fn to_bundle_dir(
     let mut plain = options.clone();
     plain.write.compression = Compression::None;
     // What it may be at most is looked at where it comes from.
-    let unpack = UnpackOptions { limit: Limit::NONE, ..UnpackOptions::default() };
+    let unpack = UnpackOptions { limit: Limit::NONE, layer: true, ..UnpackOptions::default() };
     // The layers are squashed into a stream that is unpacked as it comes.
     let (squashed, unpacked) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| archive::unpack(File::from(from), &rootfs, &unpack, &Quiet));
@@ -158,10 +159,23 @@ pub fn from_bundle(dir: &Path, out: &File, options: &Options, progress: &dyn Pro
     let manifest = to_appc(&bytes, name(dir)?).map_err(|e| refuse(e.to_string()))?;
     let config: serde_json::Value = serde_json::from_slice(&bytes).map_err(|e| refuse(e.to_string()))?;
     let root = config.pointer("/root/path").and_then(|path| path.as_str()).unwrap_or(ROOTFS);
-    let root = dir.join(root);
-    let rootfs = Root::open(&root).map_err(Error::io(format!("open {}", root.display())))?;
+    let rootfs = rootfs(dir, Path::new(root)).map_err(|e| match e.raw_os_error() {
+        Some(_) => Error::io(format!("open {root} in {}", dir.display()))(e),
+        None => refuse(e.to_string()),
+    })?;
     let out = out.try_clone().map_err(Error::io("write the archive"))?;
     archive::write(manifest.to_json().as_bytes(), &rootfs, out, &options.write, progress)
+}
+
+/// The root file system of a bundle, which is in it: an image must not get files of the host by the words of somebody else.
+fn rootfs(dir: &Path, root: &Path) -> io::Result<Root> {
+    let dir = fs::canonicalize(dir)?;
+    let inside = if root.is_absolute() { root.strip_prefix(&dir).ok() } else { Some(root) };
+    match inside.filter(|inside| !inside.components().any(|part| part == Component::ParentDir)) {
+        // Nor does a link lead out of it.
+        Some(inside) => Ok(Root::from_fd(Root::open(&dir)?.open_at(inside, OFlags::PATH | OFlags::DIRECTORY)?)),
+        None => Err(io::Error::other(format!("its root.path {} is not in the bundle", root.display()))),
+    }
 }
 
 /// What an image is called whose bundle does not say it.

@@ -1,6 +1,7 @@
 //! What is left of a stack of layers: which entry of which layer each path is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use crate::Result;
@@ -8,6 +9,7 @@ pub(super) use crate::tree::walk::split;
 
 use crate::archive::entry::{Attributes, Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, relative};
+use crate::layer::follow::resolve;
 
 /// An entry: its layer and its place in it, both from 0.
 pub(super) type Id = (u32, u32);
@@ -16,6 +18,8 @@ pub(super) type Id = (u32, u32);
 enum Node {
     /// A directory. Its attributes are kept, because directories are written before everything else.
     Directory { layer: u32, attributes: Attributes },
+    /// A symbolic link, and what it holds.
+    Link(Id, Box<[u8]>),
     /// Anything else; several of one entry are hard links to each other.
     Other(Id),
 }
@@ -23,7 +27,7 @@ enum Node {
 impl Node {
     fn layer(&self) -> u32 {
         match self {
-            Node::Directory { layer, .. } | Node::Other((layer, _)) => *layer,
+            Node::Directory { layer, .. } | Node::Link((layer, _), _) | Node::Other((layer, _)) => *layer,
         }
     }
 }
@@ -78,8 +82,8 @@ fn join(parent: &[u8], name: &[u8]) -> Vec<u8> {
 impl Index {
     /// Takes the next entry of the layer `id.0`.
     pub(super) fn add(&mut self, entry: &Entry, id: Id) -> Result<()> {
-        let path = entry.path.as_slice();
         let layer = id.0;
+        let path = &*self.followed(&entry.path, layer);
         match says(entry, path)? {
             Says::Nothing => {}
             // Below a file or a link of this layer there is nothing any more; umoci marks what was in a directory that has
@@ -96,7 +100,7 @@ impl Index {
                         return Err(entry.refuse("it replaces a directory of the same layer"));
                     }
                     // Nothing can lie below what is no directory.
-                    (Node::Other(_), Some(Node::Directory { .. })) => {
+                    (_, Some(Node::Directory { .. })) => {
                         self.hide(path, layer, true);
                         if self.nodes.contains_key(path) {
                             return Err(entry.refuse("it replaces a directory of the same layer"));
@@ -117,14 +121,33 @@ impl Index {
             Type::HardLink => {
                 let target = cleaned(relative(Dialect::Layer, &entry.link));
                 let target = target.map_err(|rule| entry.refuse(format!("as a hard link's target, {rule}")))?;
-                match self.nodes.get(&target) {
+                match self.nodes.get(&self.followed(&target, id.0)) {
                     Some(Node::Other(first)) => Ok(Node::Other(*first)),
+                    Some(Node::Link(first, target)) => Ok(Node::Link(*first, target.clone())),
                     Some(Node::Directory { .. }) => Err(entry.refuse("it is a hard link to a directory")),
                     None => Err(entry.refuse("it is a hard link to a file that does not exist")),
                 }
             }
+            Type::Symlink => Ok(Node::Link(id, entry.link.as_slice().into())),
             _ => Ok(Node::Other(id)),
         }
+    }
+
+    /// The path with the links of layers below `layer` followed that are in the place of its directories and lead to one.
+    fn followed(&self, path: &[u8], layer: u32) -> Vec<u8> {
+        let link = |at: &[u8]| match self.nodes.get(at) {
+            Some(Node::Link((below, _), target)) if *below < layer => Some(target.to_vec()),
+            _ => None,
+        };
+        let (parent, name) = split(path);
+        let mut dir = Vec::new();
+        for part in parent.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            let at = join(&dir, part);
+            let there = link(&at).and_then(|_| resolve(&at, |at| Ok::<_, Infallible>(link(at))).unwrap_or_default());
+            let there = there.filter(|there| matches!(self.nodes.get(there), Some(Node::Directory { .. })));
+            dir = there.unwrap_or(at);
+        }
+        join(&dir, name)
     }
 
     /// Makes the directories above `path` that no entry has made. What lies in their way in a layer below is replaced;
@@ -133,10 +156,10 @@ impl Index {
         for parent in parents(path) {
             match self.nodes.get(parent) {
                 Some(Node::Directory { .. }) => continue,
-                Some(Node::Other((at, _))) if *at == layer => {
+                Some(Node::Link((at, _), _) | Node::Other((at, _))) if *at == layer => {
                     return Err(entry.refuse("something on the way to it is no directory"));
                 }
-                Some(Node::Other(_)) | None => {}
+                Some(_) | None => {}
             }
             let attributes = Attributes { mode: 0o755, ..Attributes::default() };
             self.nodes.insert(parent.to_vec(), Node::Directory { layer, attributes });
@@ -191,7 +214,7 @@ impl Index {
     pub(super) fn directories(&self) -> impl Iterator<Item = (&[u8], &Attributes)> {
         self.nodes.iter().filter_map(|(path, node)| match node {
             Node::Directory { attributes, .. } => Some((path.as_slice(), attributes)),
-            Node::Other(_) => None,
+            Node::Link(..) | Node::Other(_) => None,
         })
     }
 
@@ -199,7 +222,7 @@ impl Index {
     pub(super) fn files(&self) -> HashMap<Id, Vec<&[u8]>> {
         let mut files: HashMap<Id, Vec<&[u8]>> = HashMap::new();
         for (path, node) in &self.nodes {
-            if let Node::Other(id) = node {
+            if let Node::Link(id, _) | Node::Other(id) = node {
                 files.entry(*id).or_default().push(path);
             }
         }

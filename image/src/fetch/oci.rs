@@ -33,7 +33,10 @@ impl Fetcher<'_> {
         let source: Box<dyn Source> = match reference {
             Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
             Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
-            Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+            Reference::DockerArchive { file, name } => {
+                let archive = DockerArchive::open(file, name.as_deref())?;
+                return self.import_oci(&archive, &archive.reference(reference).origin()?);
+            }
             Reference::Bundle(dir) => return self.take_bundle(dir),
             other => {
                 let rule = "images of this kind are not read from this host".into();

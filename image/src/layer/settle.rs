@@ -36,7 +36,7 @@ pub fn settle_layer(tree: &Root, layer: &UnpackedLayer, lower: &[Root], ownershi
         let verb = "set the attributes of";
         match look_up(lower, path).map_err(failed(verb, path))? {
             Found::In(layer, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                like(Some(&lower[layer]), path, tree).map_err(failed(verb, path))?;
+                like(Some(&lower[layer]), path, tree, path).map_err(failed(verb, path))?;
             }
             _ => remove_marks(tree, path).map_err(failed("remove", path))?,
         }

@@ -45,12 +45,16 @@ pub enum ArchiveKind {
 pub fn archive_kind(file: &Path) -> Result<ArchiveKind> {
     // A root file system is known by its first name: it may be large, and compressed.
     let opened = File::open(file).map_err(Error::io(format!("open {}", file.display())))?;
-    if first_name(opened).is_ok_and(|name| !is_of_image(&name)) {
+    let first = first_name(opened).unwrap_or_default();
+    if TOP_OF_SYSTEMS.contains(&&*first) {
         return Ok(ArchiveKind::Other);
     }
     let tar = match Tar::open(file) {
         Ok(tar) => tar,
         Err(error @ Error::Io { .. }) => return Err(error),
+        // Meant as an image it is refused with what is wrong in it.
+        Err(_) if matches!(&*first, b"oci-layout" | b"blobs" | b"index.json") => return Ok(ArchiveKind::Oci),
+        Err(_) if first == b"manifest.json" => return Ok(ArchiveKind::Docker),
         Err(_) => return Ok(ArchiveKind::Other),
     };
     let has = |name: &str| tar.entries.contains_key(name.as_bytes());
@@ -61,12 +65,11 @@ pub fn archive_kind(file: &Path) -> Result<ArchiveKind> {
     })
 }
 
-/// Whether an archive of OCI or for docker has this at its top: what is described, or layers by their IDs.
-fn is_of_image(name: &[u8]) -> bool {
-    let is_id = || name.len() == 64 && name.iter().all(u8::is_ascii_hexdigit);
-    let ends = |end: &[u8]| name.ends_with(end);
-    matches!(name, b"oci-layout" | b"blobs" | b"repositories") || ends(b".json") || ends(b".tar") || is_id()
-}
+/// What root file systems have at their top, and images have not.
+const TOP_OF_SYSTEMS: [&[u8]; 21] = [
+    b"bin", b"boot", b"dev", b"etc", b"home", b"lib", b"lib32", b"lib64", b"libx32", b"media", b"mnt", b"opt", b"proc",
+    b"root", b"run", b"sbin", b"srv", b"sys", b"tmp", b"usr", b"var",
+];
 
 /// A tar, open, with its contents page.
 pub(super) struct Tar {

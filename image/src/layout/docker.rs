@@ -15,6 +15,7 @@ use super::{LAYOUT_FILE, blob_path};
 use crate::archive::Compression;
 use crate::error::printable;
 use crate::oci::{Algorithm, DOCUMENT_MAX, Descriptor, Digest, Hasher, Index, Manifest, Source, media_type};
+use crate::reference::Reference;
 use crate::{Error, Result};
 
 /// The file that names the images.
@@ -78,6 +79,16 @@ impl DockerArchive {
             place = format!("{place}:{}", printable(name.as_bytes()));
         }
         Ok(DockerArchive { files, place, top, count, names, manifest, paths })
+    }
+
+    /// The same image as `reference`, with the first name that the archive has for it when it was given none.
+    pub fn reference(&self, reference: &Reference) -> Reference {
+        match reference {
+            Reference::DockerArchive { file, name: None } => {
+                Reference::DockerArchive { file: file.clone(), name: self.names.first().cloned() }
+            }
+            other => other.clone(),
+        }
     }
 
     /// How many images are in the archive.

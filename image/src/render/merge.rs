@@ -55,7 +55,7 @@ pub(super) fn merge(layers: &[Root], whitelist: &[String], out: &Root) -> Result
     // Last, and the deepest first: making something in a directory changes its time.
     for (path, layer) in directories.iter().rev() {
         let from = layer.map(|layer| &layers[layer]);
-        like(from, path, out).map_err(|e| Error::io(format!("cannot render /{}", path.display()))(e))?;
+        like(from, path, out, path).map_err(|e| Error::io(format!("cannot render /{}", path.display()))(e))?;
     }
     Ok(())
 }
@@ -175,11 +175,11 @@ pub(crate) fn open_parent<'p>(root: &Root, path: &'p Path) -> Result<(OwnedFd, &
     Ok((open(root, parent(path), OFlags::PATH | OFlags::DIRECTORY)?, name))
 }
 
-/// Makes the directory `path` of the result like the one in `layer`; without one, as old as can be, so that it is the same
+/// Makes the directory `to` of the result like `path` in `layer`; without one, as old as can be, so that it is the same
 /// each time.
-pub(crate) fn like(layer: Option<&Root>, path: &Path, out: &Root) -> io::Result<()> {
+pub(crate) fn like(layer: Option<&Root>, path: &Path, out: &Root, to: &Path) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-    let to = open(out, path, flags)?;
+    let to = open(out, to, flags)?;
     let mut times = Timestamps { last_access: EPOCH, last_modification: EPOCH };
     if let Some(layer) = layer {
         let from = open(layer, path, flags)?;

@@ -65,7 +65,11 @@ pub(in crate::commands) fn open(
         Reference::File(path) => return Ok(Input::Archive(open_regular(path).map_err(Error::io("open", path))?)),
         Reference::OciLayout { dir, name } => Box::new(OciLayout::open(dir, name.as_deref())?),
         Reference::OciArchive { file, name } => Box::new(OciLayout::open_archive(file, name.as_deref())?),
-        Reference::DockerArchive { file, name } => Box::new(DockerArchive::open(file, name.as_deref())?),
+        Reference::DockerArchive { file, name } => {
+            let archive = DockerArchive::open(file, name.as_deref())?;
+            let origin = origin(&archive.reference(reference));
+            return Ok(Input::Oci(Box::new(archive), origin));
+        }
         Reference::Docker(name) => Box::new(place::registry(name, Access::Pull, insecure)?),
         other => return Err(Error::Refused(format!("cannot read {other}: fetch it with \"rkt fetch\" first"))),
     };

@@ -1,22 +1,25 @@
 //! What a layer needs of those below it.
 //!
-//! A layer is extracted alone, so that all images can share it. Two things need the layers below: a directory that no entry
-//! describes has to be like the one below it, and a hard link may lead to a file there. Either is made in a small tree
-//! of its own that lies right above the layer; its name tells all layers below, since it is good for those only.
+//! A layer is extracted alone, so that all images can share it. Some things need the layers below: a directory that no entry
+//! describes has to be like the one below it, or it is none, where there is a link below that leads to one, or where nothing
+//! but marks is in it that hide nothing; and a hard link may lead to a file there. All of that is made in a small tree of its own
+//! that lies right above the layer; its name tells all layers below, since it is good for those only.
 
-use std::collections::BTreeMap;
+mod small;
+
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use appc_rooted::{OFlags, Root};
-use rustix::fs::{FileType, Mode};
+
+use small::Small;
 
 use super::jobs::Gathered;
 use super::{Info, layer_key, partial};
 use crate::error::{Error, Result};
 use crate::oci::{Digest, OciImage};
-use crate::render::merge::{Found, like, link_as, look_up, open_parent};
+use crate::render::merge::like;
 use crate::store::{IoContext, work};
 use crate::tree::overlay;
 
@@ -78,11 +81,11 @@ impl Gathered<'_> {
             let Some(root) = self.root(key)? else { return Ok(Fix::Vanished) };
             layers.push(root);
         }
-        let directories = Directories::of(&layers, root, info)?;
-        if directories.found.is_empty() {
+        let small = Small::of(&layers, root, info)?;
+        if small.is_empty() {
             return Ok(Fix::None);
         }
-        directories.build(&self.new_tree(&fix)?)?;
+        small.build(&self.new_tree(&fix)?)?;
         let done = self.tree(&fix);
         fs::rename(self.tree(&partial(&fix)), &done).on("write to", &done)?;
         Ok(Fix::Made(fix))
@@ -123,102 +126,12 @@ fn fix_key(trees: &[String]) -> String {
 
 /// What the root directory of an image without layers is like: the same each time.
 pub(in crate::store) fn describe_empty(root: &Root) -> Result<()> {
-    like(None, Path::new(""), root).map_err(failed(Path::new("")))
-}
-
-/// The directories of the small tree, and whose they are like.
-struct Directories<'l> {
-    below: &'l [Root],
-    own: &'l Root,
-    info: &'l Info,
-    /// The layer below, or the layer's own when none.
-    found: BTreeMap<PathBuf, Option<usize>>,
+    like(None, Path::new(""), root, Path::new("")).map_err(failed(Path::new("")))
 }
 
 /// Makes the small tree above the layer `own` once more, in `out`; `below` are the trees below it, the lowest first.
 pub(in crate::store) fn rebuild(below: &[Root], own: &Root, info: &Info, out: &Root) -> Result<()> {
-    Directories::of(below, own, info)?.build(out)
-}
-
-impl<'l> Directories<'l> {
-    fn of(below: &'l [Root], own: &'l Root, info: &'l Info) -> Result<Directories<'l>> {
-        let mut directories = Directories { below, own, info, found: BTreeMap::new() };
-        for path in &info.implied {
-            if directories.is_below(path)? {
-                directories.add(path)?;
-            }
-        }
-        for (path, _) in &info.links {
-            directories.add(path.parent().unwrap_or(Path::new("")))?;
-        }
-        Ok(directories)
-    }
-
-    fn build(&self, out: &Root) -> Result<()> {
-        self.make(out)?;
-        for (path, target) in &self.info.links {
-            self.link(path, target, out)?;
-        }
-        self.describe(out)
-    }
-
-    /// Whether the layers below have the directory `path`.
-    fn is_below(&self, path: &Path) -> Result<bool> {
-        Ok(self.directory_below(path)?.is_some())
-    }
-
-    fn directory_below(&self, path: &Path) -> Result<Option<usize>> {
-        let found = look_up(self.below, path).map_err(failed(path))?;
-        Ok(match found {
-            Found::In(layer, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => Some(layer),
-            _ => None,
-        })
-    }
-
-    /// Adds `path` and those on the way to it.
-    fn add(&mut self, path: &Path) -> Result<()> {
-        for path in path.ancestors() {
-            if self.found.contains_key(path) {
-                break;
-            }
-            let implied = self.info.implied.iter().any(|implied| implied == path);
-            let like = if implied { self.directory_below(path)? } else { None };
-            self.found.insert(path.to_owned(), like);
-        }
-        Ok(())
-    }
-
-    fn make(&self, out: &Root) -> Result<()> {
-        for path in self.found.keys().filter(|path| !path.as_os_str().is_empty()) {
-            let (above, name) = open_parent(out, path).map_err(failed(path))?;
-            rustix::fs::mkdirat(&above, name, Mode::from(0o755)).map_err(failed(path))?;
-        }
-        Ok(())
-    }
-
-    fn link(&self, path: &Path, target: &Path, out: &Root) -> Result<()> {
-        let refuse = |rule: &str| Error::Archive {
-            entry: crate::error::printable(path.as_os_str().as_encoded_bytes()),
-            offset: 0,
-            rule: rule.into(),
-        };
-        match look_up(self.below, target).map_err(failed(path))? {
-            Found::In(_, stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Directory => {
-                Err(refuse("it is a hard link to a directory"))
-            }
-            Found::In(layer, _) => link_as(&self.below[layer], target, out, path),
-            _ => Err(refuse("it is a hard link to something that is in no layer before it")),
-        }
-    }
-
-    /// Last, and the deepest first: making something in a directory changes its time.
-    fn describe(&self, out: &Root) -> Result<()> {
-        for (path, layer) in self.found.iter().rev() {
-            let from = layer.map_or(self.own, |layer| &self.below[layer]);
-            like(Some(from), path, out).map_err(failed(path))?;
-        }
-        Ok(())
-    }
+    Small::of(below, own, info)?.build(out)
 }
 
 fn failed<E: Into<std::io::Error>>(path: &Path) -> impl FnOnce(E) -> Error {
