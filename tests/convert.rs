@@ -350,6 +350,61 @@ fn an_image_that_is_alone_keeps_its_name() {
     assert!(index.contains(r#""org.opencontainers.image.ref.name":"stable""#), "{index}");
 }
 
+/// An App Container image of nothing, called `example.com/app`, in version `1.0+git`.
+fn empty_image(scratch: &Scratch) {
+    for line in ["begin", "set-name example.com/app", "label add version 1.0+git", "write app.aci", "end"] {
+        scratch.acbuild(line.split(' ')).ok();
+    }
+}
+
+#[test]
+fn archives_for_docker_have_names_that_docker_takes_and_keep_them() {
+    let scratch = Scratch::new();
+    empty_image(&scratch);
+    let names = |file: &str| {
+        let list = Cmd::new("tar").args(["-xOf", file, "manifest.json"]).cwd(scratch.work()).ok().json();
+        list[0]["RepoTags"].clone()
+    };
+    convert(&scratch, &["app.aci", "docker-archive:own.tar"]);
+    assert_eq!(names("own.tar"), json!(["example.com/app:1.0_git"]));
+    convert(&scratch, &["app.aci", "docker-archive:given.tar:team/app"]);
+    assert_eq!(names("given.tar"), json!(["team/app:latest"]));
+    convert(&scratch, &["./given.tar", "docker-archive:kept.tar"]);
+    assert_eq!(names("kept.tar"), json!(["team/app:latest"]));
+    scratch.acbuild(["convert", "app.aci", "docker-archive:bad.tar:Team/App:1"]).refused(1, &["lower case"]);
+}
+
+#[test]
+fn what_was_not_meant_is_not_done() {
+    let scratch = Scratch::new();
+    empty_image(&scratch);
+    convert(&scratch, &["app.aci", "oci:layout"]);
+    let refused = |words: &[&str], said: &[&str]| {
+        scratch.acbuild([&["convert"], words].concat()).refused(1, said);
+    };
+    for from in ["app.aci", "oci:layout"] {
+        refused(&["--platform=linux/s390x", from, "oci:other"], &[from, "not for linux/s390x"]);
+    }
+    refused(&["app.aci", "docker://registry.example.com/UP:1"], &["lower case"]);
+    refused(&["app.aci", "oci:"], &["a path must follow oci:"]);
+    let config = scratch.acbuild(["cat-manifest", "--file=config", "oci:layout"]).ok().json();
+    assert_eq!(config["rootfs"]["type"], "layers");
+
+    // Nobody's words in a bundle bring files of the host into an image.
+    scratch.file("secret/shadow", "secret");
+    scratch.file("bundle/rootfs/f", "f");
+    let here = scratch.work().display().to_string();
+    for root in ["../secret", &format!("{here}/secret"), "link", "rootfs/../../secret"] {
+        let config = json!({"ociVersion": "1.2.0", "process": {"args": ["x"], "cwd": "/"}, "root": {"path": root}});
+        scratch.file("bundle/config.json", config.to_string());
+        let _ = std::os::unix::fs::symlink("../secret", scratch.work().join("bundle/link"));
+        refused(&["bundle:bundle", "leak.aci"], &["bundle"]);
+    }
+    let config = json!({"ociVersion": "1.2.0", "process": {"args": ["x"], "cwd": "/"}, "root": {"path": format!("{here}/bundle/rootfs")}});
+    scratch.file("bundle/config.json", config.to_string());
+    convert(&scratch, &["./bundle", "whole.aci"]);
+}
+
 #[test]
 fn skopeo_takes_it_and_gives_it_back() {
     needs!("busybox", "skopeo");
