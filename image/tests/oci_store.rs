@@ -245,6 +245,25 @@ fn what_a_layer_does_not_say_is_taken_from_those_below() {
 }
 
 #[test]
+fn what_lies_below_links_of_lower_layers_is_where_these_lead() {
+    let f = Fixture::new();
+    let low = Tar::default().dir("usr").dir("usr/bin").file("usr/bin/x", b"x").file("usr/bin/gone", b"");
+    let low = low.symlink("bin", "usr/bin").symlink("usr/bin/up", "../../etc").dir("etc").symlink("loop", "loop").end();
+    let high = Tar::default().hard_link("bin/y", "bin/x").file("bin/z", b"z").file("bin/.wh.gone", b"");
+    let high = high.file("bin/up/new", b"new").file("loop/in", b"").file("none/.wh.x", b"").end();
+    let image = import(&f, &Memory::image(&[low, high], ""), "oci:links:1").unwrap();
+    let tree = rendered(&f, &image);
+    let path = |name: &str| tree.path().join(name);
+    assert!(fs::symlink_metadata(path("bin")).unwrap().is_symlink());
+    for (name, content) in [("usr/bin/x", "x"), ("usr/bin/y", "x"), ("usr/bin/z", "z"), ("etc/new", "new")] {
+        assert_eq!(fs::read_to_string(path(name)).unwrap(), content, "{name}");
+    }
+    assert!(!path("usr/bin/gone").exists() && !path("none").exists());
+    assert!(path("loop/in").exists(), "a link that leads nowhere is replaced");
+    assert_eq!(f.store.verify(&image.id, &Quiet).unwrap().faults, []);
+}
+
+#[test]
 fn an_opaque_root_hides_all_layers_below() {
     let f = Fixture::new();
     let source = Memory::image(&[base(), Tar::default().file(".wh..wh..opq", b"").file("only", b"").end()], "");

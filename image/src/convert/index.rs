@@ -9,7 +9,7 @@ pub(super) use crate::tree::walk::split;
 
 use crate::archive::entry::{Attributes, Entry, Type, cleaned};
 use crate::archive::reader::{Dialect, relative};
-use crate::layer::follow::resolve;
+use crate::layer::follow::{MOST, resolve};
 
 /// An entry: its layer and its place in it, both from 0.
 pub(super) type Id = (u32, u32);
@@ -140,10 +140,14 @@ impl Index {
             _ => None,
         };
         let (parent, name) = split(path);
-        let mut dir = Vec::new();
+        let (mut dir, mut followed) = (Vec::new(), 0);
         for part in parent.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
             let at = join(&dir, part);
-            let there = link(&at).and_then(|_| resolve(&at, |at| Ok::<_, Infallible>(link(at))).unwrap_or_default());
+            let mut there = None;
+            if followed < MOST && link(&at).is_some() {
+                followed += 1;
+                there = resolve(&dir, part, |at| Ok::<_, Infallible>(link(at))).unwrap_or_default();
+            }
             let there = there.filter(|there| matches!(self.nodes.get(there), Some(Node::Directory { .. })));
             dir = there.unwrap_or(at);
         }

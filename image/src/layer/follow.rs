@@ -3,39 +3,42 @@
 //! A layer may have files below a path at which a layer below has a link, and say nothing of a directory there: then
 //! they are meant to be where the link leads, as when all layers are unpacked one over the other.
 
-/// As many as the kernel follows.
-const MOST: usize = 40;
+use crate::tree::walk::split;
 
-/// Where `path` leads when its own link and those on the way to it are followed; `target` is what the link at a path holds,
-/// if there is one. Nothing for a loop.
+/// As many as the kernel follows on the way along a path.
+pub(crate) const MOST: usize = 40;
+
+/// Where `rest` leads from the directory `dir`, to which no link leads, when its own link and those on the way to it are
+/// followed; `target` is what the link at a path holds, if there is one. Nothing for a loop.
 pub(crate) fn resolve<E>(
-    path: &[u8],
+    dir: &[u8],
+    rest: &[u8],
     mut target: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>, E>,
 ) -> Result<Option<Vec<u8>>, E> {
     let parts = |path: &[u8]| path.split(|byte| *byte == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let (mut to_come, mut done, mut followed) = (parts(path), Vec::<Vec<u8>>::new(), 0);
+    let (mut to_come, mut done, mut followed) = (parts(rest), dir.to_vec(), 0);
     while let Some(part) = to_come.pop() {
+        let above = done.len();
         match &*part {
             b"" | b"." => continue,
             b".." => {
-                done.pop();
+                done.truncate(split(&done).0.len());
                 continue;
             }
-            _ => done.push(part),
+            _ if above > 0 => done.push(b'/'),
+            _ => {}
         }
-        if let Some(target) = target(&done.join(&b'/'))? {
+        done.extend(part);
+        if let Some(target) = target(&done)? {
             followed += 1;
             if followed > MOST {
                 return Ok(None);
             }
-            done.pop();
-            if target.starts_with(b"/") {
-                done.clear();
-            }
+            done.truncate(if target.starts_with(b"/") { 0 } else { above });
             to_come.extend(parts(&target));
         }
     }
-    Ok(Some(done.join(&b'/')))
+    Ok(Some(done))
 }
 
 #[cfg(test)]
@@ -54,11 +57,12 @@ mod tests {
             };
             Ok::<_, ()>(link.map(<[u8]>::to_vec))
         };
+        assert_eq!(resolve(b"usr/bin", b"../bin/far/x", target).unwrap().unwrap(), b"a/x");
         for (path, end) in
             [("bin/x", Some("usr/bin/x")), ("bin/far/y", Some("a/y")), ("up/lib", Some("usr/lib")), ("loop/x", None)]
         {
             let end = end.map(|end| end.as_bytes().to_vec());
-            assert_eq!(resolve(path.as_bytes(), target).unwrap(), end, "{path}");
+            assert_eq!(resolve(b"", path.as_bytes(), target).unwrap(), end, "{path}");
         }
     }
 }

@@ -49,18 +49,18 @@ impl<'l> Small<'l> {
     pub(super) fn of(below: &'l [Root], own: &'l Root, info: &'l Info) -> Result<Small<'l>> {
         let implied = info.implied.iter().map(PathBuf::as_path).collect();
         // Something will be in those.
-        let above = info.links.iter().flat_map(|(path, _)| path.ancestors().skip(1));
-        let idle = above.map(|above| (above.to_owned(), false)).collect();
+        let filled = info.links.iter().flat_map(|(path, _)| path.ancestors().skip(1));
+        let idle = filled.map(|path| (path.to_owned(), false)).collect();
         let (directories, links, moved, hidden) = Default::default();
         let mut small = Small { below, own, info, implied, directories, links, moved, hidden, idle };
         // Those above come first.
         for path in &info.implied {
-            if path.ancestors().any(|above| small.links.contains_key(above) || small.hidden.contains(above)) {
+            if path.ancestors().any(|path| small.links.contains_key(path) || small.hidden.contains(path)) {
                 continue;
             }
             match small.look(path)? {
                 Found::In(_, stat) if is_directory(&stat) => small.add(path)?,
-                Found::In(layer, stat) if is_link(&stat) => match small.follow(path)? {
+                Found::In(layer, stat) if is_link(&stat) => match small.follow(above(path), name(path))? {
                     Some(to) => small.put_back(path, layer, &to)?,
                     None => small.hide_if_idle(path)?,
                 },
@@ -69,7 +69,7 @@ impl<'l> Small<'l> {
         }
         for (path, _) in &info.links {
             let path = small.place_of(path);
-            small.add(path.parent().unwrap_or(Path::new("")))?;
+            small.add(above(&path))?;
         }
         Ok(small)
     }
@@ -119,8 +119,8 @@ impl<'l> Small<'l> {
         })
     }
 
-    /// The directory that the link `path` of the trees below leads to, if it does.
-    fn follow(&self, path: &Path) -> Result<Option<PathBuf>> {
+    /// The directory of the trees below that `rest` leads to from the directory `dir`, to which no link leads, if it does.
+    fn follow(&self, dir: &Path, rest: &Path) -> Result<Option<PathBuf>> {
         let target = |at: &[u8]| {
             let at = Path::new(OsStr::from_bytes(at));
             let Found::In(layer, stat) = self.look(at)? else { return Ok(None) };
@@ -131,7 +131,8 @@ impl<'l> Small<'l> {
                 .and_then(|(dir, name)| rustix::fs::readlinkat(dir, name, Vec::new()));
             Ok::<_, Error>(Some(read.map_err(failed(at))?.into_bytes()))
         };
-        let Some(end) = resolve(path.as_os_str().as_bytes(), target)? else { return Ok(None) };
+        let bytes = |path: &'_ Path| path.as_os_str().as_bytes().to_vec();
+        let Some(end) = resolve(&bytes(dir), &bytes(rest), target)? else { return Ok(None) };
         let end = PathBuf::from(std::ffi::OsString::from_vec(end));
         Ok(self.directory_below(&end)?.map(|_| end))
     }
@@ -162,7 +163,7 @@ impl<'l> Small<'l> {
     /// Makes `path` the link again that the tree `layer` has there, and what the layer has in it a part of `to`, where that
     /// leads.
     fn put_back(&mut self, path: &Path, layer: usize, to: &Path) -> Result<()> {
-        self.add(path.parent().unwrap_or(Path::new("")))?;
+        self.add(above(path))?;
         self.links.insert(path.to_owned(), (layer, to.to_owned()));
         self.move_all(path, to)
     }
@@ -170,15 +171,15 @@ impl<'l> Small<'l> {
     fn move_all(&mut self, from: &Path, to: &Path) -> Result<()> {
         self.add(to)?;
         for (name, kind) in names(self.own, from)? {
-            let (from, to) = (from.join(&name), to.join(&name));
+            let from = from.join(&name);
             if kind != FileType::Directory {
-                self.moved.push((from, to));
+                self.moved.push((from, to.join(&name)));
                 continue;
             }
             // There may be another link.
-            let to = self.follow(&to)?.unwrap_or(to);
+            let to = self.follow(to, &name)?.unwrap_or_else(|| to.join(&name));
             let one = self.like(&to, &from)?;
-            self.add(to.parent().unwrap_or(Path::new("")))?;
+            self.add(above(&to))?;
             self.directories.insert(to.clone(), one);
             self.move_all(&from, &to)?;
         }
@@ -188,7 +189,7 @@ impl<'l> Small<'l> {
     /// Hides the directory `path` of the layer when nothing is in it but marks: below there is nothing that they could hide.
     fn hide_if_idle(&mut self, path: &Path) -> Result<()> {
         if self.is_idle(path)? {
-            self.add(path.parent().unwrap_or(Path::new("")))?;
+            self.add(above(path))?;
             self.hidden.insert(path.to_owned());
         }
         Ok(())
@@ -230,17 +231,28 @@ impl<'l> Small<'l> {
             offset: 0,
             rule: rule.into(),
         };
-        let through = target.parent().map_or(Ok(None), |above| self.follow(above))?;
-        let target = match (through, target.file_name()) {
-            (Some(above), Some(name)) => above.join(name),
-            _ => target.to_owned(),
-        };
-        match self.look(&target)? {
+        let (mut target, mut found) = (target.to_owned(), self.look(target)?);
+        if !matches!(found, Found::In(..))
+            && let Some(dir) = self.follow(Path::new(""), above(&target))?
+        {
+            target = dir.join(name(&target));
+            found = self.look(&target)?;
+        }
+        match found {
             Found::In(_, stat) if is_directory(&stat) => Err(refuse("it is a hard link to a directory")),
             Found::In(layer, _) => link_as(&self.below[layer], &target, out, &self.place_of(path)),
             _ => Err(refuse("it is a hard link to something that is in no layer before it")),
         }
     }
+}
+
+/// The directory that `path` is in.
+fn above(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn name(path: &Path) -> &Path {
+    path.file_name().map_or(Path::new(""), Path::new)
 }
 
 fn is_directory(stat: &Stat) -> bool {
