@@ -83,9 +83,7 @@ impl CatManifest {
         written.map_err(|e| Error::Refused(format!("the document is no JSON: {e}")))?;
         output::result(String::from_utf8_lossy(&text))
     }
-}
 
-impl CatManifest {
     /// Prints the configuration of an OCI image, as it is or indented.
     fn config_of(&self, reference: &Reference, session: &Session) -> Result<()> {
         if let Reference::File(_) = reference {

@@ -7,7 +7,8 @@
 //! ```text
 //! tag  'M' the manifest, 'E' the layer's next entry, 'S' the same of a file with holes, 'T' an entry that is not in the
 //!      layer, 'D' an entry of the layer that is not in the archive, 'Z' the end
-//! form  of all but 'D': 0  as predicted
+//! form  none for 'D'; else
+//!       0  as predicted
 //!       1  the difference to the prediction (exclusive or), checksum computed anew
 //!       2  the difference to the prediction, checksum included
 //!       3  length (4 bytes, little endian) and the bytes themselves

@@ -1,14 +1,12 @@
 //! Writing OCI layouts.
 
 use std::collections::BTreeSet;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use rustix::fs::{FlockOperation, flock};
 
 use super::docker::manifest_json;
 use super::files::Files;
@@ -42,12 +40,13 @@ impl LayoutDir {
         let place = place(dir);
         check(name, &place)?;
         let check_index = || read_index(&Files::directory(dir)?, &place).map(drop);
-        if has_something(dir)? && check_index().is_err() {
-            // Another process may be making it at this moment.
-            let _lock = lock(dir)?;
+        let is_wrong = has_something(dir)? && check_index().is_err();
+        let staging = Staging::begin(dir)?;
+        if is_wrong {
+            // Unless another process is making it at this moment.
+            let _lock = staging.lock()?;
             check_index()?;
         }
-        let staging = Staging::begin(dir)?;
         let name = name.map(str::to_owned);
         let (found, referrers) = (Mutex::default(), Mutex::default());
         Ok(LayoutDir { dir: dir.to_owned(), name, replaced: None, staging, found, referrers })
@@ -87,11 +86,6 @@ impl LayoutDir {
         let placed = written.and_then(|()| new.complete().publish(&path));
         placed.map_err(Error::io(format!("write {}", path.display())))
     }
-}
-
-fn lock(dir: &Path) -> Result<File> {
-    let locked = File::open(dir).and_then(|file| Ok(flock(&file, FlockOperation::LockExclusive).map(|()| file)?));
-    locked.map_err(Error::io(format!("lock {}", dir.display())))
 }
 
 fn place(dir: &Path) -> String {

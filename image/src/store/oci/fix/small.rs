@@ -131,8 +131,8 @@ impl<'l> Small<'l> {
                 .and_then(|(dir, name)| rustix::fs::readlinkat(dir, name, Vec::new()));
             Ok::<_, Error>(Some(read.map_err(failed(at))?.into_bytes()))
         };
-        let bytes = |path: &'_ Path| path.as_os_str().as_bytes().to_vec();
-        let Some(end) = resolve(&bytes(dir), &bytes(rest), target)? else { return Ok(None) };
+        let (dir, rest) = (dir.as_os_str().as_bytes(), rest.as_os_str().as_bytes());
+        let Some(end) = resolve(dir, rest, target)? else { return Ok(None) };
         let end = PathBuf::from(std::ffi::OsString::from_vec(end));
         Ok(self.directory_below(&end)?.map(|_| end))
     }
