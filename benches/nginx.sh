@@ -43,7 +43,7 @@ base=$($buildah from scratch)
 $buildah add -q "$base" debian.tar / >/dev/null
 $buildah commit -q "$base" debian >/dev/null
 
-apt-config dump | grep '^Acquire::' >apt.conf || true
+apt-config dump | grep -E '^Acquire::(https?|Check|Allow|Retries|ForceIP)' >apt.conf || true
 printf '#!/bin/sh\nexit 101\n' >policy-rc.d
 chmod 755 policy-rc.d
 sed "s/PORT/8080/" "$here/examples/nginx/nginx.conf" >nginx.conf
@@ -58,7 +58,7 @@ done
 container=$($buildah from debian)
 # crun, where it is what buildah takes, refuses hosts with both versions of cgroups.
 $buildah run --runtime runc --net host --env DEBIAN_FRONTEND=noninteractive "$@" "$container" -- sh -ec '
-    apt-get -q update
+    apt-get -q -o Acquire::Languages=none update
     apt-get -q install -y --no-install-recommends nginx-light
     apt-get clean
     rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log'

@@ -12,8 +12,9 @@ trap 'acbuild end; rm -rf "$work"' EXIT
 acbuild set-name example.com/nginx
 acbuild dep add example.com/debian
 
-# This machine's package sources, proxies and keys, for the time of the installation: none of it gets into the image.
-apt-config dump | grep '^Acquire::' >"$work/apt.conf" || true
+# How this machine reaches packages (sources, proxies, keys), for the time of the installation: none of it gets into the
+# image. What else its apt would download or keep is its own affair.
+apt-config dump | grep -E '^Acquire::(https?|Check|Allow|Retries|ForceIP)' >"$work/apt.conf" || true
 # No service is to be started by its package: this is no running system.
 printf '#!/bin/sh\nexit 101\n' >"$work/policy-rc.d"
 chmod 755 "$work/policy-rc.d"
@@ -23,7 +24,7 @@ for path in /etc/apt/sources.list /etc/apt/sources.list.d /etc/apt/auth.conf.d /
     [ ! -e "$path" ] || set -- "$@" --volume "$path:$path:ro"
 done
 acbuild run --env DEBIAN_FRONTEND=noninteractive "$@" -- sh -ec '
-    apt-get -q update
+    apt-get -q -o Acquire::Languages=none update
     apt-get -q install -y --no-install-recommends nginx-light
     apt-get clean
     rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log'
