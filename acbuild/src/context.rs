@@ -12,6 +12,7 @@
 //!   deleted           what `run` has deleted of the dependencies
 //!   cache             in builds with a cache, which state the files are in and what is still to be made (see `cache.rs`)
 //!   history           what the steps of such a build came to, a line each
+//!   measure, touched  what is known of the files until a command changes them (see `known.rs`)
 //!   staging/          what `copy` and `run` are about to move into rootfs
 //! ```
 //!
@@ -22,6 +23,7 @@
 mod cached;
 mod draft;
 mod files;
+mod known;
 mod lock;
 
 use std::cell::RefCell;
@@ -57,6 +59,12 @@ const NEW_CACHE: &str = "cache.new";
 const HISTORY: &str = "history";
 /// The next manifest.
 const NEW_MANIFEST: &str = "manifest.new";
+/// How much the files are, and the next one.
+const MEASURE: &str = "measure";
+const NEW_MEASURE: &str = "measure.new";
+/// Where they can differ from the layers below.
+const TOUCHED: &str = "touched";
+
 /// A build in progress.
 #[derive(Debug)]
 pub(crate) struct Build {
@@ -177,6 +185,7 @@ impl Build {
     /// Puts the tree `whole` in the place of the root file system, which is where that was from then on.
     pub(crate) fn exchange_rootfs(&self, whole: &Path) -> Result<()> {
         let own = self.rootfs_path();
+        self.forget_measure()?;
         let fail = |e: Errno| Error::io("replace", &own)(e.into());
         let exchange = || rustix::fs::renameat_with(CWD, whole, CWD, &own, RenameFlags::EXCHANGE);
         match exchange() {

@@ -104,13 +104,11 @@ impl<'b> Staged<'b> {
 
     /// The paths of the image at which there will be something of it.
     pub(crate) fn paths(&self) -> Result<Vec<PathBuf>> {
-        let real = |path: &Path, last| {
-            resolve(path, last, |path| target(&self.rootfs, path)).map_err(Error::io("copy to", path))
-        };
+        let destinations = self.destinations.iter();
         // One that only merges with a directory is not moved.
-        let mut paths = self.destinations.iter().map(|path| real(path, Last::Followed)).collect::<Result<Vec<_>>>()?;
+        let mut paths = destinations.map(|path| self.real(path, Last::Followed)).collect::<Result<Vec<_>>>()?;
         for Move { from, to } in &self.moves {
-            let mut waiting = vec![(from.clone(), real(to, Last::Meant)?)];
+            let mut waiting = vec![(from.clone(), self.real(to, Last::Meant)?)];
             while let Some((from, to)) = waiting.pop() {
                 let stat = self.staging.lstat(&from).map_err(Error::io("read", &from))?;
                 if is(&stat, FileType::Directory) {
@@ -123,8 +121,15 @@ impl<'b> Staged<'b> {
         Ok(paths)
     }
 
+    /// Where `path` leads in the image.
+    fn real(&self, path: &Path, last: Last) -> Result<PathBuf> {
+        resolve(path, last, |path| target(&self.rootfs, path)).map_err(Error::io("copy to", path))
+    }
+
     /// Moves everything to where it belongs.
     pub(crate) fn install(self) -> Result<()> {
+        let touched = self.moves.iter().map(|Move { to, .. }| self.real(to, Last::Meant));
+        self.build.touch(touched.collect::<Result<Vec<_>>>()?)?;
         for Move { from, to } in &self.moves {
             let above = to.parent().unwrap_or(Path::new(""));
             let times = times::of_directories(&self.rootfs, above);

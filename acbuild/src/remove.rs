@@ -53,6 +53,7 @@ pub(crate) fn remove(session: &Session, paths: &[PathBuf]) -> Result<()> {
     let removed = Root::open(&staging).map_err(Error::io("open", staging)).and_then(|trash| {
         let new = build.prepare(&*document)?;
         let changing = step.change(Change::Remove, &Effect::removed(&plan.own, &plan.deleted))?;
+        build.touch(&plan.own)?;
         plan.deleted.save(build.dir())?;
         for (number, path) in plan.own.iter().enumerate() {
             discard(&parts.own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;

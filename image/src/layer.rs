@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use appc_rooted::Root;
 
+pub use crate::tree::part::Part;
 pub use changes::Changes;
 pub use read::{LayerOptions, UnpackedLayer, digest_layer, unpack_layer};
 pub use settle::settle_layer;

@@ -4,13 +4,14 @@ use std::os::fd::BorrowedFd;
 
 use appc_rooted::{OFlags, Root};
 use rustix::fs::{AtFlags, FileType, Stat};
+use serde::{Deserialize, Serialize};
 
 use crate::tree::links::Links;
 use crate::tree::walk::{Visitor, failed, walk};
 use crate::{Error, Result};
 
 /// What is in a tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Measure {
     /// Bytes of file content; a file with several names counts once.
     pub bytes: u64,

@@ -146,13 +146,14 @@ fn apply_one(build: &Build, cache: &Cache, kept: &Kept) -> Result<()> {
         Change::Remove => {
             let trash = Root::open(&staging).map_err(Error::io("open", &staging))?;
             Deleted::from_bytes(second).save(build.dir())?;
-            let own = build.rootfs_in_making()?;
-            for (number, path) in to_paths(first).iter().enumerate() {
+            let (own, removed) = (build.rootfs_in_making()?, to_paths(first));
+            build.touch(&removed)?;
+            for (number, path) in removed.iter().enumerate() {
                 discard(&own, path, &trash, number).map_err(Error::io("remove", Path::new("/").join(path)))?;
             }
             Ok(())
         }
-        Change::Layer { number } => oci::place(build, *number),
+        Change::Layer { number } => oci::place(build, *number).and_then(|()| build.settle()),
     }
 }
 

@@ -11,7 +11,8 @@ use crate::session::Session;
 /// Creates a new layer in the image (OCI only)
 ///
 /// What was changed so far becomes a layer of its own, and what comes after it a new one: images that have the first in
-/// common have it only once. Without changes nothing happens. Layers are compressed when the image is written.
+/// common have it only once. Without changes nothing happens. What was changed by hand, not by a command, is not looked for
+/// until the image is written, and is in its last layer then. Layers are compressed when the image is written.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   acbuild copy-to-dir libraries/* /usr/lib/app
@@ -43,6 +44,7 @@ impl Layer {
             let new = build.prepare(&image)?;
             let changing = step.change(Change::Nothing, &Effect::default())?;
             new.commit()?;
+            build.settle()?;
             return changing.finish();
         };
         let number = closing.number();
@@ -51,6 +53,7 @@ impl Layer {
         let changing = step.change(Change::Layer { number }, &Effect::of_tree(&closing.tree()?))?;
         closing.place(&build)?;
         new.commit()?;
+        build.settle()?;
         changing.finish()
     }
 }

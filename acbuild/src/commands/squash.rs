@@ -42,6 +42,7 @@ impl Squash {
         let build = session.build(Access::Change)?;
         let mut image = build.image()?;
         let leftovers = oci::squash(&build, &mut image, from)?;
+        build.touch_all()?;
         session.save(&build, &mut image)?;
         leftovers.remove(&build)
     }

@@ -3,18 +3,18 @@
 use clap::Args;
 use serde_json::json;
 
-use appc_image::measure::{Measure, measure};
+use appc_image::measure::Measure;
 
 use super::Format;
 use crate::context::Access;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::output;
 use crate::session::Session;
 
 /// Show the build in progress
 ///
-/// Its mode, the image's name, or the tag of an OCI image, how much is in its own root file system without dependencies, and the commands that
-/// made it what it is.
+/// Its mode, the image's name, or the tag of an OCI image, how much is in its own root file system without dependencies, and
+/// the commands that made it what it is. What is changed by hand is counted after the next command that changes files.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  acbuild status\n  acbuild status --format=json")]
 pub(crate) struct Status {
@@ -29,9 +29,8 @@ impl Status {
         let document = build.document()?;
         let (mode, name, steps) = (build.mode(), document.name(), document.steps());
         // What is being changed this very moment is measured when that is done.
-        let measured = build.rootfs().and_then(|rootfs| Ok(measure(&rootfs)?));
-        let again = |_| Ok::<_, Error>(measure(&session.whole(Access::Read)?.rootfs()?)?);
-        let Measure { bytes, entries } = measured.or_else(again)?;
+        let again = |_| session.whole(Access::Read)?.measure();
+        let Measure { bytes, entries } = build.measure().or_else(again)?;
         match self.format {
             Some(format) => format.print(&json!({
                 "mode": mode.as_str(),

@@ -12,8 +12,8 @@ use appc_spec::ImageManifest;
 use rustix::fs::{FlockOperation, Mode};
 
 use super::{
-    BUILD_MODE, CACHE, HISTORY, LOCK, Locked, MANIFEST, NAME, create_lock, files, foreign, has_foreign_entry, is_at,
-    open_rootfs,
+    BUILD_MODE, CACHE, HISTORY, LOCK, Locked, MANIFEST, NAME, TOUCHED, create_lock, files, foreign, has_foreign_entry,
+    is_at, open_rootfs,
 };
 use crate::cache::{Cache, Lock, Row, State};
 use crate::document::{self, Document};
@@ -135,6 +135,10 @@ impl Draft {
     /// Makes it an oci build of this image.
     pub(crate) fn finish_oci(self, image: &Image) -> Result<()> {
         let bytes = image.to_bytes()?;
+        if image.base.is_some() {
+            // It has the files of that.
+            files::write(self.path(), TOUCHED, b"")?;
+        }
         self.finish_as(document::Mode::Oci, &bytes)
     }
 

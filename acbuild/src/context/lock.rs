@@ -9,19 +9,24 @@ use std::time::Duration;
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::{BUILD_MODE, CACHE, HISTORY, NAME, NEW_CACHE, NEW_MANIFEST, files, remove_tree};
+use super::{
+    BUILD_MODE, CACHE, HISTORY, MEASURE, NAME, NEW_CACHE, NEW_MANIFEST, NEW_MEASURE, TOUCHED, files, remove_tree,
+};
 use crate::cache::State;
 use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::output;
 
 /// Everything that may be in the directory, the original program's leavings too: in this order it is removed.
-const ENTRIES: [&str; 14] = [
+const ENTRIES: [&str; 17] = [
     BUILD_MODE,
     CACHE,
     NEW_CACHE,
     HISTORY,
     NEW_MANIFEST,
+    MEASURE,
+    NEW_MEASURE,
+    TOUCHED,
     "deleted",
     "staging",
     "currentaci",

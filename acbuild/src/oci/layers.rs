@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::PathBuf;
 
 use appc_image::Error::NotStored;
-use appc_image::layer::Changes;
+use appc_image::layer::{Changes, Part};
 use appc_image::render::{self, Rendered};
 use appc_image::store::{Pin, Store, StoredImage};
 use appc_rooted::Root;
@@ -39,6 +39,14 @@ impl Below {
     /// Makes sure that those of the image that the build began with are there.
     pub(super) fn check_base(image: &Image) -> Result<()> {
         of_base(image).map(drop)
+    }
+
+    /// What the root file system has over them where a command has `touched` it, or anywhere.
+    fn changes_in(&self, build: &Build, touched: Option<&Part>) -> Result<Changes> {
+        match touched {
+            Some(part) => Ok(Changes::in_part(&self.trees, &build.rootfs()?, part)?),
+            None => self.changes(build),
+        }
     }
 
     /// What the root file system has over them.
@@ -91,8 +99,12 @@ pub(crate) struct Closing {
 impl Closing {
     /// Makes a tree of what the open layer has; nothing when that is nothing.
     pub(crate) fn new(build: &Build, image: &Image) -> Result<Option<Closing>> {
+        let touched = build.touched()?;
+        if touched.as_ref().is_some_and(Part::is_empty) {
+            return Ok(None);
+        }
         let below = Below::open(build, image)?;
-        let changes = below.changes(build)?;
+        let changes = below.changes_in(build, touched.as_ref())?;
         if changes.is_empty() {
             return Ok(None);
         }

@@ -39,6 +39,11 @@ pub(crate) fn again(build: &Build, steps: &[u8], deleted: &[u8]) -> Result<()> {
     if !deleted.is_empty() || build.dir().join(deleted::FILE).exists() {
         write(build, deleted::FILE, deleted)?;
     }
+    let decided = steps::from_bytes(steps).unwrap_or_default();
+    build.touch(decided.iter().map(|step| match step {
+        Step::Remove(path) | Step::Put(path) => path.clone(),
+        Step::Like(path, _) => path.join(""),
+    }))?;
     write(build, "steps.new", steps)?;
     rename(&build.dir().join("staging/steps.new"), &build.dir().join(STEPS))?;
     finish(build)

@@ -107,7 +107,7 @@ impl Scratch {
 
     /// Every path here with its mode, size and link target, and the manifest itself.
     pub fn state(&self) -> Vec<String> {
-        let list = "find . ! -path ./.acbuild/lock -printf '%p %y %m %s %l\n' | grep -v '^\\./.acbuild d' | sort; \
+        let list = "find . ! -path ./.acbuild/lock ! -path ./.acbuild/measure -printf '%p %y %m %s %l\n' | grep -v '^\\./.acbuild d' | sort; \
                     cat .acbuild/currentaci/manifest 2>/dev/null";
         let out = Command::new("sh").args(["-c", list]).current_dir(self.dir.path()).output().unwrap();
         String::from_utf8_lossy(&out.stdout).lines().map(str::to_owned).collect()

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use appc_rooted::{OFlags, Root};
 use rustix::fs::{AtFlags, FileType, Stat};
 
-use crate::tree::compare::{Change, Difference, Rules, compare};
-use crate::tree::walk::{Visitor, failed, split, walk};
+use crate::tree::compare::{Change, Difference, Rules, compare, compare_part};
+use crate::tree::part::Part;
+use crate::tree::walk::{Visitor, failed, parents, split, walk};
 use crate::{Error, Result};
 
 /// What a layer has to hold so that a stack of layers becomes a given root file system.
@@ -35,11 +36,20 @@ impl Changes {
     /// # Errors
     /// When one of them cannot be read.
     pub fn between(below: &[Root], tree: &Root) -> Result<Changes> {
-        let differences = compare(below, std::slice::from_ref(tree), Rules::Layer)?;
-        let mut changes = Changes::of(&differences);
-        if !changes.present.is_empty() {
-            changes.complete(tree)?;
-        }
+        Changes::whole(tree, &compare(below, std::slice::from_ref(tree), Rules::Layer)?)
+    }
+
+    /// The same where only a `part` of the tree can be different: nothing else is looked at.
+    ///
+    /// # Errors
+    /// When one of them cannot be read.
+    pub fn in_part(below: &[Root], tree: &Root, part: &Part) -> Result<Changes> {
+        Changes::whole(tree, &compare_part(below, std::slice::from_ref(tree), Rules::Layer, part)?)
+    }
+
+    fn whole(tree: &Root, differences: &[Difference]) -> Result<Changes> {
+        let mut changes = Changes::of(differences);
+        changes.complete(tree)?;
         let above = |path: &Vec<u8>| parents(path).map(<[u8]>::to_vec).collect::<Vec<_>>();
         changes.above = changes.present.iter().flat_map(above).collect();
         changes.above.extend(changes.removed.keys().flat_map(|path| [above(path), vec![path.clone()]].concat()));
@@ -75,9 +85,15 @@ impl Changes {
 
     /// Takes sockets out, which no archive can hold, and the other names of files in.
     fn complete(&mut self, tree: &Root) -> Result<()> {
-        let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the tree"))?;
-        let mut seen = Seen::default();
-        walk(top, &mut seen)?;
+        let seen = match self.look(tree) {
+            Some(seen) => seen,
+            None => {
+                let top = tree.open_at("", OFlags::RDONLY | OFlags::DIRECTORY).map_err(Error::io("open the tree"))?;
+                let mut seen = Seen::default();
+                walk(top, &mut seen)?;
+                seen
+            }
+        };
         for socket in &seen.sockets {
             if self.present.remove(socket) {
                 self.sockets.push(OsStr::from_bytes(socket).into());
@@ -89,6 +105,27 @@ impl Changes {
             }
         }
         Ok(())
+    }
+
+    /// What there is to see of what is present; nothing when the tree has to be looked through for other names of it, or
+    /// when a path is too long for the kernel.
+    fn look(&self, tree: &Root) -> Option<Seen> {
+        let (mut seen, mut names, mut found) = (Seen::default(), 0, 0);
+        for path in &self.present {
+            let stat = tree.lstat(OsStr::from_bytes(path)).ok()?;
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {}
+                FileType::Socket => seen.sockets.push(path.clone()),
+                _ if stat.st_nlink > 1 => {
+                    let known = seen.names.entry((stat.st_dev, stat.st_ino)).or_default();
+                    names += if known.is_empty() { stat.st_nlink } else { 0 };
+                    found += 1;
+                    known.push(path.clone());
+                }
+                _ => {}
+            }
+        }
+        (names == found).then_some(seen)
     }
 
     /// Takes out what is gone, and returns it: paths below the root.
@@ -148,10 +185,4 @@ impl Visitor for Seen {
         }
         Ok(())
     }
-}
-
-/// All directories above a path, the root too; of the root none.
-fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let root = (!path.is_empty()).then_some(&b""[..]);
-    root.into_iter().chain(path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(slash, _)| &path[..slash]))
 }

@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::apply::{xattrs, xattrs_at};
+use super::part::Part;
 use super::walk::{failed, shown};
 use super::{device, overlay};
 use crate::Result;
@@ -76,7 +77,17 @@ struct Name {
 /// # Errors
 /// When something cannot be read.
 pub fn compare(a: &[Root], b: &[Root], rules: Rules) -> Result<Vec<Difference>> {
-    let mut comparison = Comparison { a, b, rules, links: HashMap::new(), back: HashMap::new(), found: Vec::new() };
+    compare_in(a, b, rules, None)
+}
+
+/// The same for a part of them.
+pub(crate) fn compare_part(a: &[Root], b: &[Root], rules: Rules, part: &Part) -> Result<Vec<Difference>> {
+    compare_in(a, b, rules, Some(part))
+}
+
+fn compare_in(a: &[Root], b: &[Root], rules: Rules, part: Option<&Part>) -> Result<Vec<Difference>> {
+    let (links, back, found) = Default::default();
+    let mut comparison = Comparison { a, b, rules, part, links, back, found };
     let all = |stack: &[Root]| (0..stack.len()).rev().collect::<Layers>();
     comparison.attributes_of_directory(b"", &all(a), &all(b))?;
     let mut pending = vec![(Vec::new(), all(a), all(b))];
@@ -111,6 +122,8 @@ struct Comparison<'r> {
     a: &'r [Root],
     b: &'r [Root],
     rules: Rules,
+    /// Where to look, if not everywhere.
+    part: Option<&'r Part>,
     /// Files with several names: which of the second is which of the first, and back.
     links: HashMap<Id, Id>,
     back: HashMap<Id, Id>,
@@ -133,7 +146,12 @@ impl Comparison<'_> {
         if !dirs_a.is_empty() && ids(&dirs_a, path)? == ids(&dirs_b, path)? {
             return Ok(Pending::new());
         }
-        let (mut names_a, names_b) = (list(&dirs_a, path, raw)?, list(&dirs_b, path, raw)?);
+        let (mut names_a, mut names_b) = (list(&dirs_a, path, raw)?, list(&dirs_b, path, raw)?);
+        if let Some(part) = self.part {
+            [&mut names_a, &mut names_b]
+                .into_iter()
+                .for_each(|names| names.retain(|name, _| part.meets(&join(path, name))));
+        }
         let mut pending = Pending::new();
         for (name, b) in names_b {
             let full = join(path, &name);

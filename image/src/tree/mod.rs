@@ -14,6 +14,7 @@ mod hide;
 pub(crate) mod links;
 pub(crate) mod overlay;
 pub(crate) mod owner;
+pub(crate) mod part;
 pub(crate) mod sparse;
 pub(crate) mod walk;
 mod way;

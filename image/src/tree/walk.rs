@@ -139,6 +139,12 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// All directories above a path, the root too; of the root none.
+pub(crate) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let root = (!path.is_empty()).then_some(&b""[..]);
+    root.into_iter().chain(path.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(slash, _)| &path[..slash]))
+}
+
 /// A path as the user knows it: absolute in the tree.
 pub(crate) fn shown(path: &[u8]) -> PathBuf {
     Path::new("/").join(OsStr::from_bytes(path))
