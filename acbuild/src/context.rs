@@ -25,6 +25,7 @@ mod draft;
 mod files;
 mod known;
 mod lock;
+mod removal;
 
 use std::cell::RefCell;
 use std::fs;
@@ -110,8 +111,9 @@ impl Build {
         Ok(build)
     }
 
-    /// Removes the build below `work_path`, also one that a killed `begin` left half made.
-    pub(crate) fn end(work_path: &Path) -> Result<()> {
+    /// Removes the build below `work_path`, also one that a killed `begin` left half made: by way of the data directory
+    /// `store`, if that can be.
+    pub(crate) fn end(work_path: &Path, store: &Path) -> Result<()> {
         let Some(locked) = Locked::wait(work_path, Access::Change)? else { return Err(Error::NoBuild) };
         if has_foreign_entry(&locked.dir)? {
             return Err(foreign(&locked.dir));
@@ -119,7 +121,10 @@ impl Build {
         if let Ok(Some(state)) = locked.state() {
             Cache::forget(&state);
         }
-        locked.remove()
+        match removal::move_away(&locked.dir, store) {
+            Ok(trash) => removal::remove(trash),
+            Err(_) => locked.remove(),
+        }
     }
 
     /// What kind of image it is.
