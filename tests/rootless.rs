@@ -483,3 +483,24 @@ fn a_user_sees_what_differs_as_root_does() {
     assert_eq!(root, "~ /dev/file (type)\n~ /dev/mode (mode)\n~ /dev/other (device)\n~ /su (mode)");
     assert_eq!(user, root);
 }
+
+#[test]
+fn an_image_that_is_edited_stays_whose_it_is() {
+    needs!(root);
+    let builders = Builders::new();
+    builders.user("acbuild begin").ok();
+    builders.user("acbuild set-name example.com/edited").ok();
+    builders.user("acbuild write edited.aci").ok();
+    builders.user("acbuild end").ok();
+    fs::write(builders.users("f"), "f").expect("ours");
+    // Strangers are nobody in the user's namespace, and nobody is one of its subordinate ids there.
+    for (uid, gid, after) in
+        [(NOBODY, 0, (NOBODY, NOBODY)), (0, 0, (NOBODY, NOBODY)), (NOBODY, NOBODY, (NOBODY, NOBODY))]
+    {
+        chown(builders.users("edited.aci"), Some(uid), Some(gid)).expect("we are root");
+        fs::set_permissions(builders.users("edited.aci"), Permissions::from_mode(0o664)).expect("ours");
+        builders.user("acbuild --modify-appc edited.aci copy f /f").ok();
+        let found = fs::metadata(builders.users("edited.aci")).expect("it is there");
+        assert_eq!(((found.uid(), found.gid()), found.mode() & 0o7777), (after, 0o664));
+    }
+}

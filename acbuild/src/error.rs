@@ -18,6 +18,11 @@ pub(crate) enum Error {
     /// `remove` of what is not there.
     #[error("element to be removed does not exist in this ACI: {0} - try \"acbuild cat-manifest\" to see what does")]
     NotFound(String),
+    /// `file remove` of what is not there.
+    #[error(
+        "element to be removed does not exist in this ACI: file {0:?} - try \"acbuild run -- ls\" to see what does"
+    )]
+    NoFile(PathBuf),
     /// `remove` of what is not there, in an oci build: the original has no exit code of its own for it there.
     #[error("{0} - try \"acbuild cat-manifest --file config\" to see what there is")]
     NoSuch(String),
@@ -112,7 +117,7 @@ impl Error {
     /// What the process exits with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Error::NotFound(_) => 2,
+            Error::NotFound(_) | Error::NoFile(_) => 2,
             Error::Line { code, .. } => *code,
             Error::Exited(status) => *status,
             _ => 1,

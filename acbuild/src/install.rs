@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use appc_image::archive::{Omission, Ownership};
@@ -74,11 +75,12 @@ impl<'b> Staged<'b> {
         copy_from_host(source, &self.staging, &name, self.build.dir())?;
         match self.staging.lstat(&name) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let source = source.display();
-                let why = format!(
-                    "{source} is a socket, a device 0:0 or the build itself, which no image has: copy something else"
-                );
-                return Err(Error::Refused(why));
+                let device = fs::symlink_metadata(source).is_ok_and(|found| found.rdev() != 0);
+                let why = match device {
+                    true => "is a device, which takes root or subordinate ids (see \"acbuild begin --help\")",
+                    false => "is a socket, a device 0:0 or the build itself, which no image has: copy something else",
+                };
+                return Err(Error::Refused(format!("{} {why}", source.display())));
             }
             _ => {}
         }
@@ -249,11 +251,9 @@ pub(crate) fn copy_from_host(source: &Path, to: &Root, name: &Path, leave_out: &
     };
     let copied =
         copy_tree(&from, last, to, name, &options).map_err(|error| Error::Copy { path: source.to_owned(), error })?;
-    output::sockets(&copied.sockets);
-    let omitted = copied.omitted.into_iter().map(|Omission { path, what }| {
-        let path = if path.as_os_str().is_empty() { source.to_owned() } else { source.join(path) };
-        Omission { path, what }
-    });
+    let shown = |path: PathBuf| if path.as_os_str().is_empty() { source.to_owned() } else { source.join(path) };
+    output::sockets(&copied.sockets.into_iter().map(shown).collect::<Vec<_>>());
+    let omitted = copied.omitted.into_iter().map(|Omission { path, what }| Omission { path: shown(path), what });
     output::omissions(&omitted.collect::<Vec<_>>());
     Ok(())
 }

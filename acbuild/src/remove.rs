@@ -80,7 +80,7 @@ fn plan(parts: &Parts, paths: &[PathBuf]) -> Result<Plan> {
             return Err(Error::Refused(format!("{} {why}", typed.display())));
         }
         if !own && !below {
-            return Err(Error::NotFound(format!("file {typed:?}")));
+            return Err(Error::NoFile(typed.clone()));
         }
         if below {
             plan.deleted.insert(&path);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use appc_image::store::remove_tree;
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
 use crate::context::is_at;
 use crate::error::{Error, Result};
@@ -36,8 +37,11 @@ impl Temporary {
             let mut builder = tempfile::Builder::new();
             let made = builder.prefix(&prefix).permissions(fs::Permissions::from_mode(0o700)).tempdir_in(&place);
             let path = made.map_err(Error::io("create a directory in", &place))?.keep();
-            let lock = open(&path).map_err(|e| Error::io("open", &path)(e.into()))?;
-            // Between the two, somebody else may have found it without a lock.
+            // Between the two, somebody else may have found it without a lock, and removed it.
+            let lock = match open(&path) {
+                Err(Errno::NOENT) => continue,
+                opened => opened.map_err(|e| Error::io("open", &path)(e.into()))?,
+            };
             if lock_now(&lock) && is_at(&lock, &path)? {
                 return Ok(Temporary { path, _lock: lock });
             }
@@ -58,7 +62,7 @@ impl Drop for Temporary {
 }
 
 /// Opens a directory so that programs that are started have it open, too.
-fn open(path: &Path) -> Result<File, rustix::io::Errno> {
+fn open(path: &Path) -> Result<File, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
     rustix::fs::open(path, flags, Mode::empty()).map(|fd: OwnedFd| File::from(fd))
 }

@@ -68,7 +68,8 @@ fn answer(error: &clap::Error, meant: &mut Meant) -> (Answer, u8) {
             return (Answer::Help(meant.command.render_help().to_string()), WRONG_COUNT);
         }
         ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::WrongNumberOfValues => {
-            (wrong_count(meant), WRONG_COUNT)
+            let needed = missing_flag(error).map(|flag| format!("{flag} is missing, which another flag needs"));
+            (needed.unwrap_or_else(|| wrong_count(meant)), WRONG_COUNT)
         }
         ErrorKind::UnknownArgument if !is_flag(error) && !is_group => (wrong_count(meant), WRONG_COUNT),
         ErrorKind::UnknownArgument if is_flag(error) => {
@@ -103,6 +104,16 @@ fn wrong_count(meant: &mut Meant) -> String {
     let usage = meant.command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").split_whitespace().collect::<Vec<_>>().join(" ");
     format!("incorrect number of arguments, the command is: {usage}")
+}
+
+/// The flag that is missing beside another one.
+fn missing_flag(error: &clap::Error) -> Option<&String> {
+    match (error.kind(), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::MissingRequiredArgument, Some(ContextValue::Strings(missing))) => {
+            missing.iter().find(|argument| argument.starts_with("--"))
+        }
+        _ => None,
+    }
 }
 
 fn unknown_command(meant: &Meant) -> String {

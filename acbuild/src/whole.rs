@@ -45,6 +45,11 @@ impl Layers {
     pub(crate) fn of(rendered: Rendered) -> Result<Layers> {
         Ok(Layers { trees: rendered.open()?, _rendered: Some(rendered) })
     }
+
+    /// A whole tree by itself.
+    pub(crate) fn of_tree(tree: Root) -> Layers {
+        Layers { trees: vec![tree], _rendered: None }
+    }
 }
 
 impl Parts {
@@ -79,7 +84,7 @@ impl Parts {
         }
         let whole = self.merge(dir)?;
         let tree = Root::open(&whole).map_err(Error::io("open", whole))?;
-        Ok(Layers { trees: vec![tree], _rendered: None })
+        Ok(Layers::of_tree(tree))
     }
 
     /// Copies everything into one tree in the empty directory `dir`, and returns where that is.

@@ -54,8 +54,7 @@ fn sh(dir: &Path, script: &str) {
 
 #[test]
 fn a_manifest_is_changed_and_the_files_stay_as_they_are_compressed() {
-    // How much of the file's end must be the same, in hundredths: all but the first piece, which of xz is everything.
-    for (kind, kept) in [("gzip", 70), ("none", 99), ("bzip2", 70), ("zstd", 25), ("xz", 0)] {
+    for kind in ["gzip", "none", "bzip2", "zstd", "xz"] {
         let scratch = Scratch::new();
         image(&scratch, kind);
         let wanted = rewritten(&scratch, "./i.aci", &["label", "add", "version", "1.0"]);
@@ -64,8 +63,9 @@ fn a_manifest_is_changed_and_the_files_stay_as_they_are_compressed() {
         let ran = scratch.run(["--modify-appc=i.aci", "label", "add", "version", "1.0"]);
         assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""), "{kind}: {ran:#?}");
         let after = fs::read(scratch.path("i.aci")).unwrap();
+        // The manifest is a piece by itself, of less than a hundredth.
         let same = common_end(&before, &after) * 100 / before.len();
-        assert!(same >= kept, "{kind}: {same}");
+        assert!(same >= 99, "{kind}: {same}");
         assert_eq!(fs::metadata(scratch.path("i.aci")).unwrap().mode() & 0o7777, 0o604);
         assert_eq!(id(&scratch, "i.aci"), wanted, "{kind}");
         assert_eq!(scratch.ok(["validate", "i.aci"]), "");

@@ -489,3 +489,42 @@ fn what_an_app_container_image_depends_on_is_layers_below_the_build() {
     assert_eq!(count(&manifest["layers"]), 3);
     assert_eq!(names(&scratch, "layout", &manifest["layers"][2]), ["./", ".wh.low"]);
 }
+
+#[test]
+fn an_appc_build_has_the_name_of_what_it_begins_with() {
+    let scratch = begun();
+    scratch.file("f", "f");
+    scratch.ok(["copy", "f", "/f"]);
+    for place in ["oci:one:1.0", "two.tar", "docker-archive:three.tar:example.com/three:2.0"] {
+        scratch.ok(["write", place]);
+    }
+    scratch.ok(["end"]);
+    fs::rename(scratch.path("two.tar"), scratch.path("other.tar")).unwrap();
+    // All are one image in the store.
+    for (start, name, version) in [
+        ("oci:one:1.0", "one", json!("1.0")),
+        ("./other.tar", "other", Value::Null),
+        ("docker-archive:three.tar", "example.com/three", json!("2.0")),
+        ("oci:one:1.0", "one", json!("1.0")),
+    ] {
+        scratch.ok(["begin", start]);
+        let manifest = scratch.manifest();
+        let labels = manifest["labels"].as_array().unwrap();
+        let label = labels.iter().find(|label| label["name"] == "version").map_or(Value::Null, |l| l["value"].clone());
+        assert_eq!((&manifest["name"], label), (&json!(name), version), "{start}");
+        scratch.ok(["end"]);
+    }
+}
+
+#[test]
+fn a_build_is_compared_with_what_it_began_with() {
+    let scratch = begun();
+    scratch.file("f", "f");
+    scratch.ok(["copy", "f", "/f"]);
+    scratch.ok(["write", "oci:one:1.0"]);
+    assert_eq!(scratch.ok(["diff", "oci:one:1.0"]), "");
+    scratch.ok(["layer"]);
+    scratch.ok(["copy", "f", "/g"]);
+    scratch.ok(["file", "remove", "/f"]);
+    assert_eq!(scratch.ok(["diff", "oci:one:1.0"]), "- /f\n+ /g");
+}

@@ -404,3 +404,16 @@ fn changes_that_were_decided_upon_are_finished_by_the_next_command() {
     assert_eq!((own.mode() & 0o7777, own.mtime(), own.mtime_nsec()), (0o750, 1_000_000_000, 5));
     assert!(!staging.exists());
 }
+
+#[test]
+fn dependencies_are_for_the_same_machine() {
+    needs!(root, "busybox");
+    let scratch = on_busybox();
+    scratch.ok(["end"]);
+    scratch.ok(["begin", "--arch=aarch64"]);
+    scratch.ok(["dependency", "add", "example.com/base"]);
+    let said = "run: the dependency example.com/base is for arch amd64, and the image for aarch64: name one that is";
+    scratch.refused(["run", "--", "/bin/true"], 1, said);
+    scratch.ok(["label", "remove", "arch"]);
+    scratch.ok(["run", "--", "/bin/true"]);
+}

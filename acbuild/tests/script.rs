@@ -375,3 +375,18 @@ fn the_command_that_runs_ends_with_a_script_that_is_killed() {
         scratch.command(["version"]).env("ACBUILD_ENDS_WITH", format!("{} 0", std::process::id())).output().unwrap();
     assert_eq!((late.status.code(), late.stdout.as_slice()), (Some(1), &b""[..]));
 }
+
+#[test]
+fn scripts_that_begin_at_once_leave_one_another_alone() {
+    let scratch = Scratch::new();
+    scratch.file("name", "begin\nset-name example.com/many\n");
+    for _ in 0..8 {
+        let run = |_| command(&scratch, &["name"]).stderr(Stdio::piped()).spawn().unwrap();
+        let running: Vec<_> = (0..8).map(run).collect();
+        for child in running {
+            let out = child.wait_with_output().unwrap();
+            assert!(out.status.success(), "{out:?}");
+        }
+    }
+    assert_eq!(fs::read_dir(scratch.path("tmp")).unwrap().count(), 0);
+}

@@ -1,8 +1,13 @@
 //! On whose behalf this process works: root's, or an ordinary user's.
 
-use std::os::fd::BorrowedFd;
+use std::fs::Metadata;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the kernel shows instead of ids that the namespace has not (user_namespaces(7), `/proc/sys/kernel/overflowuid`).
+pub(crate) const OVERFLOW: u32 = 65534;
 
 /// Tells whose an open file is outside of the namespace.
 type Asked = Box<dyn Fn(BorrowedFd<'_>) -> Option<u32> + Send + Sync>;
@@ -28,6 +33,14 @@ pub fn set_owners(of: impl Fn(BorrowedFd<'_>) -> Option<u32> + Send + Sync + 'st
 /// Whether an open file belongs to the host's root, as far as somebody can tell.
 pub(crate) fn is_of_root(file: BorrowedFd<'_>) -> bool {
     OWNERS.get().is_some_and(|of| of(file) == Some(0))
+}
+
+/// Gives a new file the owner and group of the one that it will replace, as far as this user may: who may not give files away
+/// keeps it, as with any editor. In a user namespace those that it has not are shown as nobody, and nobody gets nothing.
+pub fn give(file: impl AsFd, replaced: &Metadata) {
+    let known = |id: u32| (!is_mapped() || id != OVERFLOW).then_some(id);
+    let (uid, gid) = (known(replaced.uid()), known(replaced.gid()));
+    let _ = std::os::unix::fs::fchown(file, uid, gid);
 }
 
 /// Whether this is root of a namespace that the process has entered for an ordinary user.

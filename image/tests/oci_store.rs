@@ -248,9 +248,11 @@ fn what_a_layer_does_not_say_is_taken_from_those_below() {
 fn what_lies_below_links_of_lower_layers_is_where_these_lead() {
     let f = Fixture::new();
     let low = Tar::default().dir("usr").dir("usr/bin").file("usr/bin/x", b"x").file("usr/bin/gone", b"");
-    let low = low.symlink("bin", "usr/bin").symlink("usr/bin/up", "../../etc").dir("etc").symlink("loop", "loop").end();
+    let low = low.symlink("bin", "usr/bin").symlink("usr/bin/up", "../../etc").dir("etc").symlink("loop", "loop");
+    let low = low.symlink("dangling", "/nowhere/x").file("plain", b"plain").end();
     let high = Tar::default().hard_link("bin/y", "bin/x").file("bin/z", b"z").file("bin/.wh.gone", b"");
-    let high = high.file("bin/up/new", b"new").file("loop/in", b"").file("none/.wh.x", b"").end();
+    let high = high.file("bin/up/new", b"new").file("loop/in", b"").file("none/.wh.x", b"");
+    let high = high.file("dangling/.wh.x", b"").file("dangling/y/.wh.z", b"").file("plain/.wh.x", b"").end();
     let image = import(&f, &Memory::image(&[low, high], ""), "oci:links:1").unwrap();
     let tree = rendered(&f, &image);
     let path = |name: &str| tree.path().join(name);
@@ -260,6 +262,9 @@ fn what_lies_below_links_of_lower_layers_is_where_these_lead() {
     }
     assert!(!path("usr/bin/gone").exists() && !path("none").exists());
     assert!(path("loop/in").exists(), "a link that leads nowhere is replaced");
+    // But not by marks for what is not there.
+    assert_eq!(fs::read_link(path("dangling")).unwrap(), Path::new("/nowhere/x"));
+    assert_eq!(fs::read_to_string(path("plain")).unwrap(), "plain");
     assert_eq!(f.store.verify(&image.id, &Quiet).unwrap().faults, []);
 }
 

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 
 use appc_image::Error::{NotFound, NotStored};
 use appc_image::archive::{self, Kind, Limit, Ownership, UnpackOptions};
-use appc_image::fetch::{Insecure, PullPolicy};
+use appc_image::fetch::{PullPolicy, origin_of};
 use appc_image::open_regular;
 use appc_image::reference::{Found, Reference, without_login};
 use appc_image::store::{Store, StoredImage};
 use appc_spec::{AcIdentifier, ImageManifest, host_arch};
 use clap::{Args, ValueEnum};
 
+use super::Unchecked;
 use crate::cache::{Key, fill};
 use crate::context::Draft;
 use crate::document::Mode;
@@ -63,12 +64,8 @@ pub(crate) struct Begin {
     /// Kind of image to build
     #[arg(long, value_enum, value_name = "MODE", default_value = "appc")]
     build_mode: BuildMode,
-    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
-    #[arg(long, value_name = "LIST", default_value = "none")]
-    insecure_options: Insecure,
-    /// The same as --insecure-options=tls,http: any certificate, and servers without TLS
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    unchecked: Unchecked,
     /// Architecture that the image is for, by the name of its label, of Go or of uname; that of this machine without it
     #[arg(long)]
     arch: Option<String>,
@@ -150,12 +147,7 @@ impl Begin {
 
 impl Begin {
     fn pull(&self, platform: Option<&Platform>) -> Pull {
-        let both = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
-        Pull {
-            policy: self.pull_policy,
-            insecure: self.insecure_options.and(both),
-            platform: platform.map(Platform::in_oci),
-        }
+        Pull { policy: self.pull_policy, insecure: self.unchecked.insecure(), platform: platform.map(Platform::in_oci) }
     }
 
     /// Whether the build is to have a cache.
@@ -272,9 +264,14 @@ pub(crate) fn of_archive(key: &mut Key<'_>, start: &Path, kind: Kind) -> Result<
 /// An image that is in the store, or is fetched into it.
 fn from_image(draft: &Draft, reference: &Reference, pull: Pull, session: &Session) -> Result<Vec<u8>> {
     let (store, image) = fetch(reference, pull, session)?;
-    if store.oci(&image.id)?.is_some() {
+    if image.oci.is_some() {
         oci::lay_down(&store, &image, draft, session)?;
-        return Ok(image.manifest.to_json().into_bytes());
+        let named = match reference {
+            Reference::Id(_) | Reference::Name(_) => None,
+            // The same image may be in the store under another name.
+            elsewhere => store.manifest_from(&image.id, &origin_of(elsewhere)?)?,
+        };
+        return Ok(named.unwrap_or(image.manifest).to_json().into_bytes());
     }
     let inputs = |key: &mut Key<'_>| {
         key.field("image", image.id.to_string());

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use appc_image::archive::{self, Compression, WriteOptions};
 use appc_image::convert::{self, Options, Referrers, WrittenBundle};
-use appc_image::fetch::Insecure;
 use appc_image::layout::{LayoutDir, OciLayout};
 use appc_image::oci::{Descriptor, Platform, Sink, Source, read_image};
 use appc_image::reference::Reference;
@@ -20,6 +19,7 @@ use below::below;
 use input::Input;
 pub(crate) use input::exported;
 
+use super::Unchecked;
 use super::write::{parse_compression, source_date_epoch};
 use crate::error::{Error, Result};
 use crate::images;
@@ -71,17 +71,13 @@ pub(crate) struct Convert {
     /// Leave out what is about the image, such as signatures and lists of its parts
     #[arg(long)]
     no_referrers: bool,
-    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
-    #[arg(long, value_name = "LIST", default_value = "none")]
-    insecure_options: Insecure,
-    /// The same as --insecure-options=tls,http: any certificate, and registries without TLS
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    unchecked: Unchecked,
 }
 
 impl Convert {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
-        let source = images::checked(&Reference::of_image(&self.source)?, self.insecure(), session)?;
+        let source = images::checked(&Reference::of_image(&self.source)?, self.unchecked.insecure(), session)?;
         let target = match Reference::from_word(&self.target) {
             Ok(target) if !is_in_store(&target) => target,
             Err(e) if names_a_place(&self.target) => return Err(e.into()),
@@ -107,10 +103,10 @@ impl Convert {
             output::sockets(&written.sockets);
             return output::result(written.image_id);
         }
-        let kept = input::kept(&source, self.insecure(), session)?;
+        let kept = input::kept(&source, self.unchecked.insecure(), session)?;
         let input = match &kept {
             Some((store, image)) => input::stored(store, image, &options)?,
-            None => input::open(&source, self.insecure(), &options)?,
+            None => input::open(&source, self.unchecked.insecure(), &options)?,
         };
         self.check_platform(&input)?;
         match (input, &target) {
@@ -161,11 +157,6 @@ impl Convert {
             )),
             Err(e) => output::warning(format_args!("whether there is something about the image is not known: {e}")),
         }
-    }
-
-    /// What is not checked of images that are fetched.
-    fn insecure(&self) -> Insecure {
-        self.insecure_options.and(Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() })
     }
 
     fn bundle_of_archive(&self, archive: &File, dir: &Path, options: &Options, session: &Session) -> Result<()> {
@@ -242,7 +233,7 @@ impl Convert {
 
     /// Where an image goes, under this `tag` or `name` unless it was given one.
     fn sink(&self, reference: &Reference, tag: &str, name: &str) -> Result<Box<dyn Sink>> {
-        Target { overwrite: self.overwrite, insecure: self.insecure(), tag, name: Some(name) }.open(reference)
+        Target { overwrite: self.overwrite, insecure: self.unchecked.insecure(), tag, name: Some(name) }.open(reference)
     }
 }
 

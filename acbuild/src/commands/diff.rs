@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::Format;
 use crate::context::Access;
+use crate::document::Mode;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::temporary::Temporary;
@@ -94,5 +95,9 @@ impl Diff {
 /// What the build in progress consists of; there is room in the empty directory `dir`.
 fn build(dir: &Path, session: &Session) -> Result<Layers> {
     let build = session.whole(Access::Read)?;
+    if build.mode() == Mode::Oci {
+        // All layers are merged in it.
+        return Ok(Layers::of_tree(build.rootfs()?));
+    }
     Parts::of(session, &build, &build.manifest()?)?.layers(dir)
 }

@@ -1,11 +1,11 @@
 //! `acbuild discover`
 
-use appc_image::fetch::{self, Announced, Insecure, config_dirs};
+use appc_image::fetch::{self, Announced, config_dirs};
 use appc_spec::ImageName;
 use clap::Args;
 use serde_json::json;
 
-use super::Format;
+use super::{Format, Unchecked};
 use crate::error::{Error, Result};
 use crate::output;
 use crate::session::Session;
@@ -30,9 +30,8 @@ pub(crate) struct Discover {
     /// Port to ask the hosts at, instead of that of https
     #[arg(long)]
     port: Option<u16>,
-    /// Accept any certificate, and hosts without TLS
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    unchecked: Unchecked,
 }
 
 impl Discover {
@@ -41,7 +40,7 @@ impl Discover {
     }
 
     fn one(&self, name: &ImageName, session: &Session) -> Result<()> {
-        let insecure = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
+        let insecure = self.unchecked.insecure();
         let options = fetch::Options { insecure, config_dirs: config_dirs(), ..fetch::Options::default() };
         let Announced { endpoints, keys, endpoint_faults, key_faults } =
             fetch::discover(name, self.port, &options, session)?;

@@ -46,6 +46,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use appc_image::fetch::Insecure;
+
 use crate::error::{Error, Result};
 use crate::output;
 
@@ -62,6 +64,23 @@ impl Format {
         match self {
             Format::Json => output::result(value),
         }
+    }
+}
+
+/// What need not be proven by who is asked over the network.
+#[derive(Debug, clap::Args)]
+struct Unchecked {
+    /// What is not checked of an image that is fetched: a list of none, image, tls, http, pubkey, all-fetch
+    #[arg(long, value_name = "LIST", default_value = "none")]
+    insecure_options: Insecure,
+    /// The same as --insecure-options=tls,http: any certificate, and servers without TLS
+    #[arg(long)]
+    insecure: bool,
+}
+
+impl Unchecked {
+    fn insecure(&self) -> Insecure {
+        self.insecure_options.and(Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() })
     }
 }
 

@@ -9,6 +9,7 @@ use appc_image::reference::{Reference, without_login};
 use appc_spec::ImageManifest;
 use clap::Args;
 
+use super::Unchecked;
 use super::begin::UNNAMED;
 use crate::cache::{Key, StoredImage, StoredLayers};
 use crate::context::{Access, Build};
@@ -57,9 +58,8 @@ pub(crate) struct Write {
     /// Removed: it says what to use instead
     #[arg(long, hide = true)]
     sign: bool,
-    /// Accept any certificate of a registry, and registries without TLS
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    unchecked: Unchecked,
 }
 
 impl Write {
@@ -137,7 +137,7 @@ impl Write {
         if *run != Run::default() && run.entrypoint.is_empty() && run.cmd.is_empty() {
             output::warning("exec command was never set.");
         }
-        let insecure = Insecure { tls: self.insecure, http: self.insecure, ..Insecure::default() };
+        let insecure = self.unchecked.insecure();
         let to = Target { overwrite: self.overwrite, insecure, tag: image.name(), name: None };
         let place = place::written_to(&self.path)?;
         if let (Reference::DockerArchive { file, .. }, false) = (&place, self.index.is_empty()) {

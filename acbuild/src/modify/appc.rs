@@ -1,10 +1,10 @@
 //! An App Container image file that is changed where it lies.
 
 use std::fs::{self, File};
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use appc_image::archive::{self, Kind, Limit, Rest, WriteOptions};
+use appc_image::caller;
 use appc_spec::ImageManifest;
 
 use crate::commands::{begin, write};
@@ -82,8 +82,7 @@ impl Aci {
     fn replacement(&self, image: &File) -> Result<OutFile> {
         let out = OutFile::create(&self.path, true)?;
         let (file, found) = (out.file()?, image.metadata().map_err(Error::io("read", &self.path))?);
-        // Who may not give files away keeps it, as with any editor.
-        let _ = fchown(&file, Some(found.uid()), Some(found.gid()));
+        caller::give(&file, &found);
         file.set_permissions(found.permissions()).map_err(Error::io("set the mode of", &self.path))?;
         Ok(out)
     }

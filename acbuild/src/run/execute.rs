@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::output;
 
 /// Those that end the command, and this program after it.
-const STOPPING: [Signal; 3] = [Signal::INT, Signal::TERM, Signal::HUP];
+const STOPPING: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
 /// How often Ctrl-C must be typed within how long to end a command that takes no notice of it.
 const OFTEN: usize = 3;

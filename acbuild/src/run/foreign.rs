@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::error::Error;
+use appc_image::render::Rendered;
+use appc_image::store::Store;
+use appc_spec::ImageManifest;
+
+use crate::error::{Error, Result};
+use crate::session::Session;
 
 /// Adds to why a command was not executed what to do about it, in an image for the architecture `image` on one of `host`.
 pub(super) fn explain(error: Error, image: Option<&str>, host: &str) -> Error {
@@ -24,6 +29,21 @@ pub(super) fn explain(error: Error, image: Option<&str>, host: &str) -> Error {
         None => "it is for another kind of machine, or a script whose first line names no program: run that with it".into(),
     };
     Error::Refused(format!("{error}: {advice}"))
+}
+
+/// Makes sure that what the image for the architecture `arch` depends on is for that, too, as far as it says.
+pub(super) fn check_dependencies(session: &Session, rendered: &Rendered, arch: &str) -> Result<()> {
+    let store = Store::open_existing(session.store_dir())?;
+    for id in &rendered.images {
+        let ImageManifest { name, labels, .. } = store.get(id)?.manifest;
+        if let Some(other) = labels.get("arch").filter(|other| *other != arch) {
+            return Err(Error::Refused(format!(
+                "the dependency {name} is for arch {other}, and the image for {arch}: name one that is, with \"acbuild dependency \
+                 add {name} --label arch={arch}\", or begin with --arch {other}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -149,6 +149,9 @@ fn run_in_appc(session: &Session, build: &Build, request: &Request<'_>) -> Resul
     let mut manifest = build.manifest()?;
     session.record(&mut manifest)?;
     let rendered = dependencies(session, &manifest, request.insecure)?;
+    if let (Some(rendered), Some(arch)) = (&rendered, manifest.labels.get("arch")) {
+        foreign::check_dependencies(session, rendered, arch)?;
+    }
     let app = manifest.app.iter().flat_map(|app| app.environment.iter());
     let variables: Variables = app.map(|variable| (variable.name.to_string(), variable.value.clone())).collect();
     let list = manifest.path_whitelist.clone();

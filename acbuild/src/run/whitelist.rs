@@ -84,7 +84,7 @@ fn text(path: &Path) -> Result<String> {
     path.to_str().map(str::to_owned).ok_or_else(|| {
         Error::Refused(format!(
             "{path:?} is not valid UTF-8, and cannot be named in a path whitelist, which this image has or, as something of its \
-             dependencies was deleted, needs: rename it"
+             dependencies was deleted, needs: rename it, or make the dependencies' files the image's own with \"acbuild squash\""
         ))
     })
 }

@@ -4,9 +4,9 @@
 //! (`encode.rs`), and its manifest comes first:
 //!
 //! ```text
-//! old   [manifest │ files…][files…][files…]      the first piece is decompressed
-//! new   [manifest │ files…]                      and compressed with the new manifest,
-//!                          [files…][files…]      what follows is copied as it is
+//! old   [manifest][files…][files…]      the first piece is decompressed
+//! new   [manifest]                      and compressed with the new manifest,
+//!                 [files…][files…]      what follows is copied as it is
 //! ```
 //!
 //! Where the manifest stands elsewhere, or everything is one piece, all of it is decompressed and compressed again, with
@@ -75,7 +75,7 @@ pub fn replace_manifest(
     let head = if compression == options.compression { Head::of(archive, compression)? } else { None };
     let rest = match head {
         Some(head) => {
-            write(out, options, progress, |tar| head.pieces(&entry).iter().try_for_each(|piece| tar.raw(piece)))?;
+            write(out, options, progress, |tar| head.write(&entry, tar))?;
             copy(archive, head.end..end_of_pieces(archive, head.end)?, out)?;
             Rest::Kept
         }
@@ -120,10 +120,12 @@ impl Head {
         Ok(whole.then_some(Head { manifest: start..end, end: pieces.input.position, plain: pieces.plain }))
     }
 
-    /// Its content with another manifest.
-    fn pieces<'h>(&'h self, entry: &'h [u8]) -> [&'h [u8]; 4] {
+    /// Writes its content with another manifest.
+    fn write(&self, entry: &[u8], tar: &mut TarWriter) -> Result<()> {
         let Range { start, end } = self.manifest;
-        [&self.plain[..start], globals(&self.plain[start..end]), entry, &self.plain[end..]]
+        [&self.plain[..start], globals(&self.plain[start..end]), entry].iter().try_for_each(|part| tar.raw(part))?;
+        tar.cut()?;
+        tar.raw(&self.plain[end..])
     }
 }
 
@@ -248,6 +250,7 @@ fn recompress(archive: &File, entry: &[u8], old: Range<u64>, tar: &mut TarWriter
     let mut entry = Vec::new();
     (&mut source).take(old.end - old.start).read_to_end(&mut entry).map_err(Error::io("read the archive"))?;
     tar.raw(globals(&entry))?;
+    tar.cut()?;
     pass(&mut source, tar)
 }
 

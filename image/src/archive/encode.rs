@@ -1,8 +1,9 @@
 //! From the tar's plain bytes to a compressed file: hashing and compression on threads of their own.
 //!
-//! Whatever the format, the tar is cut into blocks of a fixed length which are compressed independently, each a whole
-//! gzip member, bzip2 or xz stream or zstd frame. All four formats define such a row as one file. So every core can
-//! help, and the bytes do not depend on how many did.
+//! Whatever the format, the tar is cut into blocks which are compressed independently, each a whole gzip member, bzip2 or
+//! xz stream or zstd frame. All four formats define such a row as one file. So every core can help, and the bytes do not
+//! depend on how many did. Blocks have a fixed length, but for the last, and for an image's manifest, which has its own: with
+//! another one, nothing else has to be compressed again.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -112,8 +113,13 @@ impl<'scope, 'p> Sink<'scope, 'p> {
         Ok(Ok(done))
     }
 
-    fn flush(&mut self, last: bool) -> std::result::Result<(), Closed> {
-        if self.current.len() < self.block_len && !last || self.current.is_empty() {
+    /// Has what comes next begin a block of its own.
+    pub(super) fn cut(&mut self) -> std::result::Result<(), Closed> {
+        self.flush(true)
+    }
+
+    fn flush(&mut self, cut: bool) -> std::result::Result<(), Closed> {
+        if self.current.len() < self.block_len && !cut || self.current.is_empty() {
             return Ok(());
         }
         let mut next = self.pool.take();

@@ -116,7 +116,9 @@ impl Entries<'_, '_> {
 
     /// The entry of the manifest.
     pub(super) fn manifest(&mut self, content: &[u8]) -> Result<()> {
-        self.put(&manifest_entry(content, self.epoch)?)
+        self.put(&manifest_entry(content, self.epoch)?)?;
+        let cut = self.sink.cut();
+        self.open(cut)
     }
 
     /// The end mark.

@@ -80,7 +80,18 @@ impl<'scope, 'p> TarWriter<'scope, 'p> {
 
     /// Bytes as they are.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.put(bytes).map_err(|Closed| {
+        let put = self.sink.put(bytes);
+        self.open(put)
+    }
+
+    /// Has what comes next be compressed by itself.
+    pub(crate) fn cut(&mut self) -> Result<()> {
+        let cut = self.sink.cut();
+        self.open(cut)
+    }
+
+    fn open(&mut self, put: std::result::Result<(), Closed>) -> Result<()> {
+        put.map_err(|Closed| {
             self.closed = true;
             Error::io("write the archive")(std::io::Error::from(std::io::ErrorKind::BrokenPipe))
         })

@@ -45,6 +45,7 @@ pub use cache::remove_unknown;
 pub use directories::{LOCAL_CONFIG, SYSTEM_CONFIG, config_dirs, user_config};
 pub use discovery::{Announced, discover};
 use kept::Kept;
+pub use oci::origin_of;
 pub use partial::remove_partial;
 pub use policy::{Insecure, PullPolicy};
 pub use stored::{forget, stored_from};

@@ -24,6 +24,17 @@ struct FromThere {
     top: Option<String>,
 }
 
+/// What an image is said to come from that is fetched by `reference`: of the only image in an archive, its name there.
+///
+/// # Errors
+/// When the archive cannot be read.
+pub fn origin_of(reference: &Reference) -> Result<String> {
+    match reference {
+        Reference::DockerArchive { file, name: None } => DockerArchive::open(file, None)?.reference(reference).origin(),
+        other => other.origin(),
+    }
+}
+
 impl Fetcher<'_> {
     /// The image in a layout, an archive or a bundle of this host.
     pub(super) fn take_local(&self, reference: &Reference, signature: Option<&Path>) -> Result<StoredImage> {

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::fs::Metadata;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -16,6 +15,7 @@ use super::referrers::referrers;
 use super::staging::{Staging, TEMPORARY};
 use super::{INDEX_FILE, LAYOUT_FILE, LAYOUT_VERSION, REF_NAME, blob_path, garbage, index};
 use crate::archive::tar_out::TarOut;
+use crate::caller;
 use crate::oci::{BLOBS_AT_ONCE, DOCUMENT_MAX, Descriptor, Digest, Index, Sink, media_type, verified};
 use crate::pour::pour;
 use crate::{Error, Result};
@@ -210,8 +210,7 @@ impl LayoutArchive {
     /// When the mode cannot be set.
     pub fn like(self, replaced: &Metadata) -> Result<LayoutArchive> {
         if let Some(new) = &self.out().new {
-            // Who may not give files away keeps it, as with any editor.
-            let _ = fchown(&new.file, Some(replaced.uid()), Some(replaced.gid()));
+            caller::give(&new.file, replaced);
             let set = new.file.set_permissions(replaced.permissions());
             set.map_err(Error::io(format!("set the mode of {}", self.file.display())))?;
         }

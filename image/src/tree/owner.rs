@@ -10,10 +10,7 @@ use std::os::fd::BorrowedFd;
 use rustix::fs::{FileType, OFlags};
 
 use crate::archive::entry::Attributes;
-use crate::caller;
-
-/// What the kernel shows instead of ids that the namespace has not (user_namespaces(7), `/proc/sys/kernel/overflowuid`).
-const OVERFLOW: u32 = 65534;
+use crate::caller::{self, OVERFLOW};
 
 /// Set-user-ID and set-group-ID.
 const SET_IDS: u32 = 0o6000;

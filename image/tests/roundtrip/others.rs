@@ -122,7 +122,8 @@ fn gzip_of_any_shape_is_read() {
     let ours = fs::read(ours).unwrap();
     // Ours up to some member, then somebody else's.
     let first = u32::from_le_bytes(ours[16..20].try_into().unwrap()) as usize;
-    let mixed = [&ours[..first], &member(&plain[1 << 20..])].concat();
+    let length = u32::from_le_bytes(ours[first - 4..first].try_into().unwrap()) as usize;
+    let mixed = [&ours[..first], &member(&plain[length..])].concat();
     let shapes = [
         ("one member", member(&plain)),
         ("many members", plain.chunks(70_001).flat_map(member).collect()),

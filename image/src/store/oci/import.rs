@@ -62,6 +62,17 @@ impl Store {
         }
     }
 
+    /// The App Container manifest of an OCI image as it is called in `origin`, whatever it was first fetched as; nothing when
+    /// it is none of OCI.
+    ///
+    /// # Errors
+    /// When it is not in the store, or what it says of itself has no counterpart.
+    pub fn manifest_from(&self, id: &ImageId, origin: &str) -> Result<Option<ImageManifest>> {
+        let Some(source) = self.oci(id)? else { return Ok(None) };
+        let image = read_image(&source, &Platform::host())?;
+        manifest_of(&image, origin).map(Some).map_err(Error::Manifest)
+    }
+
     /// Moves what has been gathered into the store; nothing when parts have vanished since they were looked for.
     fn commit_oci(
         &self,

@@ -29,7 +29,9 @@ pub(super) struct Small<'l> {
     links: BTreeMap<PathBuf, (usize, PathBuf)>,
     /// Where the layer has what is in such a directory, and where that is meant to be.
     moved: Vec<(PathBuf, PathBuf)>,
-    /// Directories of the layer that are none.
+    /// Directories of the layer that are none, in whose place the tree of this number has something else.
+    kept: BTreeMap<PathBuf, usize>,
+    /// Those in whose place there is nothing.
     hidden: BTreeSet<PathBuf>,
     /// What has been found out of directories of the layer: whether there is nothing in them.
     idle: HashMap<PathBuf, bool>,
@@ -51,20 +53,23 @@ impl<'l> Small<'l> {
         // Something will be in those.
         let filled = info.links.iter().flat_map(|(path, _)| path.ancestors().skip(1));
         let idle = filled.map(|path| (path.to_owned(), false)).collect();
-        let (directories, links, moved, hidden) = Default::default();
-        let mut small = Small { below, own, info, implied, directories, links, moved, hidden, idle };
+        let (directories, links, moved, kept, hidden) = Default::default();
+        let mut small = Small { below, own, info, implied, directories, links, moved, kept, hidden, idle };
         // Those above come first.
         for path in &info.implied {
-            if path.ancestors().any(|path| small.links.contains_key(path) || small.hidden.contains(path)) {
+            if path.ancestors().any(|path| {
+                small.links.contains_key(path) || small.kept.contains_key(path) || small.hidden.contains(path)
+            }) {
                 continue;
             }
             match small.look(path)? {
                 Found::In(_, stat) if is_directory(&stat) => small.add(path)?,
                 Found::In(layer, stat) if is_link(&stat) => match small.follow(above(path), name(path))? {
                     Some(to) => small.put_back(path, layer, &to)?,
-                    None => small.hide_if_idle(path)?,
+                    None => small.undo_if_idle(path, Some(layer))?,
                 },
-                Found::In(..) | Found::Hidden | Found::Nowhere => small.hide_if_idle(path)?,
+                Found::In(layer, _) => small.undo_if_idle(path, Some(layer))?,
+                Found::Hidden | Found::Nowhere => small.undo_if_idle(path, None)?,
             }
         }
         for (path, _) in &info.links {
@@ -86,7 +91,8 @@ impl<'l> Small<'l> {
         for (from, to) in &self.moved {
             link_as(self.own, from, out, to)?;
         }
-        for (path, (layer, _)) in &self.links {
+        let links = self.links.iter().map(|(path, (layer, _))| (path, layer));
+        for (path, layer) in links.chain(&self.kept) {
             link_as(&self.below[*layer], path, out, path)?;
         }
         for path in &self.hidden {
@@ -186,11 +192,15 @@ impl<'l> Small<'l> {
         Ok(())
     }
 
-    /// Hides the directory `path` of the layer when nothing is in it but marks: below there is nothing that they could hide.
-    fn hide_if_idle(&mut self, path: &Path) -> Result<()> {
+    /// Has no directory `path` when nothing is in that of the layer but marks: below there is nothing that they could hide.
+    /// What the tree `below` has there stays; else there is nothing.
+    fn undo_if_idle(&mut self, path: &Path, below: Option<usize>) -> Result<()> {
         if self.is_idle(path)? {
             self.add(above(path))?;
-            self.hidden.insert(path.to_owned());
+            match below {
+                Some(layer) => _ = self.kept.insert(path.to_owned(), layer),
+                None => _ = self.hidden.insert(path.to_owned()),
+            }
         }
         Ok(())
     }
