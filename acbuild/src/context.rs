@@ -111,9 +111,9 @@ impl Build {
         Ok(build)
     }
 
-    /// Removes the build below `work_path`, also one that a killed `begin` left half made: by way of the data directory
-    /// `store`, if that can be.
-    pub(crate) fn end(work_path: &Path, store: &Path) -> Result<()> {
+    /// Removes the build below `work_path`, also one that a killed `begin` left half made. With a data directory `store`,
+    /// what takes long goes on in the background.
+    pub(crate) fn end(work_path: &Path, store: Option<&Path>) -> Result<()> {
         let Some(locked) = Locked::wait(work_path, Access::Change)? else { return Err(Error::NoBuild) };
         if has_foreign_entry(&locked.dir)? {
             return Err(foreign(&locked.dir));
@@ -121,9 +121,9 @@ impl Build {
         if let Ok(Some(state)) = locked.state() {
             Cache::forget(&state);
         }
-        match removal::move_away(&locked.dir, store) {
-            Ok(trash) => removal::remove(trash),
-            Err(_) => locked.remove(),
+        match store.map(|store| removal::move_away(&locked.dir, store)) {
+            Some(Ok(away)) => removal::remove(away),
+            _ => locked.remove(),
         }
     }
 

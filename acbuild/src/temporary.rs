@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 /// What their names begin with.
 const PREFIX: &str = "acbuild-";
 /// What follows: whose they are, for people.
-const KINDS: [&str; 4] = ["script-", "modify-", "verify-", "diff-"];
+const KINDS: [&str; 5] = ["script-", "modify-", "verify-", "diff-", "ended-"];
 
 /// A directory that goes with this value.
 #[derive(Debug)]
@@ -30,13 +30,17 @@ pub(crate) struct Temporary {
 impl Temporary {
     /// Makes one, and removes what earlier ones have left.
     pub(crate) fn new(kind: &str) -> Result<Temporary> {
-        let place = std::env::temp_dir();
-        collect(&place);
+        Temporary::new_in(&std::env::temp_dir(), kind)
+    }
+
+    /// The same in a directory for such.
+    pub(crate) fn new_in(place: &Path, kind: &str) -> Result<Temporary> {
+        collect(place);
         let prefix = format!("{PREFIX}{kind}-");
         loop {
             let mut builder = tempfile::Builder::new();
-            let made = builder.prefix(&prefix).permissions(fs::Permissions::from_mode(0o700)).tempdir_in(&place);
-            let path = made.map_err(Error::io("create a directory in", &place))?.keep();
+            let made = builder.prefix(&prefix).permissions(fs::Permissions::from_mode(0o700)).tempdir_in(place);
+            let path = made.map_err(Error::io("create a directory in", place))?.keep();
             // Between the two, somebody else may have found it without a lock, and removed it.
             let lock = match open(&path) {
                 Err(Errno::NOENT) => continue,
@@ -46,6 +50,11 @@ impl Temporary {
                 return Ok(Temporary { path, _lock: lock });
             }
         }
+    }
+
+    /// Removes it before its time.
+    pub(crate) fn remove(&self) -> Result<()> {
+        remove_tree(&self.path).map_err(Error::io("remove", &self.path))
     }
 
     /// Where it is.

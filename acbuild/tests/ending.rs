@@ -4,7 +4,8 @@
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 use appc_image::store::Store;
@@ -18,40 +19,50 @@ fn large() -> Scratch {
     scratch
 }
 
-fn left(scratch: &Scratch) -> usize {
-    fs::read_dir(scratch.path("store/tmp")).map_or(0, Iterator::count)
+/// What is in a directory for what is on its way out.
+fn left(place: &Path) -> usize {
+    fs::read_dir(place).map_or(0, Iterator::count)
 }
 
 #[test]
 fn a_large_build_is_gone_at_once_and_its_files_soon() {
-    let scratch = large();
-    Store::open(scratch.path("store")).unwrap();
-    // What a process left that was killed on the way.
-    fs::create_dir_all(scratch.path("store/tmp/store-0-0/gone/a")).unwrap();
-    scratch.ok(["end"]);
-    assert_eq!(fs::read_dir(scratch.path("")).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>(), ["store"]);
-    for word in ["status", "end"] {
-        let ran = scratch.run([word]);
-        assert!(ran.code == Some(1) && ran.stderr.contains("no build in progress"), "{ran:#?}");
+    for has_store in [true, false] {
+        let scratch = large();
+        let (temporary, store) = (scratch.path("tmp"), scratch.path("store/tmp"));
+        fs::create_dir(&temporary).unwrap();
+        if has_store {
+            Store::open(scratch.path("store")).unwrap();
+        }
+        // What a process left that was killed on the way.
+        let place = if has_store { &store } else { &temporary };
+        fs::create_dir_all(place.join("acbuild-ended-x/build/a")).unwrap();
+        fs::set_permissions(place.join("acbuild-ended-x"), fs::Permissions::from_mode(0o700)).unwrap();
+        let acbuild = |word: &str| finish(scratch.command([word]).env("TMPDIR", &temporary));
+        assert_eq!(acbuild("end").code, Some(0));
+        assert!(!scratch.path(".acbuild").exists());
+        for word in ["status", "end"] {
+            let ran = acbuild(word);
+            assert!(ran.code == Some(1) && ran.stderr.contains("no build in progress"), "{ran:#?}");
+        }
+        scratch.ok(["begin"]);
+        scratch.ok(["status"]);
+        until(|| left(place) == 0);
+        assert!(scratch.path(".acbuild").exists());
     }
-    scratch.ok(["begin"]);
-    scratch.ok(["status"]);
-    until(|| left(&scratch) == 0);
-    assert!(scratch.path(".acbuild").exists());
 }
 
 #[test]
 fn files_are_removed_where_they_are_when_there_is_no_better_place() {
     let elsewhere = tempfile::tempdir_in("/dev/shm").unwrap();
-    for place in [elsewhere.path().join("store"), "/proc/none".into()] {
+    let (store, temporary) = (elsewhere.path().join("store"), elsewhere.path().join("tmp"));
+    fs::create_dir(&temporary).unwrap();
+    Store::open(&store).unwrap();
+    for (store, temporary) in [(&*store, &*temporary), (Path::new("/proc/none"), Path::new("/proc/none"))] {
         let scratch = large();
-        if place.starts_with("/dev/shm") {
-            Store::open(&place).unwrap();
-            assert_ne!(fs::metadata("/dev/shm").unwrap().dev(), fs::metadata(scratch.path("")).unwrap().dev());
-        }
-        let ended = finish(scratch.command(["end"]).env("RKT_DIR", &place));
+        let device = |path: &Path| fs::metadata(path).unwrap().dev();
+        assert_ne!(device(Path::new("/dev/shm")), device(&scratch.path("")));
+        let ended = finish(scratch.command(["end"]).env("RKT_DIR", store).env("TMPDIR", temporary));
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
-        assert_eq!(fs::read_dir(scratch.path("")).unwrap().count(), 0);
-        assert!(fs::read_dir(place.join("tmp")).map_or(0, Iterator::count) == 0);
+        assert_eq!((left(&scratch.path("")), left(&store.join("tmp")), left(temporary)), (0, 0, 0));
     }
 }

@@ -8,8 +8,8 @@ use crate::session::Session;
 
 /// End a current build
 ///
-/// Removes the directory .acbuild with everything in it; images that were written stay. When that takes long, and there is
-/// a data directory on the same file system, the files are moved there first and removed in the background.
+/// Removes the directory .acbuild with everything in it; images that were written stay. When that takes long, and the data
+/// directory or the one for temporary files is on the same file system, they are moved there and removed in the background.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  acbuild end")]
 pub(crate) struct End {}
@@ -17,6 +17,6 @@ pub(crate) struct End {}
 impl End {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug("Ending the build");
-        Build::end(session.work_path(), &session.store_dir())
+        Build::end(session.work_path(), Some(&session.store_dir()))
     }
 }

@@ -39,6 +39,9 @@ impl Build {
 
     /// Notes that everything is as the layers below have it.
     pub(crate) fn settle(&self) -> Result<()> {
+        if self.touched()?.is_some_and(|part| part.is_empty()) {
+            return Ok(());
+        }
         files::write(self.dir(), TOUCHED, b"")
     }
 

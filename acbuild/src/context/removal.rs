@@ -5,31 +5,36 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use appc_container::sys::clone::{CloneFlags, clone3};
-use appc_image::store::{Store, Trash};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, setsid, waitid};
 
 use crate::error::{Error, Result};
+use crate::temporary::Temporary;
 
 /// How long `end` waits for the files to be gone.
 const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
-/// Moves the directory of a build away, to where it can be removed while others begin a new one.
+/// Moves the directory of a build away, to where it can be removed while others begin a new one: into the data directory
+/// `store`, or else among the temporary files.
 ///
 /// # Errors
-/// When that is no place for it, or not there at all: then it has to be removed where it is.
-pub(super) fn move_away(dir: &Path, store: &Path) -> Result<Trash> {
-    Ok(Store::open_existing(store)?.discard(dir)?)
+/// When neither is there, writable and on the same file system: then it has to be removed where it is.
+pub(super) fn move_away(dir: &Path, store: &Path) -> Result<Temporary> {
+    let into = |place: &Path| {
+        let away = Temporary::new_in(place, "ended")?;
+        fs::rename(dir, away.path().join("build")).map_err(Error::io("move", dir)).map(|()| away)
+    };
+    into(&store.join("tmp")).or_else(|_| into(&std::env::temp_dir()))
 }
 
-/// Removes it: small ones before this returns, what takes longer in a process of its own.
-pub(super) fn remove(trash: Trash) -> Result<()> {
-    let Ok(cloned) = clone3(CloneFlags::default(), None, || i32::from(in_background(&trash).is_err())) else {
-        return Ok(trash.remove()?);
+/// Removes it: what is small before this returns, what takes longer in a process of its own.
+pub(super) fn remove(away: Temporary) -> Result<()> {
+    let Ok(cloned) = clone3(CloneFlags::default(), None, || i32::from(in_background(&away).is_err())) else {
+        return away.remove();
     };
-    let path = trash.path().to_owned();
-    trash.leave();
+    let path = away.path().to_owned();
+    std::mem::forget(away); // It is the new process's, with the lock.
     let mut fds = [PollFd::new(&cloned.pidfd, PollFlags::IN)];
     match poll(&mut fds, Some(&PATIENCE)) {
         Ok(0) | Err(_) => return Ok(()),
@@ -39,14 +44,14 @@ pub(super) fn remove(trash: Trash) -> Result<()> {
     match status.ok().flatten().and_then(|status| status.exit_status()) {
         Some(0) | None => Ok(()),
         Some(_) => Err(Error::Refused(format!(
-            "the build has ended, but its files in {} cannot be removed: see what \"rkt image gc\" says",
+            "the build has ended, but its files cannot be removed: remove {} by hand",
             path.display()
         ))),
     }
 }
 
 /// In the new process: nobody is to wait for its output, its end or its working directory.
-fn in_background(trash: &Trash) -> Result<()> {
+fn in_background(away: &Temporary) -> Result<()> {
     let fail = |e: Errno| Error::io("use", "/dev/null")(e.into());
     let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(Error::io("open", "/dev/null"))?;
     rustix::stdio::dup2_stdin(&null).map_err(fail)?;
@@ -54,5 +59,5 @@ fn in_background(trash: &Trash) -> Result<()> {
     rustix::stdio::dup2_stderr(&null).map_err(fail)?;
     let _ = setsid(); // Ctrl-C is not meant for it; where it cannot be, it is.
     std::env::set_current_dir("/").map_err(Error::io("open", "/"))?;
-    Ok(trash.remove()?)
+    away.remove()
 }

@@ -32,7 +32,7 @@ pub(crate) fn run(steps: &[Step], session: &Session) -> Result<()> {
         step.run(&flags, &interrupt)
     });
     // The first error is the one to tell.
-    ran.and(place.leave(&session.store_dir()))
+    ran.and(place.leave())
 }
 
 impl Step {
@@ -119,9 +119,9 @@ impl WorkPlace {
         }
     }
 
-    fn leave(self, store: &Path) -> Result<()> {
+    fn leave(self) -> Result<()> {
         if !matches!(self, WorkPlace::Given { had_build: true, .. }) {
-            match Build::end(self.path(), store) {
+            match Build::end(self.path(), None) {
                 Ok(()) | Err(Error::NoBuild) => {}
                 Err(e) => return Err(e),
             }
