@@ -1,12 +1,13 @@
 //! Images that commands are given by a word: in the store, or brought there.
 
+use appc_image::Error::NotAnArchive;
 use appc_image::fetch::{self, Fetcher, Insecure, PullPolicy};
 use appc_image::oci::Platform;
 use appc_image::reference::Reference;
 use appc_image::registry::docker_config_path;
 use appc_image::store::{Query, Store, StoredImage};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Session;
 
 /// How an image is fetched.
@@ -45,7 +46,15 @@ pub(crate) fn fetch_into(
     pull: impl Into<Pull>,
     session: &Session,
 ) -> Result<StoredImage> {
-    Ok(fetcher(store, pull, session)?.fetch_alone(reference, None)?)
+    fetcher(store, pull, session)?.fetch_alone(reference, None).map_err(|error| of_file(reference, error))
+}
+
+/// Says which file it is that is no image.
+pub(crate) fn of_file(reference: &Reference, error: appc_image::Error) -> Error {
+    match (reference, error) {
+        (Reference::File(path), error @ NotAnArchive(_)) => Error::File { path: path.clone(), error },
+        (_, error) => error.into(),
+    }
 }
 
 /// Refuses an image that the policy does not let in, for who reads it where it lies, and returns what to read.

@@ -392,3 +392,12 @@ fn nobody_else_can_look_into_a_build() {
     assert_eq!(scratch.run(["begin"]).code, Some(1));
     assert_eq!(fs::metadata(scratch.path("elsewhere")).unwrap().mode() & 0o7777, 0o755);
 }
+
+#[test]
+fn what_is_no_image_is_named() {
+    let scratch = Scratch::new();
+    scratch.file("zero", "");
+    for words in [&["convert", "zero", "y.aci"][..], &["convert", "zero", "oci:y"], &["diff", "zero", "zero"]] {
+        scratch.refused(words, 1, ": zero: not an image archive: it is empty - get or build the image anew");
+    }
+}

@@ -109,7 +109,7 @@ impl Convert {
             None => input::open(&source, self.unchecked.insecure(), &options)?,
         };
         self.check_platform(&input)?;
-        match (input, &target) {
+        let converted = match (input, &target) {
             (Input::Archive(archive), Reference::Bundle(dir)) => {
                 self.bundle_of_archive(&archive, dir, &options, session)
             }
@@ -125,7 +125,11 @@ impl Convert {
                 self.tell_referrers(&*from, &target, &options);
                 Ok(())
             }
-        }
+        };
+        converted.map_err(|error| match error {
+            Error::Image(error) => images::of_file(&source, error),
+            other => other,
+        })
     }
 
     /// Refuses an image for another platform than the one that was asked for.

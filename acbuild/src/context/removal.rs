@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::temporary::Temporary;
 
 /// How long `end` waits for the files to be gone.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
+const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// Moves the directory of a build away, to where it can be removed while others begin a new one: into the data directory
 /// `store`, or else among the temporary files.
