@@ -33,6 +33,11 @@ pub(crate) fn obey() -> Result<()> {
     }
 }
 
+/// Whether this process is such a command.
+pub(crate) fn is_tied() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 fn value(pid: i32) -> String {
     format!("{pid} {}", alive_since(pid).unwrap_or_default())
 }

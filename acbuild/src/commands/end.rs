@@ -5,6 +5,7 @@ use clap::Args;
 use crate::context::Build;
 use crate::error::Result;
 use crate::session::Session;
+use crate::tied;
 
 /// End a current build
 ///
@@ -17,6 +18,8 @@ pub(crate) struct End {}
 impl End {
     pub(crate) fn run(&self, session: &Session) -> Result<()> {
         session.debug("Ending the build");
-        Build::end(session.work_path(), Some(&session.store_dir()))
+        // Nothing of a script is to go on when that has ended.
+        let store = (!tied::is_tied()).then(|| session.store_dir());
+        Build::end(session.work_path(), store.as_deref())
     }
 }

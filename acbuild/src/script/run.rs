@@ -15,6 +15,7 @@ use crate::context::{Access, Build};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::temporary::Temporary;
+use crate::tied;
 
 /// Runs `steps` one after the other until one fails, and ends the build that they began.
 ///
@@ -43,6 +44,7 @@ impl Step {
         // What is blocked here must end it.
         reset_for(&mut command);
         end_with_this(&mut command, Signal::KILL);
+        tied::tie(&mut command);
         let mut child = command.spawn().map_err(Error::io("start a command with", "/proc/self/exe"))?;
         let name = &self.name;
         match wait(&mut child, interrupt, handed_on).map_err(Error::io("wait for", name))? {
