@@ -130,9 +130,9 @@ impl<'b> Staged<'b> {
 
     /// Moves everything to where it belongs.
     pub(crate) fn install(self) -> Result<()> {
-        let touched = self.moves.iter().map(|Move { to, .. }| self.real(to, Last::Meant));
-        self.build.touch(touched.collect::<Result<Vec<_>>>()?)?;
         for Move { from, to } in &self.moves {
+            // Only now: what was moved before may be a link on the way.
+            self.build.touch([self.real(to, Last::Meant)?])?;
             let above = to.parent().unwrap_or(Path::new(""));
             let times = times::of_directories(&self.rootfs, above);
             self.rename(from, to).and_then(|()| times?.put_back(&self.rootfs)).map_err(Error::io("copy to", to))?;
