@@ -139,6 +139,7 @@ fn explain(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "permission denied: please run this as a user with appropriate privileges",
         io::ErrorKind::StorageFull => "no space left on the file system: make room there, or use another --work-path",
         io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: use another path",
+        io::ErrorKind::ResourceBusy => "it is in use: what is mounted there must be unmounted first",
         io::ErrorKind::NotFound => "no such file or directory",
         io::ErrorKind::NotADirectory => "something on the way is not a directory",
         io::ErrorKind::QuotaExceeded => "disk quota exceeded: make room, or use another --work-path",

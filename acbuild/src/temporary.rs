@@ -4,7 +4,7 @@
 //! lock. One that nobody holds was left by a command that was killed: it goes when the next one is made.
 
 use std::fs::{self, File};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -24,7 +24,7 @@ const KINDS: [&str; 5] = ["script-", "modify-", "verify-", "diff-", "ended-"];
 #[derive(Debug)]
 pub(crate) struct Temporary {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Temporary {
@@ -47,7 +47,7 @@ impl Temporary {
                 opened => opened.map_err(|e| Error::io("open", &path)(e.into()))?,
             };
             if lock_now(&lock) && is_at(&lock, &path)? {
-                return Ok(Temporary { path, _lock: lock });
+                return Ok(Temporary { path, lock });
             }
         }
     }
@@ -55,6 +55,11 @@ impl Temporary {
     /// Removes it before its time.
     pub(crate) fn remove(&self) -> Result<()> {
         remove_tree(&self.path).map_err(Error::io("remove", &self.path))
+    }
+
+    /// What holds its lock.
+    pub(crate) fn lock(&self) -> BorrowedFd<'_> {
+        self.lock.as_fd()
     }
 
     /// Where it is.

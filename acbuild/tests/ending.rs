@@ -5,11 +5,12 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use appc_image::store::Store;
 use common::{Scratch, finish, until};
+use support::needs;
 
 /// A build with so many files that they are not removed in an instant.
 fn large() -> Scratch {
@@ -65,4 +66,41 @@ fn files_are_removed_where_they_are_when_there_is_no_better_place() {
         assert_eq!((ended.code, &*ended.stderr), (Some(0), ""));
         assert_eq!((left(&scratch.path("")), left(&store.join("tmp")), left(temporary)), (0, 0, 0));
     }
+}
+
+#[test]
+fn what_is_mounted_in_it_is_left_alone() {
+    needs!(root);
+    let scratch = large();
+    scratch.file("precious/file", "precious");
+    fs::create_dir(scratch.rootfs("m n")).unwrap();
+    let mounted = Mounted(scratch.rootfs("m n"));
+    let mount = Command::new("mount").arg("--bind").arg(scratch.path("precious")).arg(&mounted.0).status();
+    assert!(mount.unwrap().success());
+    let ended = scratch.run(["end"]);
+    assert!(
+        ended.code == Some(1) && ended.stderr.contains("what is mounted there must be unmounted first"),
+        "{ended:#?}"
+    );
+    assert!(mounted.0.join("file").exists() && scratch.path("precious/file").exists());
+    drop(mounted);
+    scratch.ok(["end"]);
+    assert!(scratch.path("precious/file").exists() && !scratch.path(".acbuild").exists());
+}
+
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        assert!(Command::new("umount").arg(&self.0).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_link_in_the_place_of_a_build_is_no_build_to_move() {
+    let scratch = Scratch::begun();
+    fs::rename(scratch.path(".acbuild"), scratch.path("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", scratch.path(".acbuild")).unwrap();
+    let ended = scratch.run(["end"]);
+    assert!(ended.code == Some(1) && ended.stderr.contains("cannot remove"), "{ended:#?}");
 }

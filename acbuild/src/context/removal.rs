@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use appc_container::sys::clone::{CloneFlags, clone3};
+use appc_container::sys::exec::close_all_but;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, setsid, waitid};
@@ -19,13 +21,31 @@ const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 /// `store`, or else among the temporary files.
 ///
 /// # Errors
-/// When neither is there, writable and on the same file system: then it has to be removed where it is.
+/// When neither is there, writable and on the same file system, or `dir` is a link or has a mount in it: then it has to be
+/// removed where it is, and what cannot be is to be told.
 pub(super) fn move_away(dir: &Path, store: &Path) -> Result<Temporary> {
+    if !fs::symlink_metadata(dir).map_err(Error::io("read", dir))?.is_dir() || has_mount(dir)? {
+        return Err(Error::Refused(format!("{} cannot be moved", dir.display())));
+    }
     let into = |place: &Path| {
         let away = Temporary::new_in(place, "ended")?;
         fs::rename(dir, away.path().join("build")).map_err(Error::io("move", dir)).map(|()| away)
     };
     into(&store.join("tmp")).or_else(|_| into(&std::env::temp_dir()))
+}
+
+/// Whether something is mounted below `dir`: it would move along.
+fn has_mount(dir: &Path) -> Result<bool> {
+    let dir = fs::canonicalize(dir).map_err(Error::io("find", dir))?;
+    // As proc_pid_mountinfo(5) writes paths, in the fifth field.
+    let escape = |byte: &u8| match byte {
+        b' ' | b'\t' | b'\n' | b'\\' => format!("\\{byte:03o}").into_bytes(),
+        byte => vec![*byte],
+    };
+    let inside: Vec<u8> = dir.join("").as_os_str().as_bytes().iter().flat_map(escape).collect();
+    let table = fs::read("/proc/self/mountinfo").map_err(Error::io("read", "/proc/self/mountinfo"))?;
+    let mut points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    Ok(points.any(|point| point.starts_with(&inside)))
 }
 
 /// Removes it: what is small before this returns, what takes longer in a process of its own.
@@ -50,13 +70,15 @@ pub(super) fn remove(away: Temporary) -> Result<()> {
     }
 }
 
-/// In the new process: nobody is to wait for its output, its end or its working directory.
+/// In the new process: nobody is to wait for its output, its working directory, or a lock that it was started with.
 fn in_background(away: &Temporary) -> Result<()> {
     let fail = |e: Errno| Error::io("use", "/dev/null")(e.into());
     let null = fs::File::options().read(true).write(true).open("/dev/null").map_err(Error::io("open", "/dev/null"))?;
     rustix::stdio::dup2_stdin(&null).map_err(fail)?;
     rustix::stdio::dup2_stdout(&null).map_err(fail)?;
     rustix::stdio::dup2_stderr(&null).map_err(fail)?;
+    drop(null);
+    close_all_but(3, &[away.lock()]).map_err(Error::io("close", "what was open"))?;
     let _ = setsid(); // Ctrl-C is not meant for it; where it cannot be, it is.
     std::env::set_current_dir("/").map_err(Error::io("open", "/"))?;
     away.remove()

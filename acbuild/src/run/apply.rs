@@ -42,6 +42,7 @@ pub(crate) fn again(build: &Build, steps: &[u8], deleted: &[u8]) -> Result<()> {
     let decided = steps::from_bytes(steps).unwrap_or_default();
     build.touch(decided.iter().map(|step| match step {
         Step::Remove(path) | Step::Put(path) => path.clone(),
+        Step::Like(path, _) if path.as_os_str().is_empty() => PathBuf::from("/"),
         Step::Like(path, _) => path.join(""),
     }))?;
     write(build, "steps.new", steps)?;

@@ -43,7 +43,7 @@ pub fn close_from(first: u32) -> io::Result<()> {
 }
 
 /// Closes every descriptor from `first` on but these, with the same caution.
-pub(crate) fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
+pub fn close_all_but(first: u32, keep: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).filter(|&fd| fd >= first).collect();
     keep.sort_unstable();
     let mut start = first;

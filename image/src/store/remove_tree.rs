@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Directories are open at once down to this depth, which hardly any tree has.
@@ -68,7 +68,7 @@ impl Removal<'_> {
             if kind(dir, name, entry.file_type())? != FileType::Directory {
                 rustix::fs::unlinkat(dir, name, AtFlags::empty())?;
             } else if depth > 0 {
-                let below = open_dir(dir, name)?;
+                let below = open_below(dir, name)?;
                 self.empty(below.as_fd(), depth - 1)?;
                 rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR)?;
             } else {
@@ -108,6 +108,17 @@ fn kind(dir: BorrowedFd, name: &CStr, listed: FileType) -> Result<FileType, Errn
             Ok(FileType::from_raw_mode(stat.st_mode))
         }
         known => Ok(known),
+    }
+}
+
+/// The same for a directory in another, unless something else is mounted there, which may be anybody's: then it is what
+/// rmdir(2) calls busy.
+fn open_below(dir: BorrowedFd, name: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
+        Err(Errno::XDEV) => Err(Errno::BUSY),
+        Err(e) => Err(e),
+        Ok(_) => open_dir(dir, name),
     }
 }
 
