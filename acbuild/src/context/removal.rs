@@ -1,31 +1,33 @@
 //! Removing the files of a build that has ended. That takes long when there are many, and nobody has to wait for it.
 
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use appc_container::sys::clone::{CloneFlags, clone3};
 use appc_container::sys::exec::close_all_but;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use appc_image::measure::{Measure, is_more};
+use appc_rooted::Root;
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, setsid, waitid};
+use rustix::process::setsid;
 
 use crate::error::{Error, Result};
 use crate::temporary::Temporary;
 
-/// How long `end` waits for the files to be gone.
-const PATIENCE: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+/// So much is removed in an instant.
+const SMALL: Measure = Measure { bytes: 32 << 20, entries: 400 };
 
 /// Moves the directory of a build away, to where it can be removed while others begin a new one: into the data directory
 /// `store`, or else among the temporary files.
 ///
 /// # Errors
-/// When neither is there, writable and on the same file system, or `dir` is a link or has a mount in it: then it has to be
-/// removed where it is, and what cannot be is to be told.
+/// When neither is there, writable and on the same file system, or `dir` is small, a link, or has a mount in it: then it is to
+/// be removed where it is, and what cannot be is to be told.
 pub(super) fn move_away(dir: &Path, store: &Path) -> Result<Temporary> {
-    if !fs::symlink_metadata(dir).map_err(Error::io("read", dir))?.is_dir() || has_mount(dir)? {
-        return Err(Error::Refused(format!("{} cannot be moved", dir.display())));
+    let is_directory = fs::symlink_metadata(dir).map_err(Error::io("read", dir))?.is_dir();
+    let root = Root::open(dir).map_err(Error::io("open", dir))?;
+    if !is_directory || !is_more(&root, SMALL)? || has_mount(dir)? {
+        return Err(Error::Refused(format!("{} stays where it is", dir.display())));
     }
     let into = |place: &Path| {
         let away = Temporary::new_in(place, "ended")?;
@@ -48,26 +50,14 @@ fn has_mount(dir: &Path) -> Result<bool> {
     Ok(points.any(|point| point.starts_with(&inside)))
 }
 
-/// Removes it: what is small before this returns, what takes longer in a process of its own.
+/// Removes it in a process of its own.
 pub(super) fn remove(away: Temporary) -> Result<()> {
-    let Ok(cloned) = clone3(CloneFlags::default(), None, || i32::from(in_background(&away).is_err())) else {
-        return away.remove();
-    };
-    let path = away.path().to_owned();
-    std::mem::forget(away); // It is the new process's, with the lock.
-    let mut fds = [PollFd::new(&cloned.pidfd, PollFlags::IN)];
-    match poll(&mut fds, Some(&PATIENCE)) {
-        Ok(0) | Err(_) => return Ok(()),
-        Ok(_) => {}
+    match clone3(CloneFlags::default(), None, || i32::from(in_background(&away).is_err())) {
+        // It is the new process's, with the lock.
+        Ok(_) => std::mem::forget(away),
+        Err(_) => away.remove()?,
     }
-    let status = waitid(WaitId::PidFd(cloned.pidfd.as_fd()), WaitIdOptions::EXITED);
-    match status.ok().flatten().and_then(|status| status.exit_status()) {
-        Some(0) | None => Ok(()),
-        Some(_) => Err(Error::Refused(format!(
-            "the build has ended, but its files cannot be removed: remove {} by hand",
-            path.display()
-        ))),
-    }
+    Ok(())
 }
 
 /// In the new process: nobody is to wait for its output, its working directory, or a lock that it was started with.
