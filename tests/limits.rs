@@ -146,6 +146,8 @@ fn limits_are_in_the_kernels_files_while_it_lives() {
         assert_eq!(processes.lines().count(), 1, "{controller} holds {processes:?}");
     }
 
+    // A TERM while it is being started, which the first words of the container's program may come before the end of, ends it.
+    std::thread::sleep(Duration::from_millis(300));
     running.signal(rustix::process::Signal::TERM);
     // Init has no handler for TERM, and the kernel shields the first process of a pid namespace from it.
     std::thread::sleep(Duration::from_millis(100));
